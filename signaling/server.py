@@ -1,0 +1,270 @@
+"""The rendezvous server: WebSocket connections around the pure room state.
+
+It serves `/ws`, where `messages.py` is spoken, and `/healthz`, which counts rooms and peers.  It
+stores nothing on disk: a restarted server knows no room.  Its log names rooms by their numbers and
+never holds a session description, a token, a credential or an address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
+
+from shared.errors import BadInput
+from signaling.config import ServerConfig
+from signaling.connection import CLOSE_S, Connection
+from signaling.limits import TokenBucket
+from signaling.messages import (
+    Create,
+    Join,
+    Leave,
+    ProtocolError,
+    Relay,
+    Resume,
+    RoomClosedEvent,
+    VersionError,
+    parse_hello,
+    parse_room_message,
+)
+from signaling.rooms import RefusedError, Rooms, Update
+
+__all__ = ["SignalingServer"]
+
+log = logging.getLogger("signaling")
+
+_NS_PER_S = 1_000_000_000
+SWEEP_EVERY_S = 1.0  # how late an expiry may come
+HEARTBEAT_S = 15.0  # a dead connection is noticed after 1.5 times this
+
+
+class SignalingServer:
+    """`async with SignalingServer(config) as server:` serves at `server.url` until the block ends.
+
+    `clock_ns` is the time by which rooms and connections expire.
+
+    Raises:
+        BadInput: on entry, when the address can't be listened on.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig | None = None,
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._config = config or ServerConfig()
+        self._clock_ns = clock_ns
+        self._rooms = Rooms(self._config.limits, ice_servers=self._config.ice_servers)
+        self._connections: set[Connection] = set()
+        self._of_peer: dict[str, Connection] = {}
+        self._runner: web.AppRunner | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    @property
+    def url(self) -> str:
+        """Where clients connect, such as `ws://127.0.0.1:8765`, with the port really in use."""
+        if self._runner is None or not self._runner.addresses:
+            raise RuntimeError("the server is not running")
+        host, port = self._runner.addresses[0][:2]
+        scheme = "ws" if self._config.tls is None else "wss"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_get("/ws", self._serve_websocket)
+        app.router.add_get("/healthz", self._serve_health)
+        app.on_shutdown.append(self._close_connections)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(
+                self._runner,
+                self._config.host,
+                self._config.port,
+                ssl_context=self._config.tls,
+            ).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise _cannot_listen(self._config, error) from None
+        except BaseException:
+            await self._runner.cleanup()
+            raise
+        self._sweeper = asyncio.create_task(self._sweep_forever(), name="signaling sweeper")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def sweep(self) -> None:
+        """Expire by the clock: rooms, places, and connections that never said what they want."""
+        now_ns = self._clock_ns()
+        self._carry_out(self._rooms.expire(now_ns))
+        late_ns = now_ns - round(self._config.limits.hello_s * _NS_PER_S)
+        for connection in self._connections:
+            if not connection.peer and connection.opened_ns <= late_ns:
+                connection.refuse("too-slow", "a connection begins with create, join or resume")
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            self.sweep()
+
+    async def _close_connections(self, _app: web.Application) -> None:
+        self._stopping = True
+        for connection in self._connections:
+            connection.finish(WSCloseCode.GOING_AWAY)
+        writers = [connection.writer for connection in self._connections]
+        if writers:
+            await asyncio.wait(writers, timeout=CLOSE_S)
+
+    # -- requests -------------------------------------------------------------------------------
+
+    async def _serve_health(self, _request: web.Request) -> web.Response:
+        counts = {"rooms": self._rooms.room_count, "peers": self._rooms.peer_count}
+        return web.json_response({"status": "ok", **counts})
+
+    async def _serve_websocket(self, request: web.Request) -> web.WebSocketResponse:
+        limits = self._config.limits
+        socket = web.WebSocketResponse(
+            timeout=CLOSE_S,
+            heartbeat=HEARTBEAT_S,
+            compress=False,  # a small message must not unpack into a big one
+            max_msg_size=4 * limits.message_bytes,  # up to this, the refusal says what is wrong
+        )
+        await socket.prepare(request)
+        connection = Connection(
+            socket,
+            request.transport,
+            address=request.remote or "",
+            opened_ns=self._clock_ns(),
+            bucket=TokenBucket(rate_per_s=limits.messages_per_s, burst=limits.message_burst),
+        )
+        self._connections.add(connection)
+        if self._stopping:
+            connection.finish(WSCloseCode.GOING_AWAY)
+        elif self._too_many(connection.address):
+            connection.refuse("too-many-connections", "too many connections; try again later")
+        try:
+            async for message in socket:
+                if message.type is WSMsgType.ERROR:
+                    break
+                self._receive(connection, message)
+                if connection.finished:
+                    break
+        finally:
+            self._connections.discard(connection)
+            self._forget(connection)
+            connection.finish(WSCloseCode.OK)
+            await connection.written()
+        return socket
+
+    def _too_many(self, address: str) -> bool:
+        limits = self._config.limits
+        same = sum(connection.address == address for connection in self._connections)
+        return same > limits.connections_per_address or len(self._connections) > limits.connections
+
+    # -- messages -------------------------------------------------------------------------------
+
+    def _receive(self, connection: Connection, message: WSMessage) -> None:
+        if connection.finished:
+            return
+        limits = self._config.limits
+        now_ns = self._clock_ns()
+        if not connection.bucket.take(now_ns):
+            connection.refuse("too-many-messages", "too many messages at once")
+            return
+        if message.type is not WSMsgType.TEXT:
+            connection.refuse("malformed", "text messages only")
+            return
+        text: str = message.data
+        if len(text.encode()) > limits.message_bytes:
+            connection.refuse("too-large", f"no message above {limits.message_bytes} bytes")
+            return
+        try:
+            if connection.peer:
+                self._handle(connection, parse_room_message(text), now_ns)
+            else:
+                self._admit(connection, parse_hello(text), now_ns)
+        except VersionError as error:
+            connection.refuse("unsupported-version", str(error))
+        except ProtocolError:
+            connection.refuse("malformed", "not a message that may come at this point")
+        except RefusedError as error:
+            connection.refuse(error.code, str(error))
+
+    def _admit(self, connection: Connection, hello: Create | Join | Resume, now_ns: int) -> None:
+        match hello:
+            case Create():
+                update = self._rooms.create(now_ns)
+            case Join():
+                update = self._rooms.join(hello.nameplate, now_ns)
+            case Resume():
+                update = self._rooms.resume(hello.token, hello.received, now_ns)
+        old = self._of_peer.pop(update.admitted, None)
+        if old is not None:  # the client noticed sooner than we did that the old one is dead
+            old.abort()
+        connection.peer = update.admitted
+        self._of_peer[update.admitted] = connection
+        self._carry_out(update)
+
+    def _handle(self, connection: Connection, message: Relay | Leave, now_ns: int) -> None:
+        match message:
+            case Relay():
+                update = self._rooms.relay(connection.peer, message.to, message.payload, now_ns)
+                self._carry_out(update)
+            case Leave():
+                update = self._rooms.leave(connection.peer, now_ns)
+                connection.finish(WSCloseCode.OK)
+                self._carry_out(update)
+
+    def _forget(self, connection: Connection) -> None:
+        if self._of_peer.get(connection.peer) is connection:
+            del self._of_peer[connection.peer]
+            if not self._stopping:
+                self._carry_out(self._rooms.lost(connection.peer, self._clock_ns()))
+
+    def _carry_out(self, update: Update) -> None:
+        for line in update.happened:
+            log.info("%s", line)
+        for delivery in update.deliveries:
+            connection = self._of_peer.get(delivery.peer)
+            if connection is None:
+                continue
+            connection.post(delivery.message)
+            if isinstance(delivery.message, RoomClosedEvent):
+                del self._of_peer[delivery.peer]
+                connection.finish(WSCloseCode.OK)
+
+
+def _cannot_listen(config: ServerConfig, error: OSError) -> BadInput:
+    where = f"{config.host}:{config.port}"
+    if error.errno == errno.EADDRINUSE:
+        return BadInput(
+            f"port {config.port} on {config.host} is in use",
+            hint="stop what uses it, or choose another with --port; --port 0 takes any free one",
+        )
+    if error.errno == errno.EACCES:
+        return BadInput(
+            f"this user may not listen on {where}", hint="choose a --port of 1024 or above"
+        )
+    reason = (error.strerror or "no such address").lower()
+    return BadInput(
+        f"can't listen on {where}: {reason}",
+        hint="--host takes an address of this machine, such as 127.0.0.1 or 0.0.0.0",
+    )
