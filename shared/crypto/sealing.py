@@ -1,0 +1,214 @@
+"""Sealing and opening one frame.
+
+    sealed = header ‖ AES-256-GCM(K₁, nonce = salt ⊕ counter, AAD = header,
+                                  (inner ⊕ G(K₂, counter)) ‖ digest)
+    digest = HMAC-SHA-256(K₃, header ‖ inner), first 16 bytes
+
+Confidentiality and integrity rest on the AES-256-GCM layer alone.  G, the learned keystream, is
+under it, keyed apart, and only ever runs on a received frame whose tag is good; nothing is assumed
+of it (docs/SECURITY.md).  The digest is there because the tag covers the wrapped bytes only: two
+ends whose keystreams differ would otherwise show noise without noticing.
+
+This file refuses to seal twice under one counter and to say which byte of a bad frame was bad.
+"""
+
+from __future__ import annotations
+
+import hmac
+import threading
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from numpy.typing import NDArray
+
+from shared.crypto.keyschedule import MAX_SENDER, SALT_BYTES, EpochKeys
+from shared.crypto.replay import ReplayWindow
+from shared.errors import (
+    AuthenticationFailed,
+    BadInput,
+    KeystreamDisagreed,
+    MalformedFrame,
+    UnknownEpoch,
+)
+from shared.wire import HEADER, SUITE, SealedHeader, pack_header, parse_header
+
+__all__ = ["DIGEST_BYTES", "SEAL_OVERHEAD", "Keystream", "OpenedFrame", "Opener", "Pad", "Sealer"]
+
+DIGEST_BYTES = 16
+_TAG_BYTES = 16
+SEAL_OVERHEAD = HEADER.size + DIGEST_BYTES + _TAG_BYTES  # bytes; sealed minus inner
+
+_MAX_COUNTER = 2**64 - 1
+Buffer = bytes | bytearray | memoryview
+
+
+class Keystream(Protocol):
+    """Where pads come from: the learned keystream under one epoch's keystream key."""
+
+    def take(self, counter: int, nbytes: int) -> NDArray[np.uint8]:
+        """Return `nbytes` of keystream for `counter`, fresh: the caller may overwrite them.
+
+        Each counter is asked for at most once.
+        """
+
+
+class Pad:
+    """The keystream of one counter, drawn by a `Sealer` and good for one `seal` of that sealer."""
+
+    __slots__ = ("_owner", "_stream", "counter", "nbytes")
+
+    def __init__(self, owner: Sealer, counter: int, stream: NDArray[np.uint8]) -> None:
+        self._owner = owner
+        self._stream: NDArray[np.uint8] | None = stream
+        self.counter = counter
+        self.nbytes = int(stream.size)
+
+    def __repr__(self) -> str:
+        return f"Pad(counter={self.counter}, nbytes={self.nbytes})"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFrame:
+    """A frame that passed every check; `inner` is for `shared.wire.parse_inner`."""
+
+    header: SealedHeader
+    inner: memoryview
+
+
+class Sealer:
+    """Seals one sender's frames of one epoch under counters 0, 1, 2, …, each used once.
+
+    Safe to draw and seal from several threads.  A pad that is drawn and not sealed leaves a gap in
+    the counters, which receivers take for a lost frame.
+    """
+
+    def __init__(self, keys: EpochKeys, sender: int, keystream: Keystream) -> None:
+        if not 0 <= sender <= MAX_SENDER:
+            raise BadInput("a sender is a 16-bit number")
+        self._keys = keys
+        self._sender = sender
+        self._keystream = keystream
+        self._aead = AESGCM(keys.seal_key)
+        self._next = 0
+        self._lock = threading.Lock()
+
+    @property
+    def epoch(self) -> int:
+        return self._keys.epoch
+
+    def draw(self, nbytes: int) -> Pad:
+        """Take the next counter and its `nbytes` of keystream: as many as `inner` will have.
+
+        Raise `BadInput` for a negative size and when the epoch's counters ran out.
+        """
+        if nbytes < 0:
+            raise BadInput("a pad can't have a negative size")
+        with self._lock:
+            counter = self._next
+            if counter > _MAX_COUNTER:
+                raise BadInput("this epoch's counters are used up; begin the next epoch")
+            self._next += 1
+        return Pad(self, counter, _checked(self._keystream.take(counter, nbytes), nbytes))
+
+    def seal(self, pad: Pad, inner: Buffer, flags: int = 0) -> bytes:
+        """Seal `inner` (`shared.wire.pack_inner`) under `pad`; `SEAL_OVERHEAD` bytes longer.
+
+        Raise `BadInput` if the pad was sealed with before, is another sealer's, or differs from
+        `inner` in size.  A pad that was refused for its size is spent all the same.
+        """
+        with self._lock:
+            stream, pad._stream = pad._stream, None
+        if stream is None:
+            raise BadInput("this pad was sealed with before; each pad seals once")
+        if pad._owner is not self:
+            raise BadInput("this pad belongs to another epoch or another sender")
+        size = len(inner)
+        if size != stream.size:
+            raise BadInput("a pad must have exactly the size of what it seals")
+        header = pack_header(
+            SealedHeader(SUITE, flags, self._sender, self._keys.epoch, pad.counter)
+        )
+        wrapped = np.empty(size + DIGEST_BYTES, np.uint8)
+        np.bitwise_xor(np.frombuffer(inner, np.uint8), stream, out=wrapped[:size])
+        wrapped[size:] = np.frombuffer(_digest(self._keys, header, inner), np.uint8)
+        body = self._aead.encrypt(_nonce(self._keys.salt, pad.counter), wrapped.data, header)
+        return b"".join((header, body))
+
+
+class Opener:
+    """Opens one sender's frames of one epoch, each counter once, in any order within the window.
+
+    The order of checks is part of the protocol: header, replay, tag, mark, keystream, digest.
+    Frames may be opened from several threads.
+    """
+
+    def __init__(self, keys: EpochKeys, sender: int, keystream: Keystream) -> None:
+        if not 0 <= sender <= MAX_SENDER:
+            raise BadInput("a sender is a 16-bit number")
+        self._keys = keys
+        self._sender = sender
+        self._keystream = keystream
+        self._aead = AESGCM(keys.seal_key)
+        self._window = ReplayWindow()
+        self._lock = threading.Lock()
+
+    @property
+    def epoch(self) -> int:
+        return self._keys.epoch
+
+    def open(self, sealed: Buffer) -> OpenedFrame:
+        """Open a sealed frame.
+
+        Raise `MalformedFrame`, `UnknownEpoch` (it belongs to another `Opener`), `Replayed`,
+        `AuthenticationFailed` or `KeystreamDisagreed`.  Only a frame whose tag is good is marked
+        as seen and reaches the keystream.
+        """
+        header = parse_header(sealed)
+        if len(sealed) < SEAL_OVERHEAD:
+            raise MalformedFrame("a sealed frame is shorter than its digest and tag")
+        if header.epoch != self._keys.epoch:
+            raise UnknownEpoch(f"a frame of epoch {header.epoch} came to epoch {self.epoch}")
+        if header.sender != self._sender:
+            raise AuthenticationFailed("a frame names another sender than the paired one")
+        with self._lock:
+            self._window.check(header.counter)
+        view = memoryview(sealed)
+        aad = bytes(view[: HEADER.size])
+        nonce = _nonce(self._keys.salt, header.counter)
+        try:
+            wrapped = self._aead.decrypt(nonce, view[HEADER.size :], aad)
+        except InvalidTag:
+            raise AuthenticationFailed(
+                "a frame was altered on its way, or is not the sender's"
+            ) from None
+        with self._lock:
+            # Marking checks again: a second thread may hold the same frame.
+            self._window.mark(header.counter)
+        size = len(wrapped) - DIGEST_BYTES
+        stream = _checked(self._keystream.take(header.counter, size), size)
+        np.bitwise_xor(np.frombuffer(wrapped, np.uint8, size), stream, out=stream)
+        inner = stream.data.toreadonly()
+        if not hmac.compare_digest(_digest(self._keys, aad, inner), wrapped[size:]):
+            raise KeystreamDisagreed("the two ends' keystreams differ for a frame; it is not shown")
+        return OpenedFrame(header, inner)
+
+
+def _checked(stream: NDArray[np.uint8], nbytes: int) -> NDArray[np.uint8]:
+    """Guard the seal against a keystream that breaks its promise."""
+    if stream.dtype != np.uint8 or stream.shape != (nbytes,):
+        raise BadInput("the keystream gave something else than the bytes it was asked for")
+    return stream
+
+
+def _nonce(salt: bytes, counter: int) -> bytes:
+    """`salt ⊕ counter`, 96 bits, as SFrame makes it (RFC 9605 §4.4.2)."""
+    return (int.from_bytes(salt, "big") ^ counter).to_bytes(SALT_BYTES, "big")
+
+
+def _digest(keys: EpochKeys, header: bytes, inner: Buffer) -> bytes:
+    mac = hmac.new(keys.digest_key, header, "sha256")
+    mac.update(inner)
+    return mac.digest()[:DIGEST_BYTES]

@@ -1,0 +1,84 @@
+"""The values that travel along the pipeline, one type per step, all immutable.
+
+A source's picture becomes a `Frame`; an encoder makes it an `EncodedFrame`.  Sealing turns that
+into bytes (`shared.wire`, `shared.crypto.sealing`); the receiver walks the same steps backwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import BadInput
+
+__all__ = ["MAX_SIDE", "MIN_SIDE", "EncodedFrame", "Frame", "Image", "checked_image"]
+
+Image = NDArray[np.uint8]
+"""Grey `(height, width)` or RGB `(height, width, 3)`, uint8, C-contiguous."""
+
+MIN_SIDE = 16  # pixels; below this no codec here is worth its header
+MAX_SIDE = 4096  # pixels; the long side of DCI 4K
+
+
+def checked_image(image: Image) -> Image:
+    """Return `image` as C-contiguous uint8 `(H, W)` or `(H, W, 3)`, or raise `BadInput`."""
+    if image.dtype != np.uint8:
+        raise BadInput(f"a frame must be uint8, not {image.dtype}")
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    if image.ndim != 2 and not (image.ndim == 3 and image.shape[2] == 3):
+        raise BadInput(f"a frame must be (height, width) or (height, width, 3), not {image.shape}")
+    height, width = image.shape[:2]
+    if not (MIN_SIDE <= height <= MAX_SIDE and MIN_SIDE <= width <= MAX_SIDE):
+        raise BadInput(
+            f"a frame must be {MIN_SIDE} to {MAX_SIDE} pixels a side, not {width}x{height}"
+        )
+    return np.ascontiguousarray(image)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture of a source, or one picture shown by a receiver.
+
+    `index` counts the source's frames from 0 (looping goes on counting).  `captured_at_ns` is
+    the `time.monotonic_ns()` of the machine that holds the frame (a receiver maps the sender's
+    clock onto its own).  `image` is not to be written to.
+    """
+
+    index: int
+    captured_at_ns: int
+    image: Image
+
+    @property
+    def height(self) -> int:
+        return int(self.image.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.image.shape[1])
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.image.ndim == 2 else 3
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFrame:
+    """A frame's picture as `codec` wrote it.
+
+    `psnr_db` is the peak signal-to-noise ratio of the decoded picture against the original in
+    dB (peak 255, over all channels), or None where the two are equal bit for bit.
+    """
+
+    codec: str
+    width: int
+    height: int
+    channels: int
+    payload: bytes
+    psnr_db: float | None
+
+    @property
+    def lossless(self) -> bool:
+        return self.psnr_db is None

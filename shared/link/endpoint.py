@@ -1,0 +1,447 @@
+"""One end of a link, over any two message channels: chunks, acknowledgements, pings, goodbye.
+
+`PeerLink` puts it on WebRTC data channels, `MemoryLink` on none at all; both run this very code.
+The transport below hands in messages (`_on_frames_message`, `_on_control_message`) and events
+(`_on_open`, `_on_drained`, `_on_transport_closed`), and provides `_post_frames`, `_post_control`,
+`_buffered_bytes` and `_release`.  It queues no frame that can't leave now, and gives a consumer
+that is too slow the newest frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from shared.clock import ClockEstimate, ClockEstimator
+from shared.errors import BadInput, LinkFailed, MalformedFrame, PeerGone
+from shared.link.chunks import CHUNK, Reassembler, split
+from shared.link.congestion import SendWindow
+from shared.link.heartbeat import PEER_SILENCE_S, Heartbeat
+from shared.link.link import (
+    MAX_CONTROL_BYTES,
+    MAX_FRAME_BYTES,
+    Fingerprints,
+    LinkEnd,
+    ReceivedFrame,
+)
+from shared.link.messages import (
+    APP,
+    Ack,
+    Ping,
+    Pong,
+    clean_reason,
+    pack_ack,
+    pack_app,
+    pack_bye,
+    parse_control,
+    parse_small,
+)
+
+__all__ = ["CONNECT_TIMEOUT_S", "Endpoint"]
+
+CONNECT_TIMEOUT_S = 20.0  # ICE through a TURN server takes some 5 s; a person waits no longer
+CALIBRATE_TIMEOUT_S = 10.0  # the burst takes 0.25 s and a round trip; the rest is for lost packets
+
+CALIBRATION_SAMPLES = 8  # of the 12 pings of the burst at connect
+
+FLUSH_TIMEOUT_S = 1.0  # at close, for frames in flight to land
+GOODBYE_TIMEOUT_S = 1.0  # at close, for the other end to hear why
+
+# Bytes handed to the transport ahead of what it has sent.  Pings, acknowledgements and control
+# messages wait behind them: 64 KiB is 8 ms at the 8 MB/s that the transport manages.
+BUFFER_HIGH_BYTES = 64 * 1024
+BUFFER_LOW_BYTES = 16 * 1024
+MAX_PINGS_BEHIND_BYTES = 256 * 1024  # then pings stay unanswered, whoever floods us with them
+
+# Whole frames that wait for their consumer.  All that may be in flight can arrive at once after a
+# stall of either end, which is not the consumer's fault; one that waits longer than this is.
+MAX_WAITING_FRAMES = 8  # `congestion.MAX_LIMIT`
+MAX_WAITING_NS = 100_000_000  # 100 ms: three frames at 30 fps, and less than a person notices
+RECEIVED_CONTROLS = 256  # control messages that wait; the handshake needs 3
+
+
+class Endpoint(ABC):
+    """Everything a link does that does not depend on its transport (see `shared.link.Link`)."""
+
+    def __init__(
+        self,
+        *,
+        silence_s: float = PEER_SILENCE_S,
+        now_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._now_ns = now_ns
+        self._heartbeat = Heartbeat(send=self._post_heartbeat, now_ns=now_ns, silence_s=silence_s)
+        self._window = SendWindow()
+        self._reassembler = Reassembler()
+        self._dropped: Counter[str] = Counter()
+        self._malformed = 0
+        self._controls: deque[bytes] = deque()
+        self._frames: deque[ReceivedFrame] = deque()
+        self._next_frame_id = 0
+        self._feeding = False
+        self._heartbeat_task: asyncio.Task[None] | None = None
+        self._release_task: asyncio.Task[None] | None = None
+        self._release_now = asyncio.Event()
+        self._opened = False
+        self._end: LinkEnd | None = None
+        self._transport_closed = False
+        self._changed = asyncio.Event()  # set at any change that somebody may wait for
+
+    # -- the transport below ----------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def fingerprints(self) -> Fingerprints:
+        """Of the two DTLS certificates in use; raises `LinkFailed` while not connected."""
+
+    @abstractmethod
+    def _post_frames(self, message: bytes) -> None:
+        """Send one message on the frames channel, in any order, reliably."""
+
+    @abstractmethod
+    def _post_control(self, message: bytes) -> None:
+        """Send one message on the control channel, in order, reliably."""
+
+    @abstractmethod
+    def _buffered_bytes(self) -> int:
+        """Bytes of frames messages that the transport holds and has not begun to send."""
+
+    @abstractmethod
+    async def _release(self) -> None:
+        """Free everything; called once."""
+
+    # -- what the transport reports ---------------------------------------------------------------
+
+    def _on_open(self) -> None:
+        if self._opened or self._end is not None:
+            return
+        self._opened = True
+        loop = asyncio.get_running_loop()
+        self._heartbeat_task = loop.create_task(self._watch_heartbeat())
+        # Made now rather than at the end: an event loop that is being shut down ends its tasks, and
+        # with them the transport, and takes no new ones.
+        self._release_task = loop.create_task(self._release_when_told())
+        self._wake()
+
+    def _on_drained(self) -> None:
+        self._wake()
+
+    def _on_transport_closed(self, end: LinkEnd) -> None:
+        self._transport_closed = True
+        self._finish(end)
+        self._wake()
+
+    def _on_frames_message(self, message: bytes) -> None:
+        if self._end is not None and self._end.cause != "local":
+            return
+        now_ns = self.now_ns()
+        self._heartbeat.heard(now_ns)
+        try:
+            if message[:1] == bytes((CHUNK,)):
+                self._take_chunk(message, now_ns)
+            else:
+                self._take_small(parse_small(message), now_ns)
+        except MalformedFrame:
+            self._malformed += 1
+
+    def _on_control_message(self, message: bytes) -> None:
+        if self._end is not None:
+            return
+        self._heartbeat.heard(self.now_ns())
+        try:
+            kind, body = parse_control(message)
+        except MalformedFrame:
+            self._malformed += 1
+            return
+        if kind != APP:
+            self._finish(LinkEnd("peer", clean_reason(body)))
+        elif not 1 <= len(body) <= MAX_CONTROL_BYTES or len(self._controls) >= RECEIVED_CONTROLS:
+            self._malformed += 1
+            self._finish(LinkEnd("lost", "it broke the rules of the control channel"))
+        else:
+            self._controls.append(body)
+            self._wake()
+
+    # -- the frames channel -----------------------------------------------------------------------
+
+    def _take_chunk(self, message: bytes, now_ns: int) -> None:
+        whole = self._reassembler.add(message, now_ns)
+        for frame_id in self._reassembler.take_given_up():
+            self._dropped["incomplete"] += 1
+            self._acknowledge(frame_id)
+        if whole is not None:
+            self._acknowledge(whole.frame_id)
+            self._deliver(ReceivedFrame(whole.data, whole.first_chunk_at_ns, now_ns))
+
+    def _deliver(self, frame: ReceivedFrame) -> None:
+        """A whole frame for whoever reads; `MemoryLink` scripts its losses here."""
+        if self._end is not None:
+            return
+        oldest_ns = frame.received_at_ns - MAX_WAITING_NS
+        while self._frames and (
+            len(self._frames) >= MAX_WAITING_FRAMES or self._frames[0].received_at_ns < oldest_ns
+        ):
+            self._frames.popleft()
+            self._dropped["consumer slow"] += 1
+        self._frames.append(frame)
+        self._wake()
+
+    def _take_small(self, message: Ack | Ping | Pong, now_ns: int) -> None:
+        match message:
+            case Ack(frame_id):
+                self._window.on_ack(frame_id, now_ns)
+                self._wake()
+            case Ping():
+                self._heartbeat.on_ping(message, now_ns)
+            case Pong():
+                self._malformed += not self._heartbeat.on_pong(message, now_ns)
+                self._wake()
+
+    def _acknowledge(self, frame_id: int) -> None:
+        if not self._transport_closed:
+            self._post_frames(pack_ack(frame_id))
+
+    def _post_heartbeat(self, message: bytes) -> None:
+        if not self._transport_closed and self._buffered_bytes() <= MAX_PINGS_BEHIND_BYTES:
+            self._post_frames(message)
+
+    # -- the link's life --------------------------------------------------------------------------
+
+    async def _watch_heartbeat(self) -> None:
+        await self._heartbeat.run()
+        silence_s = self._heartbeat.silence_s
+        self._finish(LinkEnd("lost", f"nothing was heard from it for {silence_s:g} s"))
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    async def _until(self, ready: Callable[[], bool]) -> None:
+        """Wait until `ready()` or the end of the link."""
+        while not ready() and self._end is None:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _finish(self, end: LinkEnd) -> None:
+        """The link is over, for the first reason given; frees everything in the background."""
+        if self._end is not None:
+            return
+        self._end = end
+        if self._heartbeat_task is not None and end.cause != "lost":
+            self._heartbeat_task.cancel()
+        if end.cause != "local":
+            self._begin_release()
+        self._wake()
+
+    def _begin_release(self) -> asyncio.Task[None]:
+        self._release_now.set()
+        if self._release_task is None:
+            self._release_task = asyncio.get_running_loop().create_task(self._release_when_told())
+        return self._release_task
+
+    async def _release_when_told(self) -> None:
+        await self._release_now.wait()
+        if self._heartbeat_task is not None:
+            self._heartbeat_task.cancel()
+            await asyncio.wait([self._heartbeat_task])
+        await self._release()
+        self._transport_closed = True
+        self._wake()
+
+    def _raise_if_over(self) -> None:
+        if self._end is not None:
+            raise self._end.error()
+
+    # -- for the sessions above -------------------------------------------------------------------
+
+    def now_ns(self) -> int:
+        """This end's clock: that of `clock` and of every time this link gives."""
+        return self._now_ns()
+
+    @property
+    def clock(self) -> ClockEstimator:
+        """Fed by pings: a burst at connect, then one a second."""
+        return self._heartbeat.clock
+
+    @property
+    def frames_dropped(self) -> Mapping[str, int]:
+        """Frames that reached this end and were given to nobody, by reason."""
+        return dict(self._dropped)
+
+    @property
+    def malformed_messages(self) -> int:
+        """Messages of the other end that made no sense and were ignored."""
+        return self._malformed
+
+    @property
+    def window(self) -> SendWindow:
+        """For reading: how many frames are on the way, and how long the quickest took."""
+        return self._window
+
+    async def connected(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+        """Return when both channels are open; raises `LinkFailed`, `PeerGone` once closed."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._until(lambda: self._opened)
+        except TimeoutError:
+            raise _unreachable(f"no connection within {timeout_s:g} s") from None
+        if self._end is not None and self._end.cause != "local" and not self._opened:
+            raise _unreachable(self._end.reason or "the other end closed the link")
+        self._raise_if_over()
+
+    async def calibrated(self, timeout_s: float = CALIBRATE_TIMEOUT_S) -> ClockEstimate:
+        """Return the first estimate that rests on `CALIBRATION_SAMPLES` pings, or a later one."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._until(lambda: self.clock.samples >= CALIBRATION_SAMPLES)
+        except TimeoutError:
+            raise LinkFailed(
+                "the other end did not answer enough pings to compare the two clocks",
+                hint="the network loses too much; try again on a better one",
+            ) from None
+        estimate = self.clock.estimate
+        if estimate is None or self._end is not None:
+            raise (self._end or LinkEnd("lost")).error()
+        return estimate
+
+    def send_control(self, message: bytes) -> None:
+        """Hand over 1 to `MAX_CONTROL_BYTES` bytes; raises `BadInput`, `LinkFailed`, `PeerGone`."""
+        if not 1 <= len(message) <= MAX_CONTROL_BYTES:
+            raise BadInput(
+                f"a control message is 1 to {MAX_CONTROL_BYTES} bytes, not {len(message)}"
+            )
+        self._raise_if_not_open()
+        self._post_control(pack_app(message))
+
+    async def receive_control(self) -> bytes:
+        """The next control message; raises `PeerGone` when the link is over and all were read."""
+        await self._until(lambda: bool(self._controls))
+        if not self._controls:
+            self._raise_if_over()
+        return self._controls.popleft()
+
+    def can_send_frame(self) -> bool:
+        """Whether a frame handed over now would leave now instead of queueing."""
+        return self._opened and self._end is None and not self._feeding and self._window.can_send()
+
+    async def writable(self) -> None:
+        """Return when `can_send_frame()`; raises `PeerGone`."""
+        await self._until(self.can_send_frame)
+        self._raise_if_over()
+
+    async def send_frame(self, data: bytes | bytearray | memoryview) -> int:
+        """Hand over a frame and return its number; see `Link.send_frame`.
+
+        Raises `BadInput` for a size out of range, `PeerGone`, and `RuntimeError` when
+        `can_send_frame()` is false.
+        """
+        nbytes = memoryview(data).nbytes
+        if not 1 <= nbytes <= MAX_FRAME_BYTES:
+            raise BadInput(f"a frame is 1 to {MAX_FRAME_BYTES} bytes, not {nbytes}")
+        self._raise_if_not_open()
+        if not self.can_send_frame():
+            raise RuntimeError("the link takes no frame now: wait for writable() first")
+        frame_id = self._next_frame_id
+        self._next_frame_id += 1
+        self._window.on_sent(frame_id, nbytes, self.now_ns())
+        self._feeding = True
+        try:
+            for message in split(frame_id, data):
+                if self._buffered_bytes() > BUFFER_HIGH_BYTES:
+                    await self._until(lambda: self._buffered_bytes() <= BUFFER_LOW_BYTES)
+                self._raise_if_over()
+                self._post_frames(message)
+        except BaseException:
+            self._window.on_abandoned(frame_id)
+            raise
+        finally:
+            self._feeding = False
+            self._wake()
+        return frame_id
+
+    async def receive_frame(self) -> ReceivedFrame:
+        """The next whole frame; raises `PeerGone` when the link is over and all were read."""
+        await self._until(lambda: bool(self._frames))
+        if not self._frames:
+            self._raise_if_over()
+        return self._frames.popleft()
+
+    async def frames(self) -> AsyncIterator[ReceivedFrame]:
+        """Whole frames until the link ends; a clean end ends the iteration, a lost peer raises."""
+        while True:
+            try:
+                frame = await self.receive_frame()
+            except PeerGone:
+                if self._end is not None and self._end.clean:
+                    return
+                raise
+            yield frame
+
+    async def closed(self) -> LinkEnd:
+        """Return when the link is over, however it came to that."""
+        while self._end is None:
+            self._changed.clear()
+            await self._changed.wait()
+        return self._end
+
+    async def close(self, reason: str = "") -> None:
+        """Let frames in flight land, tell the other end, and release everything.  Idempotent.
+
+        Takes no longer than `FLUSH_TIMEOUT_S + GOODBYE_TIMEOUT_S` and what the sockets need.
+        """
+        say_goodbye = self._opened and self._end is None
+        try:
+            if say_goodbye:
+                await self._flush()
+            say_goodbye = say_goodbye and self._end is None
+            self._finish(LinkEnd("local", clean_reason(reason)))
+            if say_goodbye:
+                self._post_control(pack_bye(reason))
+                await self._goodbye_heard()
+        finally:
+            self._finish(LinkEnd("local", clean_reason(reason)))
+            await asyncio.shield(self._begin_release())
+
+    async def _flush(self) -> None:
+        try:
+            async with asyncio.timeout(FLUSH_TIMEOUT_S):
+                await self._until(lambda: self._window.in_flight == 0)
+        except TimeoutError:
+            pass
+
+    async def _goodbye_heard(self) -> None:
+        """The other end closes the transport as soon as it has read our goodbye."""
+        try:
+            async with asyncio.timeout(GOODBYE_TIMEOUT_S):
+                while not self._transport_closed:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    def _raise_if_not_open(self) -> None:
+        self._raise_if_over()
+        if not self._opened:
+            raise LinkFailed("the link is not connected yet")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+def _unreachable(detail: str) -> LinkFailed:
+    return LinkFailed(
+        f"the two ends could not be connected: {detail}",
+        hint="a firewall may block UDP between them; a TURN server (--ice-server) gets around it",
+    )

@@ -1,0 +1,118 @@
+"""The small messages of the two channels: acknowledgements, pings, and goodbye.
+
+Pure.  The first byte of every message names its kind; on the frames channel chunks
+(`shared.link.chunks`) are one kind more.  Big-endian.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from shared.errors import MalformedFrame
+
+__all__ = [
+    "ACK",
+    "APP",
+    "BYE",
+    "PING",
+    "PONG",
+    "Ack",
+    "Ping",
+    "Pong",
+    "clean_reason",
+    "pack_ack",
+    "pack_app",
+    "pack_bye",
+    "pack_ping",
+    "pack_pong",
+    "parse_control",
+    "parse_small",
+]
+
+# frames channel (1 is a chunk)
+ACK = 2
+PING = 3
+PONG = 4
+# control channel
+APP = 0x10
+BYE = 0x11
+
+_ACK = struct.Struct(">BI")
+_PING = struct.Struct(">Bq")
+_PONG = struct.Struct(">Bqqq")
+
+MAX_REASON_CHARS = 200  # a line for a person
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """The other end is done with this frame: it is whole, or was given up."""
+
+    frame_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """`t1`: when it left, in ns of the asking end's clock."""
+
+    t1: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """`t1` as asked; `t2` when the ping came, `t3` when this left, of the answering end's clock."""
+
+    t1: int
+    t2: int
+    t3: int
+
+
+def pack_ack(frame_id: int) -> bytes:
+    return _ACK.pack(ACK, frame_id)
+
+
+def pack_ping(t1: int) -> bytes:
+    return _PING.pack(PING, t1)
+
+
+def pack_pong(t1: int, t2: int, t3: int) -> bytes:
+    return _PONG.pack(PONG, t1, t2, t3)
+
+
+def parse_small(message: bytes) -> Ack | Ping | Pong:
+    """Read a message of the frames channel that is not a chunk; raises `MalformedFrame`."""
+    try:
+        match message[:1]:
+            case b"\x02":
+                return Ack(_ACK.unpack(message)[1])
+            case b"\x03":
+                return Ping(_PING.unpack(message)[1])
+            case b"\x04":
+                return Pong(*_PONG.unpack(message)[1:])
+    except struct.error:
+        pass
+    raise MalformedFrame("an unknown or damaged link message")
+
+
+def pack_app(message: bytes) -> bytes:
+    return bytes((APP,)) + message
+
+
+def pack_bye(reason: str) -> bytes:
+    return bytes((BYE,)) + clean_reason(reason).encode()
+
+
+def parse_control(message: bytes) -> tuple[int, bytes]:
+    """Split a control channel's message into its kind and the rest; raises `MalformedFrame`."""
+    if len(message) < 1 or message[0] not in (APP, BYE):
+        raise MalformedFrame("an unknown control message")
+    return message[0], message[1:]
+
+
+def clean_reason(reason: str | bytes) -> str:
+    """One printable line of bounded length, whatever the other end sent."""
+    if isinstance(reason, bytes):
+        reason = reason.decode("utf-8", errors="replace")
+    printable = "".join(c if c.isprintable() else " " for c in reason)
+    return printable[:MAX_REASON_CHARS].strip()

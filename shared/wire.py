@@ -1,0 +1,181 @@
+"""The bytes of a sealed frame: its authenticated header, and the metadata inside the seal.
+
+A sealed frame is `header ‖ body`.  The header travels in clear and is authenticated; the body is
+the seal of `shared.crypto.sealing` over `inner = metadata ‖ payload`.  All integers are
+big-endian.  docs/PROTOCOL.md, "Sealed frame" and "Frame metadata", is this file in prose.
+
+This file lays out and checks fields.  It refuses to know keys, and to interpret a payload.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from shared.errors import BadInput, MalformedFrame
+from shared.frame import MAX_SIDE, MIN_SIDE
+
+__all__ = [
+    "CODEC_IDS",
+    "HEADER",
+    "METADATA",
+    "STAGES",
+    "SUITE",
+    "SUITE_NAME",
+    "VERSION",
+    "FrameMetadata",
+    "SealedHeader",
+    "pack_header",
+    "pack_inner",
+    "parse_header",
+    "parse_inner",
+]
+
+VERSION = 1
+"""Layout of header and inner; anything else is refused."""
+
+SUITE = 1
+"""AES-256-GCM over the learned keystream, HMAC-SHA-256/128 inner digest, HKDF-SHA-256.  The same
+number names the whole suite in the handshake (SPAKE2-Ed25519, X25519 with ML-KEM-768)."""
+
+SUITE_NAME = "SPAKE2, X25519 + ML-KEM-768, AES-256-GCM over the learned keystream"
+"""For people: logs and reports."""
+
+HEADER = struct.Struct(">BBHHIQ")
+"""version u8, suite u8, flags u16, sender u16, epoch u32, counter u64: 18 bytes."""
+
+METADATA = struct.Struct(">QqBBHHf3I")
+"""index u64, captured_at_ns i64, codec u8, channels u8, width u16, height u16, psnr_db f32 (NaN:
+bit-exact), capture / mask / encode in µs u32 each: 38 bytes."""
+
+CODEC_IDS: Mapping[str, int] = MappingProxyType({"jpeg": 1, "lossless": 2})
+"""Name of a codec to its number on the wire.  0 stays unused; a new codec takes the next one."""
+
+STAGES = ("capture", "mask", "encode")
+"""The sender's stages whose durations are known before the frame is sealed, in wire order."""
+
+_CODEC_NAMES = {number: name for name, number in CODEC_IDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class SealedHeader:
+    """What the network sees of a frame, besides its length.
+
+    `suite` u8, `flags` u16 (version 1 defines none; receivers ignore them), `sender` u16,
+    `epoch` u32, `counter` u64 (counts the sender's frames of this epoch from 0).
+    """
+
+    suite: int
+    flags: int
+    sender: int
+    epoch: int
+    counter: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMetadata:
+    """What the sender says of a frame, inside the seal.
+
+    `captured_at_ns` is the sender's monotonic clock.  `psnr_db` is against the original, None
+    where the codec was bit-exact.  `stages_us` holds the whole microseconds of each of `STAGES`:
+    the time since `captured_at_ns`, split into consecutive stages.
+    """
+
+    index: int
+    captured_at_ns: int
+    codec: str
+    width: int
+    height: int
+    channels: int
+    psnr_db: float | None
+    stages_us: Mapping[str, int]
+
+
+def pack_header(header: SealedHeader) -> bytes:
+    """Lay out `header` in 18 bytes; raise `BadInput` when a field does not fit its width."""
+    try:
+        return HEADER.pack(
+            VERSION, header.suite, header.flags, header.sender, header.epoch, header.counter
+        )
+    except struct.error:
+        raise BadInput("a sealed frame's header field is out of range") from None
+
+
+def parse_header(sealed: bytes | bytearray | memoryview) -> SealedHeader:
+    """Read the header at the start of `sealed`; raise `MalformedFrame` if it can't be one."""
+    if len(sealed) < HEADER.size:
+        raise MalformedFrame("a sealed frame is shorter than its header")
+    version, suite, flags, sender, epoch, counter = HEADER.unpack_from(sealed)
+    if version != VERSION:
+        raise MalformedFrame(f"a sealed frame has version {version}; this end speaks {VERSION}")
+    if suite != SUITE:
+        raise MalformedFrame(f"a sealed frame has suite {suite}; this end speaks {SUITE}")
+    return SealedHeader(suite, flags, sender, epoch, counter)
+
+
+def pack_inner(metadata: FrameMetadata, payload: bytes | bytearray | memoryview) -> bytes:
+    """Return `metadata ‖ payload`, what gets sealed; raise `BadInput` for a field out of range."""
+    codec = CODEC_IDS.get(metadata.codec)
+    if codec is None:
+        raise BadInput(f"no codec named {metadata.codec!r} is known on the wire")
+    if set(metadata.stages_us) != set(STAGES):
+        raise BadInput(f"a frame's stages must be {', '.join(STAGES)}")
+    psnr = math.nan if metadata.psnr_db is None else metadata.psnr_db
+    if metadata.psnr_db is not None and not (math.isfinite(psnr) and psnr >= 0):
+        raise BadInput("a frame's PSNR must be a finite number of dB, or None where bit-exact")
+    _check_shape(metadata.width, metadata.height, metadata.channels, BadInput)
+    try:
+        fixed = METADATA.pack(
+            metadata.index,
+            metadata.captured_at_ns,
+            codec,
+            metadata.channels,
+            metadata.width,
+            metadata.height,
+            psnr,
+            *(metadata.stages_us[stage] for stage in STAGES),
+        )
+    except (struct.error, OverflowError):  # OverflowError: a PSNR too large for an f32
+        raise BadInput("a frame's metadata field is out of range") from None
+    return b"".join((fixed, payload))
+
+
+def parse_inner(inner: bytes | bytearray | memoryview) -> tuple[FrameMetadata, memoryview]:
+    """Split an opened frame into its metadata and its payload (a view, no copy).
+
+    Raise `MalformedFrame` for a codec, size, channel count or PSNR that no sender may send.
+    """
+    if len(inner) < METADATA.size:
+        raise MalformedFrame("an opened frame is shorter than its metadata")
+    index, captured_at_ns, codec, channels, width, height, psnr, *stages = METADATA.unpack_from(
+        inner
+    )
+    name = _CODEC_NAMES.get(codec)
+    if name is None:
+        raise MalformedFrame(f"an opened frame names codec number {codec}, which is not known here")
+    _check_shape(width, height, channels, MalformedFrame)
+    if not math.isnan(psnr) and not (math.isfinite(psnr) and psnr >= 0):
+        raise MalformedFrame("an opened frame's PSNR is not a number of dB")
+    metadata = FrameMetadata(
+        index=index,
+        captured_at_ns=captured_at_ns,
+        codec=name,
+        width=width,
+        height=height,
+        channels=channels,
+        psnr_db=None if math.isnan(psnr) else psnr,
+        stages_us=MappingProxyType(dict(zip(STAGES, stages, strict=True))),
+    )
+    return metadata, memoryview(inner)[METADATA.size :]
+
+
+def _check_shape(
+    width: int, height: int, channels: int, error: type[BadInput] | type[MalformedFrame]
+) -> None:
+    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+        raise error(f"a frame must be {MIN_SIDE} to {MAX_SIDE} pixels a side")
+    if channels not in (1, 3):
+        raise error(f"a frame has 1 or 3 channels, not {channels}")

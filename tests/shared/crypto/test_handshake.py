@@ -1,0 +1,564 @@
+"""The handshake between honest ends, and between ends with an attacker in the middle."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spake2.ed25519_basic import Zero
+
+from shared.crypto import messages
+from shared.crypto.agreement import DtlsFingerprints, NetworkId, SessionKeys
+from shared.crypto.handshake import (
+    ReceiverHandshake,
+    SenderHandshake,
+    abort_message,
+    new_session_id,
+)
+from shared.errors import (
+    BadInput,
+    CodeUsed,
+    HandshakeFailed,
+    KeystreamMismatch,
+    PairingFailed,
+    PeerGone,
+    VeilscopeError,
+    WrongCode,
+)
+
+CODE, OTHER_CODE = "abandon-crystal-zebra", "abandon-crystal-zoo"
+FINGERPRINTS = DtlsFingerprints(sender=b"\x11" * 32, receiver=b"\x22" * 32)
+NETWORK = NetworkId("bp", b"\xaa" * 32)
+OTHER_NETWORK = NetworkId("bp", b"\xbb" * 32)
+SESSION = "00112233445566778899aabbccddeeff"
+
+Tamper = Callable[[int, bytes], list[bytes]]
+"""What the network makes of message number 0 to 3."""
+
+
+def a_sender(
+    code: str = CODE,
+    fingerprints: DtlsFingerprints = FINGERPRINTS,
+    network: NetworkId = NETWORK,
+) -> SenderHandshake:
+    return SenderHandshake(code, SESSION, fingerprints, network)
+
+
+def a_receiver(
+    code: str = CODE,
+    fingerprints: DtlsFingerprints = FINGERPRINTS,
+    held: NetworkId | None = NETWORK,
+) -> ReceiverHandshake:
+    def known(family: str) -> bytes | None:
+        return held.digest if held is not None and held.family == family else None
+
+    return ReceiverHandshake(code, fingerprints, known)
+
+
+@dataclass
+class Outcome:
+    """How it ended at both ends, and all that went over the network."""
+
+    sender: SessionKeys | None = None
+    receiver: SessionKeys | None = None
+    sender_error: VeilscopeError | None = None
+    receiver_error: VeilscopeError | None = None
+    traffic: list[bytes] = field(default_factory=list)
+
+
+def unaltered(number: int, message: bytes) -> list[bytes]:
+    return [message]
+
+
+def run(
+    sender: SenderHandshake, receiver: ReceiverHandshake, tamper: Tamper = unaltered
+) -> Outcome:
+    """Carry messages to and fro until nobody has more to say, as the sessions do.
+
+    An end that has its result or an error listens no more; one that fails tells the other.
+    """
+    outcome, numbers = Outcome(), itertools.count()
+    pending: list[tuple[Any, bytes]] = []
+
+    def post(to: Any, sent: list[bytes]) -> None:
+        for message in sent:
+            outcome.traffic.append(message)
+            pending.extend((to, delivered) for delivered in tamper(next(numbers), message))
+
+    post(receiver, sender.start())
+    post(sender, receiver.start())
+    errors: dict[int, VeilscopeError] = {}
+    while pending:
+        end, message = pending.pop(0)
+        other = receiver if end is sender else sender
+        if end.result is not None or id(end) in errors:
+            continue
+        try:
+            post(other, end.receive(message))
+        except PairingFailed as error:
+            errors[id(end)] = error
+            pending.append((other, end.abort_message(error)))
+    outcome.sender, outcome.receiver = sender.result, receiver.result
+    outcome.sender_error, outcome.receiver_error = (
+        errors.get(id(sender)), errors.get(id(receiver))
+    )  # fmt: skip
+    return outcome
+
+
+def altering(number: int, change: Callable[[bytes], bytes]) -> Tamper:
+    return lambda n, message: [change(message) if n == number else message]
+
+
+def flipped(message: bytes, at: int, by: int = 1) -> bytes:
+    altered = bytearray(message)
+    altered[at] ^= by
+    return bytes(altered)
+
+
+def assert_both_failed(outcome: Outcome, error: type[VeilscopeError]) -> None:
+    assert type(outcome.sender_error) is error
+    assert type(outcome.receiver_error) is error
+    assert outcome.sender is None
+    assert outcome.receiver is None
+
+
+# -- honest ends ---------------------------------------------------------------------------------
+
+
+def test_two_ends_with_one_code_come_to_share_their_keys() -> None:
+    outcome = run(a_sender(), a_receiver())
+    assert outcome.sender_error is None
+    assert outcome.receiver_error is None
+    assert outcome.sender is not None
+    assert outcome.receiver == replace(
+        outcome.sender,
+        control_send=outcome.sender.control_receive,
+        control_receive=outcome.sender.control_send,
+    )
+    assert outcome.sender.control_send != outcome.sender.control_receive
+    assert outcome.sender.session_id == SESSION
+    assert outcome.sender.network == NETWORK
+    assert len(outcome.traffic) == 4
+
+
+def test_two_handshakes_never_give_the_same_keys() -> None:
+    one, two = (run(a_sender(), a_receiver()).sender for _ in range(2))
+    assert one is not None
+    assert two is not None
+    keys = {one.control_send, one.control_receive, two.control_send, two.control_receive}
+    assert len(keys) == 4
+
+
+def test_known_answers_of_a_recorded_handshake(
+    vectors: Callable[[str], Any], seeded_entropy: Any
+) -> None:
+    case = vectors("handshake.json")["receiver"]
+    seed, network = bytes.fromhex(case["seed"]), bytes.fromhex(case["network_digest"])
+    receiver = ReceiverHandshake(
+        case["code_secret"],
+        DtlsFingerprints(
+            bytes.fromhex(case["sender_fingerprint"]), bytes.fromhex(case["receiver_fingerprint"])
+        ),
+        lambda family: network if family == case["family"] else None,
+        entropy=seeded_entropy(seed),
+    )
+    assert [m.hex() for m in receiver.start()] == [case["receiver_hello"]]
+    confirm = receiver.receive(bytes.fromhex(case["sender_hello"]))
+    assert [m.hex() for m in confirm] == [case["receiver_confirm"]]
+    assert receiver.receive(bytes.fromhex(case["sender_confirm"])) == []
+    assert receiver.result is not None
+    assert receiver.result.session_id == case["session_id"]
+    assert receiver.result.control_send.hex() == case["control_to_sender"]
+    assert receiver.result.control_receive.hex() == case["control_to_receiver"]
+
+
+# -- codes, fingerprints and networks that differ ------------------------------------------------
+
+
+def test_a_wrong_code_ends_in_wrong_code_at_both_ends_and_counts_as_a_try() -> None:
+    sender = a_sender()
+    outcome = run(sender, a_receiver(OTHER_CODE))
+    assert_both_failed(outcome, WrongCode)
+    assert sender.code_was_wrong
+    assert "codes differ" in str(outcome.receiver_error)
+    assert "altered the exchange" in str(outcome.receiver_error)
+
+
+@pytest.mark.parametrize(
+    "seen_by_receiver",
+    [
+        DtlsFingerprints(FINGERPRINTS.receiver, FINGERPRINTS.sender),
+        replace(FINGERPRINTS, sender=b"\x33" * 32),
+        replace(FINGERPRINTS, receiver=b"\x33" * 32),
+    ],
+)
+def test_swapped_fingerprints_end_in_wrong_code(seen_by_receiver: DtlsFingerprints) -> None:
+    outcome = run(a_sender(), a_receiver(fingerprints=seen_by_receiver))
+    assert_both_failed(outcome, WrongCode)
+
+
+def test_different_networks_are_named_at_both_ends_with_eight_hex_digits_each() -> None:
+    sender = a_sender()
+    outcome = run(sender, a_receiver(held=OTHER_NETWORK))
+    assert_both_failed(outcome, KeystreamMismatch)
+    for error in (outcome.sender_error, outcome.receiver_error):
+        assert "'bp'" in str(error)
+        assert "aaaaaaaa at the sender" in str(error)
+        assert "bbbbbbbb at the receiver" in str(error)
+        assert "aaaaaaaaa" not in str(error)
+    assert not sender.code_was_wrong
+
+
+def test_a_network_that_the_receiver_does_not_have_is_a_mismatch() -> None:
+    outcome = run(a_sender(), a_receiver(held=None))
+    assert_both_failed(outcome, KeystreamMismatch)
+    assert "has no keystream network 'bp'" in str(outcome.sender_error)
+
+
+def test_a_network_of_digest_zero_does_not_pass_for_one_that_is_missing() -> None:
+    zero = NetworkId("bp", bytes(32))
+    outcome = run(a_sender(network=zero), a_receiver(held=None))
+    assert outcome.receiver is None
+    assert type(outcome.receiver_error) is KeystreamMismatch
+
+
+def test_a_wrong_code_is_told_before_a_different_network() -> None:
+    assert_both_failed(run(a_sender(), a_receiver(OTHER_CODE, held=OTHER_NETWORK)), WrongCode)
+
+
+# -- an attacker on the way ----------------------------------------------------------------------
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 3), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
+def test_one_altered_byte_anywhere_never_lets_both_ends_succeed(
+    number: int, where: float, by: int
+) -> None:
+    outcome = run(
+        a_sender(), a_receiver(), altering(number, lambda m: flipped(m, int(where * len(m)), by))
+    )
+    assert outcome.receiver is None
+    assert isinstance(outcome.receiver_error, PairingFailed)
+    # Alone the last message leaves the sender with a result; see the rules in handshake.py.
+    assert (outcome.sender is not None) is (number == 3)
+    if number != 3:
+        assert isinstance(outcome.sender_error, PairingFailed)
+
+
+RECEIVER_HELLO_FIELDS = {"nonce": 4, "x25519": 4 + 32 + 33, "mlkem": 4 + 32 + 33 + 32}
+SENDER_HELLO_FIELDS = {
+    "session id": 3,
+    "nonce": 3 + 16,
+    "x25519": 3 + 16 + 32 + 33,
+    "ciphertext": 3 + 16 + 32 + 33 + 32,
+    "network digest": 3 + 16 + 32 + 33 + 32 + 1088,
+    "family": -1,
+}
+
+
+@pytest.mark.parametrize("name", RECEIVER_HELLO_FIELDS)
+def test_a_tampered_receiver_hello_ends_at_the_confirmation_as_wrong_code(name: str) -> None:
+    at = RECEIVER_HELLO_FIELDS[name]
+    assert_both_failed(
+        run(a_sender(), a_receiver(), altering(0, lambda m: flipped(m, at))), WrongCode
+    )
+
+
+@pytest.mark.parametrize("name", SENDER_HELLO_FIELDS)
+def test_a_tampered_sender_hello_ends_at_the_confirmation_as_wrong_code(name: str) -> None:
+    at = SENDER_HELLO_FIELDS[name]
+    assert_both_failed(
+        run(a_sender(), a_receiver(), altering(1, lambda m: flipped(m, at))), WrongCode
+    )
+
+
+def test_a_replaced_share_ends_at_the_confirmation_as_wrong_code() -> None:
+    stranger = run(a_sender(), a_receiver()).traffic
+
+    def spake2_of_a_stranger(message: bytes) -> bytes:
+        return message[:36] + stranger[0][36:69] + message[69:]
+
+    assert_both_failed(run(a_sender(), a_receiver(), altering(0, spake2_of_a_stranger)), WrongCode)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_dropped_message_leaves_no_result_but_the_senders_when_it_was_the_last(
+    number: int,
+) -> None:
+    outcome = run(a_sender(), a_receiver(), lambda n, m: [] if n == number else [m])
+    assert outcome.receiver is None
+    assert (outcome.sender is not None) is (number == 3)
+
+
+def test_a_repeated_hello_of_the_receiver_ends_the_handshake() -> None:
+    outcome = run(a_sender(), a_receiver(), lambda n, m: [m, m] if n == 0 else [m])
+    assert_both_failed(outcome, HandshakeFailed)
+
+
+def test_a_repeated_hello_of_the_sender_is_refused_by_a_receiver_that_has_confirmed() -> None:
+    outcome = run(a_sender(), a_receiver(), lambda n, m: [m, m] if n == 1 else [m])
+    assert outcome.receiver is None
+    assert type(outcome.receiver_error) is HandshakeFailed
+    assert outcome.sender is not None  # something else came in the place of the last message
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_repeated_confirmation_comes_to_an_end_that_is_done(number: int) -> None:
+    outcome = run(a_sender(), a_receiver(), lambda n, m: [m, m] if n == number else [m])
+    assert outcome.sender is not None
+    assert outcome.receiver is not None
+    assert outcome.sender.control_send == outcome.receiver.control_receive
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_messages_out_of_order_give_no_result(data: st.DataObject) -> None:
+    recorded = run(a_sender(), a_receiver()).traffic
+    sender, receiver = a_sender(), a_receiver()
+    receiver.start()
+    for end in (sender, receiver):
+        fed = data.draw(st.lists(st.sampled_from([*recorded, b""]), max_size=3))
+        for message in fed:
+            try:
+                end.receive(message)
+            except PairingFailed:
+                continue
+        assert end.result is None
+
+
+def test_a_recorded_session_does_not_replay() -> None:
+    recorded = run(a_sender(), a_receiver()).traffic
+    receiver = a_receiver()
+    receiver.start()
+    receiver.receive(recorded[1])
+    with pytest.raises(WrongCode):
+        receiver.receive(recorded[3])
+    sender = a_sender()
+    sender.receive(recorded[0])
+    with pytest.raises(WrongCode):
+        sender.receive(recorded[2])
+
+
+def test_an_end_that_hears_itself_refuses() -> None:
+    receiver = a_receiver()
+    (hello,) = receiver.start()
+    with pytest.raises(HandshakeFailed):
+        receiver.receive(hello)
+    sender = a_sender()
+    (answer,) = sender.receive(a_receiver().start()[0])
+    with pytest.raises(HandshakeFailed):
+        sender.receive(answer)
+
+
+def test_a_reflected_share_is_refused() -> None:
+    receiver = a_receiver()
+    (hello,) = receiver.start()
+    own_point = b"A" + hello[37:69]  # the receiver's SPAKE2 point, dressed as a sender's
+
+    def reflect(message: bytes) -> bytes:
+        return message[:51] + own_point + message[84:]
+
+    (answer,) = a_sender().receive(hello)
+    with pytest.raises(HandshakeFailed):
+        receiver.receive(reflect(answer))
+
+
+def test_an_attacker_in_the_middle_needs_the_code() -> None:
+    """It terminates both DTLS connections, so each end sees the attacker's certificate."""
+    attacker = b"\x99" * 32
+    to_sender = DtlsFingerprints(FINGERPRINTS.sender, attacker)
+    to_receiver = DtlsFingerprints(attacker, FINGERPRINTS.receiver)
+    # Relaying honest messages between the two connections:
+    assert_both_failed(
+        run(a_sender(fingerprints=to_sender), a_receiver(fingerprints=to_receiver)), WrongCode
+    )
+    # Playing the other end to each of them, on a guess:
+    for guess, fooled in ((OTHER_CODE, False), (CODE, True)):
+        played = run(a_sender(fingerprints=to_sender), a_receiver(guess, to_sender))
+        assert (played.sender is not None) is fooled
+        played = run(a_sender(guess, to_receiver), a_receiver(fingerprints=to_receiver))
+        assert (played.receiver is not None) is fooled
+
+
+def test_the_sender_proves_nothing_before_the_receiver_has_committed_itself() -> None:
+    sender = a_sender()
+    assert sender.start() == []
+    (answer,) = sender.receive(a_receiver(OTHER_CODE).start()[0])
+    assert len(answer) == len(run(a_sender(), a_receiver()).traffic[1])
+    with pytest.raises(WrongCode):
+        sender.receive(bytes((3,)) + bytes(64))
+    assert sender.code_was_wrong
+
+
+# -- messages that can't be computed with --------------------------------------------------------
+
+
+BAD_SPAKE2 = {
+    "the neutral element": b"B" + Zero.to_bytes(),
+    "a point off the curve": b"B" + b"\x02" + bytes(31),
+    "a point of low order": b"B" + bytes(32),
+    "the sender's own side": b"A" + b"\x58" + b"\x66" * 31,
+    "an unknown side": b"X" + b"\x58" + b"\x66" * 31,
+}
+
+
+@pytest.mark.parametrize("share", BAD_SPAKE2.values(), ids=BAD_SPAKE2.keys())
+def test_a_bad_spake2_share_is_refused(share: bytes) -> None:
+    outcome = run(a_sender(), a_receiver(), altering(0, lambda m: m[:36] + share + m[69:]))
+    assert_both_failed(outcome, HandshakeFailed)
+
+
+@pytest.mark.parametrize("point", [bytes(32), b"\x01" + bytes(31)])
+def test_an_x25519_share_whose_secret_would_be_zero_is_refused(point: bytes) -> None:
+    outcome = run(a_sender(), a_receiver(), altering(0, lambda m: m[:69] + point + m[101:]))
+    assert_both_failed(outcome, HandshakeFailed)
+    outcome = run(a_sender(), a_receiver(), altering(1, lambda m: m[:84] + point + m[116:]))
+    assert_both_failed(outcome, HandshakeFailed)
+
+
+def test_an_ml_kem_key_out_of_range_is_refused() -> None:
+    outcome = run(a_sender(), a_receiver(), altering(0, lambda m: m[:101] + b"\xff" * 1184))
+    assert_both_failed(outcome, HandshakeFailed)
+
+
+def test_no_common_suite_is_refused_and_a_suite_not_offered_too() -> None:
+    outcome = run(a_sender(), a_receiver(), altering(0, lambda m: m[:3] + b"\x09" + m[4:]))
+    assert_both_failed(outcome, HandshakeFailed)
+    outcome = run(a_sender(), a_receiver(), altering(1, lambda m: m[:2] + b"\x09" + m[3:]))
+    assert_both_failed(outcome, HandshakeFailed)
+
+
+def test_another_version_is_refused_by_name() -> None:
+    outcome = run(a_sender(), a_receiver(), altering(0, lambda m: flipped(m, 1, 3)))
+    assert_both_failed(outcome, HandshakeFailed)
+    assert "version 2" in str(outcome.sender_error)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_every_truncation_and_any_addition_is_refused(number: int) -> None:
+    message = run(a_sender(), a_receiver()).traffic[number]
+    parse = (
+        messages.parse_receiver_hello,
+        messages.parse_sender_hello,
+        messages.parse_receiver_confirm,
+        messages.parse_sender_confirm,
+    )[number]
+    parse(message)
+    for wrong in [*(message[:n] for n in range(len(message))), message + b"\x00"]:
+        with pytest.raises(HandshakeFailed):
+            parse(wrong)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=100))
+def test_garbage_is_refused(garbage: bytes) -> None:
+    for parse in (
+        messages.parse_receiver_hello,
+        messages.parse_sender_hello,
+        messages.parse_receiver_confirm,
+        messages.parse_sender_confirm,
+    ):
+        with pytest.raises(PairingFailed):
+            parse(garbage)
+
+
+# -- the machine's own rules ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_after_success_nothing_more_is_taken_and_the_result_stays(number: int) -> None:
+    sender, receiver = a_sender(), a_receiver()
+    messages_heard = [*run(sender, receiver).traffic, abort_message(WrongCode("x"))]
+    for end in (sender, receiver):
+        kept = end.result
+        with pytest.raises(HandshakeFailed):
+            end.receive(messages_heard[number])
+        assert end.result is kept
+
+
+def test_after_a_failure_nothing_more_is_taken() -> None:
+    honest, receiver = a_sender(), a_receiver()
+    sender = a_sender()
+    (hello,) = receiver.start()
+    for end, message in ((sender, hello), (receiver, honest.receive(hello)[0])):
+        with pytest.raises(HandshakeFailed):
+            end.receive(b"nonsense")
+        with pytest.raises(HandshakeFailed):
+            end.receive(message)
+        assert end.result is None
+    with pytest.raises(HandshakeFailed):
+        receiver.start()
+
+
+def test_a_receiver_starts_once_and_listens_only_after_that() -> None:
+    receiver = a_receiver()
+    receiver.start()
+    with pytest.raises(HandshakeFailed):
+        receiver.start()
+    (answer,) = a_sender().receive(a_receiver().start()[0])
+    with pytest.raises(HandshakeFailed):
+        a_receiver().receive(answer)
+
+
+@pytest.mark.parametrize(
+    ("error", "heard"),
+    [
+        (WrongCode("x"), WrongCode),
+        (CodeUsed("x"), CodeUsed),
+        (KeystreamMismatch("x"), KeystreamMismatch),
+        (HandshakeFailed("x"), HandshakeFailed),
+        (PeerGone("x"), HandshakeFailed),
+    ],
+)
+def test_an_abort_raises_the_same_error_at_the_other_end_and_is_no_wrong_try(
+    error: VeilscopeError, heard: type[PairingFailed]
+) -> None:
+    sender, receiver = a_sender(), a_receiver()
+    abort = sender.abort_message(error)
+    receiver.start()
+    for end in (sender, receiver):
+        with pytest.raises(heard) as caught:
+            end.receive(abort)
+        assert type(caught.value) is heard
+        assert end.result is None
+    assert not sender.code_was_wrong
+
+
+def test_an_abort_can_not_carry_words() -> None:
+    with pytest.raises(HandshakeFailed) as caught:
+        a_sender().receive(abort_message(WrongCode("x")) + b"call this number")
+    assert "call" not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("session_id", ["", "00", "zz" * 16, "00" * 17, "AA" * 16, "00 " * 16])
+def test_a_session_id_is_32_lower_case_hex_digits(session_id: str) -> None:
+    with pytest.raises(BadInput):
+        SenderHandshake(CODE, session_id, FINGERPRINTS, NETWORK)
+    SenderHandshake(CODE, new_session_id(), FINGERPRINTS, NETWORK)
+
+
+def test_no_object_message_or_error_shows_the_code_or_a_key() -> None:
+    sender, receiver = a_sender(), a_receiver()
+    good = run(sender, receiver)
+    assert good.sender is not None
+    keys = [good.sender.control_send, good.sender.control_receive]
+    forms = [form for key in keys for form in (key.hex(), repr(key)[2:-1])] + CODE.split("-")
+    shown = [repr(x) for x in (sender, receiver, good.sender, good.receiver)]
+    shown += [str(good.sender)]
+    for bad in (
+        run(a_sender(), a_receiver(OTHER_CODE)),
+        run(a_sender(), a_receiver(held=OTHER_NETWORK)),
+        run(a_sender(), a_receiver(), altering(0, lambda m: m[:69])),
+    ):
+        for error in (bad.sender_error, bad.receiver_error):
+            assert error is not None
+            shown += [str(error), repr(error), error.hint]
+    assert not [form for form in forms for text in shown if form in text]
+    for message in good.traffic:
+        assert not any(word.encode() in message for word in CODE.split("-"))
+        assert not any(key in message for key in keys)

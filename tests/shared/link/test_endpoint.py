@@ -1,0 +1,372 @@
+"""What every link does, over channels in memory: no sockets, no real waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+
+import pytest
+
+from shared.errors import BadInput, LinkFailed, PeerGone
+from shared.link import MAX_CONTROL_BYTES, MAX_FRAME_BYTES, Link, LinkEnd
+from shared.link.chunks import CHUNK_BYTES, split
+from shared.link.congestion import MAX_LIMIT
+from shared.link.endpoint import MAX_WAITING_FRAMES, RECEIVED_CONTROLS
+from shared.link.memory import MemoryLink, memory_pair
+from shared.link.messages import pack_app, pack_ping, pack_pong
+
+pytestmark = pytest.mark.usefixtures("loop_complaints")
+
+
+@pytest.fixture
+async def pair():
+    sender, receiver = memory_pair()
+    await sender.connected(5)
+    await receiver.connected(5)
+    yield sender, receiver
+    await sender.close()
+    await receiver.close()
+
+
+async def send(link: MemoryLink, data: bytes) -> int:
+    await link.writable()
+    return await link.send_frame(data)
+
+
+async def settle() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_a_memory_link_is_a_link(pair):
+    link: Link = pair[0]
+    assert link.can_send_frame()
+
+
+async def test_control_messages_arrive_in_order_both_ways(pair):
+    for link, other in (pair, pair[::-1]):
+        messages = [bytes([i]) * (i + 1) for i in range(50)] + [b"x" * MAX_CONTROL_BYTES]
+        for message in messages:
+            link.send_control(message)
+        assert [await other.receive_control() for _ in messages] == messages
+
+
+@pytest.mark.parametrize("size", [0, MAX_CONTROL_BYTES + 1])
+async def test_control_messages_of_no_or_too_many_bytes_are_refused(pair, size):
+    with pytest.raises(BadInput):
+        pair[0].send_control(bytes(size))
+
+
+@pytest.mark.parametrize("size", [0, MAX_FRAME_BYTES + 1])
+async def test_frames_of_no_or_too_many_bytes_are_refused(pair, size):
+    with pytest.raises(BadInput):
+        await pair[0].send_frame(bytes(size))
+    assert pair[0].can_send_frame()
+
+
+async def test_frames_are_numbered_and_arrive_whole(pair):
+    sender, receiver = pair
+    dice = random.Random(1)
+    for number, size in enumerate([1, CHUNK_BYTES, CHUNK_BYTES + 1, 200_000]):
+        data = dice.randbytes(size)
+        assert await send(sender, memoryview(data)) == number
+        received = await receiver.receive_frame()
+        assert received.data == data
+        assert received.first_chunk_at_ns <= received.received_at_ns <= receiver.now_ns()
+
+
+async def test_a_peer_that_acknowledges_nothing_stops_the_frames_and_none_is_queued(pair):
+    sender, _ = pair
+    posted: list[bytes] = []
+    sender._post_frames = posted.append
+    await sender.send_frame(b"one")
+    await sender.send_frame(b"two")
+    assert not sender.can_send_frame()
+    with pytest.raises(RuntimeError, match="writable"):
+        await sender.send_frame(b"three")
+    waiting = asyncio.ensure_future(sender.writable())
+    await settle()
+    assert not waiting.done()
+    assert posted == [*split(0, b"one"), *split(1, b"two")]
+    waiting.cancel()
+
+
+async def test_writable_returns_as_soon_as_an_acknowledgement_makes_room(pair):
+    sender, receiver = pair
+    acknowledge, receiver._acknowledge = receiver._acknowledge, lambda frame_id: None
+    await sender.send_frame(b"one")
+    await sender.send_frame(b"two")
+    waiting = asyncio.ensure_future(sender.writable())
+    await settle()
+    assert not waiting.done()
+    acknowledge(0)
+    async with asyncio.timeout(5):
+        await waiting
+    assert sender.can_send_frame()
+
+
+async def test_while_one_frame_is_being_handed_over_no_other_is_taken(pair):
+    sender, _ = pair
+    buffered = 1 << 20
+    sender._buffered_bytes = lambda: buffered
+    feeding = asyncio.ensure_future(sender.send_frame(bytes(100_000)))
+    await settle()
+    assert not feeding.done()
+    assert sender.window.in_flight < sender.window.limit
+    assert not sender.can_send_frame()
+    buffered = 0
+    sender._on_drained()
+    async with asyncio.timeout(5):
+        await feeding
+        await sender.writable()
+
+
+async def test_a_frame_whose_sending_is_cancelled_frees_its_place(pair):
+    sender, receiver = pair
+    sender._buffered_bytes = lambda: 1 << 20
+    for _ in range(5):
+        feeding = asyncio.ensure_future(sender.send_frame(bytes(100_000)))
+        await settle()
+        feeding.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await feeding
+    assert sender.window.in_flight == 0
+    del sender._buffered_bytes
+    await send(sender, b"after")
+    assert (await receiver.receive_frame()).data == b"after"
+
+
+async def test_frames_that_are_given_up_half_built_are_acknowledged_and_counted(pair):
+    sender, receiver = pair
+    sender.window.on_sent(0, 10, sender.now_ns())
+    receiver._on_frames_message(next(split(0, bytes(2 * CHUNK_BYTES))))
+    receiver._on_frames_message(next(split(64, bytes(2 * CHUNK_BYTES))))
+    await settle()
+    assert sender.window.in_flight == 0
+    assert receiver.frames_dropped == {"incomplete": 1}
+
+
+async def test_all_frames_that_may_be_in_flight_may_arrive_at_once(pair):
+    _, receiver = pair
+    for i in range(int(MAX_LIMIT)):
+        receiver._on_frames_message(next(split(i, bytes([i]))))
+    arrived = [(await receiver.receive_frame()).data for _ in range(int(MAX_LIMIT))]
+    assert arrived == [bytes([i]) for i in range(int(MAX_LIMIT))]
+    assert receiver.frames_dropped == {}
+
+
+async def test_of_more_frames_than_that_the_newest_are_kept_and_the_rest_counted(pair):
+    sender, receiver = pair
+    for i in range(MAX_WAITING_FRAMES + 3):
+        await send(sender, bytes([i]))
+    await settle()
+    newest = [bytes([i]) for i in range(3, MAX_WAITING_FRAMES + 3)]
+    assert [(await receiver.receive_frame()).data for _ in newest] == newest
+    assert receiver.frames_dropped == {"consumer slow": 3}
+
+
+async def test_frames_that_waited_too_long_for_their_consumer_give_way_to_newer_ones(pair):
+    _, receiver = pair
+    now = receiver.now_ns()
+    for i, wait_ns in enumerate([0, 60_000_000, 101_000_000]):
+        receiver._now_ns = lambda at=now + wait_ns: at
+        receiver._on_frames_message(next(split(i, bytes([i]))))
+    assert [(await receiver.receive_frame()).data for _ in range(2)] == [b"\x01", b"\x02"]
+    assert receiver.frames_dropped == {"consumer slow": 1}
+
+
+async def test_a_frame_that_is_the_newest_is_kept_however_long_it_waits(pair):
+    _, receiver = pair
+    receiver._on_frames_message(next(split(0, b"x")))
+    receiver._now_ns = lambda: 10**18
+    assert (await receiver.receive_frame()).data == b"x"
+
+
+async def test_messages_that_make_no_sense_are_counted_and_ignored(pair):
+    sender, receiver = pair
+    for message in (b"", b"\x00", b"\x01short", b"\x02\x00", b"\xff" * 40):
+        receiver._on_frames_message(message)
+    receiver._on_control_message(b"\x01?")
+    assert receiver.malformed_messages == 6
+    await send(sender, b"fine")
+    assert (await receiver.receive_frame()).data == b"fine"
+
+
+async def test_an_answer_to_a_ping_that_was_never_sent_is_ignored(pair):
+    link, _ = pair
+    await link.calibrated()
+    before = link.clock.estimate
+    link._on_frames_message(pack_pong(-5, 1 << 60, 1 << 60))
+    assert link.clock.estimate == before
+    assert link.malformed_messages == 1
+
+
+async def test_a_flood_of_pings_is_not_answered_beyond_the_buffer(pair):
+    link, _ = pair
+    posted: list[bytes] = []
+    link._post_frames = posted.append
+    link._buffered_bytes = lambda: 25 * len(posted)
+    for _ in range(50_000):
+        link._on_frames_message(pack_ping(1))
+    assert 25 * len(posted) < 300 * 1024
+
+
+@pytest.mark.parametrize("flood", ["long", "many"])
+async def test_a_peer_that_floods_the_control_channel_is_cut_off(pair, flood):
+    link, other = pair
+    if flood == "long":
+        link._on_control_message(pack_app(bytes(MAX_CONTROL_BYTES + 1)))
+    else:
+        for _ in range(RECEIVED_CONTROLS + 1):
+            link._on_control_message(pack_app(b"x"))
+    async with asyncio.timeout(5):
+        assert not (await link.closed()).clean
+        await other.closed()
+
+
+async def test_a_clean_close_reaches_the_other_end_with_its_reason(pair):
+    sender, receiver = pair
+    sender.send_control(b"last word")
+    async with asyncio.timeout(5):
+        await sender.close("the source ended")
+        assert await receiver.closed() == LinkEnd("peer", "the source ended")
+        assert await sender.closed() == LinkEnd("local", "the source ended")
+    assert await receiver.receive_control() == b"last word"
+    with pytest.raises(PeerGone, match="the source ended"):
+        await receiver.receive_control()
+
+
+async def test_frames_in_flight_land_before_a_close(pair):
+    sender, receiver = pair
+    await send(sender, bytes(50_000))
+    await send(sender, b"last")
+    await sender.close()
+    assert [len(frame.data) async for frame in receiver.frames()] == [50_000, 4]
+
+
+async def test_closing_twice_and_at_both_ends_at_once_is_fine(pair):
+    sender, receiver = pair
+    async with asyncio.timeout(5):
+        await asyncio.gather(sender.close("a"), receiver.close("b"), sender.close("c"))
+        await sender.close()
+    assert (await sender.closed()).clean
+    assert (await receiver.closed()).clean
+
+
+async def test_whoever_waits_is_told_when_the_link_is_closed_here(pair):
+    sender, receiver = pair
+    receiver._acknowledge = lambda frame_id: None
+    await sender.send_frame(b"1")
+    await sender.send_frame(b"2")
+    waiting = [
+        asyncio.ensure_future(coroutine)
+        for coroutine in (sender.receive_control(), sender.receive_frame(), sender.writable())
+    ]
+    await settle()
+    sender._finish(LinkEnd("local"))
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(result, PeerGone) for result in results)
+    for attempt in (lambda: sender.send_control(b"x"), lambda: sender.fingerprints):
+        with pytest.raises((PeerGone, LinkFailed)):
+            attempt()
+    with pytest.raises(PeerGone):
+        await sender.send_frame(b"x")
+
+
+async def test_a_sender_in_the_middle_of_a_frame_is_told_that_the_peer_closed(pair):
+    sender, receiver = pair
+    sender._buffered_bytes = lambda: 1 << 20
+    feeding = asyncio.ensure_future(sender.send_frame(bytes(100_000)))
+    await settle()
+    await receiver.close("enough")
+    with pytest.raises(PeerGone, match="enough"):
+        async with asyncio.timeout(5):
+            await feeding
+
+
+async def test_a_cancelled_close_still_frees_everything():
+    sender, receiver = memory_pair()
+    await sender.connected(5)
+    receiver.kill()
+    sender.window.on_sent(99, 1, 0)  # never acknowledged: the close waits for it
+    closing = asyncio.ensure_future(sender.close("bye"))
+    await settle()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    async with asyncio.timeout(5):
+        assert await sender.closed() == LinkEnd("local", "bye")
+        await sender.close()
+        await receiver.close()
+    await settle()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_cancelled_waits_leave_nothing_behind(pair):
+    sender, receiver = pair
+    for make in (receiver.receive_frame, receiver.receive_control, receiver.closed):
+        waiting = asyncio.ensure_future(make())
+        await settle()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    await send(sender, b"x")
+    assert (await receiver.receive_frame()).data == b"x"
+
+
+async def test_a_peer_that_vanishes_is_noticed_by_its_silence():
+    sender, receiver = memory_pair(silence_s=0.3)
+    await sender.connected(5)
+    await receiver.connected(5)
+    receiver.kill()
+    async with asyncio.timeout(5):
+        assert (await sender.closed()).cause == "lost"
+    with pytest.raises(PeerGone) as caught:
+        async for _ in sender.frames():
+            pass
+    assert caught.value.hint
+    await sender.close()
+
+
+async def test_a_quiet_link_stays_up_by_its_pings():
+    sender, receiver = memory_pair(silence_s=0.4)
+    await sender.connected(5)
+    await receiver.connected(5)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1.5):
+            await asyncio.wait(
+                [asyncio.ensure_future(sender.closed()), asyncio.ensure_future(receiver.closed())],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+    await sender.close()
+    await receiver.close()
+
+
+async def test_a_link_that_never_opens_fails_in_the_time_given():
+    link = MemoryLink(
+        fingerprints=(b"", b""), script=None, silence_s=4, clock_offset_ns=0
+    )  # joined to no other end
+    with pytest.raises(LinkFailed) as caught:
+        await link.connected(0.05)
+    assert "TURN" in caught.value.hint
+    with pytest.raises(LinkFailed):
+        link.send_control(b"x")
+    with pytest.raises(LinkFailed):
+        await link.send_frame(b"x")
+    with pytest.raises(LinkFailed):
+        await link.calibrated(0.05)
+    assert not link.can_send_frame()
+    await link.close()
+    with pytest.raises(PeerGone, match="closed at this end"):
+        await link.connected(0.05)
+
+
+async def test_after_a_close_no_task_is_left():
+    sender, receiver = memory_pair()
+    async with sender, receiver:
+        await sender.connected(5)
+        await receiver.connected(5)
+    await settle()
+    gc.collect()
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -1,0 +1,163 @@
+"""Messages inside the secure channel: strict, typed, and silent about their secrets."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from shared.control import (
+    MAX_MESSAGE_BYTES,
+    MAX_TIMING_ROWS,
+    Bye,
+    Drops,
+    Epoch,
+    EpochAck,
+    TimingRow,
+    Timings,
+    pack,
+    parse,
+)
+from shared.crypto.keyschedule import EpochSecret
+from shared.errors import HandshakeFailed
+
+u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (16, 32, 64))
+epoch_number = st.integers(1, 2**32 - 1)
+messages = st.one_of(
+    st.builds(
+        Epoch,
+        epoch=epoch_number,
+        secret=st.binary(min_size=32, max_size=32),
+        sender=u16,
+        reason=st.sampled_from(["start", "time", "join", "leave"]),
+    ),
+    st.builds(EpochAck, epoch=epoch_number),
+    st.builds(
+        Timings,
+        rows=st.lists(
+            st.builds(
+                TimingRow,
+                counter=u64,
+                epoch=epoch_number,
+                keystream_us=u32,
+                seal_us=u32,
+                send_us=u32,
+            ),
+            max_size=5,
+        ),
+    ),
+    st.builds(
+        Drops, totals=st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9_]{0,31}\Z"), u64, max_size=4)
+    ),
+    st.builds(
+        Bye,
+        reason=st.sampled_from(["ended", "quit", "error"]),
+        detail=st.text(max_size=50).filter(str.isprintable),
+    ),
+)
+EPOCH: dict[str, Any] = json.loads(
+    pack(Epoch(epoch=2, secret=b"\xffS" * 16, sender=1, reason="join"))
+)
+
+
+@given(messages)
+def test_a_message_reads_back_as_it_was_written(message: Any) -> None:
+    assert parse(pack(message)) == message
+
+
+def test_the_json_of_an_epoch() -> None:
+    assert EPOCH == {
+        "type": "epoch",
+        "epoch": 2,
+        "secret": "_1P_U_9T_1P_U_9T_1P_U_9T_1P_U_9T_1P_U_9T_1M=",
+        "sender": 1,
+        "reason": "join",
+    }
+
+
+def test_an_epoch_carries_what_the_schedules_exchange() -> None:
+    secret = EpochSecret(4, b"k" * 32, "leave")
+    received = parse(pack(Epoch.announce(secret, sender=9)))
+    assert isinstance(received, Epoch)
+    assert received.epoch_secret == secret
+    assert received.sender == 9
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"type": "hello"}, {"type": None}, {"epoch": 0}, {"epoch": 2**32}, {"epoch": "2"},
+     {"epoch": 2.0}, {"epoch": True}, {"secret": "_1P_"}, {"secret": "!" * 44}, {"secret": 5},
+     {"sender": -1}, {"sender": 2**16}, {"reason": "whim"}, {"extra": 1}],
+)  # fmt: skip
+def test_a_field_that_is_not_exactly_as_listed_is_refused(change: dict[str, Any]) -> None:
+    parse(json.dumps(EPOCH).encode())
+    with pytest.raises(HandshakeFailed):
+        parse(json.dumps(EPOCH | change).encode())
+
+
+@pytest.mark.parametrize("missing", list(EPOCH))
+def test_a_missing_field_is_refused(missing: str) -> None:
+    with pytest.raises(HandshakeFailed):
+        parse(json.dumps({k: v for k, v in EPOCH.items() if k != missing}).encode())
+
+
+@given(st.binary(max_size=100))
+def test_garbage_is_refused(garbage: bytes) -> None:
+    with pytest.raises(HandshakeFailed):
+        parse(garbage)
+
+
+@pytest.mark.parametrize("totals", [{"Busy": 1}, {"a b": 1}, {"x" * 33: 1}, {"busy": -1}])
+def test_a_drop_reason_is_a_short_plain_name_and_its_count_no_less_than_zero(
+    totals: dict[str, int],
+) -> None:
+    with pytest.raises(HandshakeFailed):
+        parse(json.dumps({"type": "drops", "totals": totals}).encode())
+
+
+def test_a_detail_is_one_printable_line_whoever_wrote_it() -> None:
+    raw = json.dumps({"type": "bye", "reason": "error", "detail": "\x1b[2Jtwo\nlines"}).encode()
+    for bye in (parse(raw), Bye(reason="error", detail="\x1b[2Jtwo\nlines")):
+        assert bye == Bye(reason="error", detail=" [2Jtwo lines")
+
+
+def test_a_detail_is_short() -> None:
+    with pytest.raises(HandshakeFailed):
+        parse(json.dumps({"type": "bye", "reason": "error", "detail": "x" * 201}).encode())
+
+
+def test_the_longest_batch_of_timings_fits_one_message_and_one_more_row_does_not() -> None:
+    big = 2**32 - 1
+    row = TimingRow(counter=2**64 - 1, epoch=big, keystream_us=big, seal_us=big, send_us=big)
+    message = Timings(rows=[row] * MAX_TIMING_ROWS)
+    data = pack(message)
+    assert len(data) <= MAX_MESSAGE_BYTES
+    assert parse(data) == message
+    rows = [row.model_dump()] * (MAX_TIMING_ROWS + 1)
+    with pytest.raises(HandshakeFailed):
+        parse(json.dumps({"type": "timings", "rows": rows}).encode())
+
+
+def test_a_message_over_the_limit_is_refused() -> None:
+    padded = json.dumps(EPOCH).encode() + b" " * MAX_MESSAGE_BYTES
+    with pytest.raises(HandshakeFailed):
+        parse(padded)
+
+
+def test_no_repr_and_no_error_shows_the_secret() -> None:
+    secret = b"SECRET-SECRET-SECRET-SECRET-1234"
+    message = Epoch(epoch=1, secret=secret, sender=1, reason="start")
+    encoded = json.loads(pack(message))["secret"]
+    shown = [repr(message), str(message)]
+    for bad in ({"epoch": 0}, {"secret": encoded[:-4]}):
+        with pytest.raises(HandshakeFailed) as caught:
+            parse(json.dumps(json.loads(pack(message)) | bad).encode())
+        shown += [str(caught.value), repr(caught.value), str(caught.value.__context__)]
+    with pytest.raises(ValidationError) as invalid:
+        Epoch(epoch=1, secret=secret + b"x", sender=1, reason="start")
+    shown.append(str(invalid.value))
+    assert not [text for text in shown if "SECRET" in text or encoded[:12] in text]
