@@ -1,0 +1,44 @@
+"""What a family's training recipe consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lab.surrogate import SurrogateLayer
+
+__all__ = ["Objective", "Recipe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """Weights of the parts of the loss, and how the optimiser goes about it."""
+
+    balance: float = 1.0
+    predictor: float = 1.0
+    distinguisher: float = 1.0
+    # Gradients through a sampled frame's square waves are noisy, and now and then a thousand
+    # times the avalanche's: a tensor's are cut to this share of the avalanche's norm.
+    adversarial_share: float = 0.3
+    learning_rate: float = 1.0  # in units of a weight; neighbours of one parity lie 2 apart
+    differences: int = 6  # of a lane's byte, per layer and step
+    frame_blocks: int = 256  # consecutive blocks of one frame per step
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """`initial` draws a family's tensors; that is the untrained control as well.
+
+    `lower` gives the layers of float tensors of the same names, so that gradients reach them;
+    `trained` names the tensors that training may change.
+    """
+
+    family: str
+    initial: Callable[[np.random.Generator], dict[str, NDArray[np.signedinteger]]]
+    lower: Callable[[Mapping[str, torch.Tensor]], tuple[SurrogateLayer, ...]]
+    trained: Callable[[str], bool]
+    objective: Objective

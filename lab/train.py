@@ -1,0 +1,210 @@
+"""Trains a keystream network against its adversaries, reproducibly from a seed.
+
+The whole network is at chance level from its first random weights on, so there is nothing to
+learn from there; what is trained are its layers alone and in pairs, which are not.  Weights move
+as floats, and every loss is one of the integers that they round to.  The control is the network
+of the same seed before the first step.  No claim of security follows from any of it.
+
+A weight keeps its parity.  Left free, nearly all become odd, since an odd weight never loses a
+flipped bit; but a matrix of odd numbers has rank one mod 2, and all lanes would share their
+lowest bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lab.adversaries import (
+    LN2,
+    Distinguisher,
+    Predictor,
+    avalanche_loss,
+    balance_loss,
+    expected_avalanche,
+    random_bits,
+)
+from lab.experiments import KINDS, differences_of, draw_differences, frame_of
+from lab.recipes import Recipe
+from lab.surrogate import SurrogateLayer, round_weight, window
+from shared.keystream.layers import WEIGHT_MAX, WEIGHT_MIN
+
+__all__ = ["Check", "TrainedWeights", "train"]
+
+_VALIDATION_SEED = 0x5EED  # the same held-out inputs for every training run
+_TRAINED_WINDOWS = (1, 2)  # layers; three of them are at chance level already
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The held-out losses after `step` steps, by the number of layers they are taken over."""
+
+    step: int
+    validation: Mapping[int, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.validation.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainedWeights:
+    """The tensors after training, those before it, and every check on the way.
+
+    `best` is the check whose weights these are; training ended early if `stopped_early`.
+    """
+
+    family: str
+    seed: int
+    tensors: dict[str, NDArray[np.signedinteger]] = field(repr=False)
+    initial: dict[str, NDArray[np.signedinteger]] = field(repr=False)
+    checks: tuple[Check, ...] = field(repr=False)
+    best: Check
+    stopped_early: bool
+
+
+def train(
+    recipe: Recipe,
+    *,
+    seed: int,
+    steps: int = 400,
+    check_every: int = 25,
+    patience: int = 6,
+    on_step: Callable[[int, Check], None] = lambda _step, _check: None,
+) -> TrainedWeights:
+    """Train `recipe` for at most `steps` steps; stop when `patience` checks bring nothing better.
+
+    The same seed gives the same weights on the same machine and version of torch.
+    `on_step(step, last check)` is called after each step.
+    """
+    initial = recipe.initial(np.random.default_rng(seed))
+    training = _Training(recipe, initial, seed, steps)
+    best = check = training.check(0)
+    checks, tensors = [check], training.tensors()
+    stopped_early = False
+    for step in range(1, steps + 1):
+        training.step()
+        if step % check_every == 0:
+            check = training.check(step)
+            checks.append(check)
+            if check.total < best.total:
+                best, tensors = check, training.tensors()
+            stopped_early = step - best.step >= patience * check_every
+        on_step(step, check)
+        if stopped_early:
+            break
+    return TrainedWeights(recipe.family, seed, tensors, initial, tuple(checks), best, stopped_early)
+
+
+class _Training:
+    """One run: the float weights, the adversaries, and their optimisers."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        initial: Mapping[str, NDArray[np.signedinteger]],
+        seed: int,
+        steps: int,
+    ) -> None:
+        self.recipe, self.objective = recipe, recipe.objective
+        self.dtypes = {name: tensor.dtype for name, tensor in initial.items()}
+        self.params = {n: torch.from_numpy(t.astype(np.float32)) for n, t in initial.items()}
+        self.parities = {n: t.remainder(2.0) for n, t in self.params.items()}
+        self.rng = torch.Generator().manual_seed(seed)
+        self.trained = [t.requires_grad_() for n, t in self.params.items() if recipe.trained(n)]
+        self.optimiser = torch.optim.Adam(self.trained, lr=self.objective.learning_rate)
+        self.cooling = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, steps)
+        bits = self.layers()[0].weight.shape[1] * 8
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.predictors = {d: Predictor(bits) for d in _TRAINED_WINDOWS}
+            self.distinguishers = {d: Distinguisher(bits) for d in _TRAINED_WINDOWS}
+        networks = [*self.predictors.values(), *self.distinguishers.values()]
+        self.adversaries = torch.optim.Adam([p for n in networks for p in n.parameters()], lr=1e-3)
+
+    def rounded(self) -> dict[str, torch.Tensor]:
+        return {
+            name: round_weight(tensor, self.parities[name]) if self.recipe.trained(name) else tensor
+            for name, tensor in self.params.items()
+        }
+
+    def layers(self) -> tuple[SurrogateLayer, ...]:
+        return self.recipe.lower(self.rounded())
+
+    @torch.no_grad()
+    def tensors(self) -> dict[str, NDArray[np.signedinteger]]:
+        return {n: t.numpy().astype(self.dtypes[n]) for n, t in self.rounded().items()}
+
+    def step(self) -> None:
+        """Move the weights against the adversaries, then the adversaries against the weights."""
+        objective, rng = self.objective, self.rng
+        layers = self.layers()
+        depth = _TRAINED_WINDOWS[_draw(len(_TRAINED_WINDOWS), rng)]
+        start = _draw(len(layers) - depth + 1, rng)
+        frame = frame_of(window(layers, start, start + depth), objective.frame_blocks, rng)
+        pairs = frame[1:] * frame[:-1]
+        chance = random_bits(pairs.shape, rng)
+        predictor, distinguisher = self.predictors[depth], self.distinguishers[depth]
+        adversarial = (
+            objective.balance * balance_loss(frame)
+            + objective.predictor * (LN2 - predictor.loss(frame)).clamp(min=0.0)
+            + objective.distinguisher * (LN2 - distinguisher.loss(pairs, chance)).clamp(min=0.0)
+        )
+        self._descend(self._avalanche(), adversarial)
+        seen, seen_pairs = frame.detach(), pairs.detach()
+        self.adversaries.zero_grad()
+        against = predictor.loss(seen) + distinguisher.loss(seen_pairs, chance)
+        against.backward()  # type: ignore[no-untyped-call]
+        self.adversaries.step()
+
+    def _descend(self, avalanche: torch.Tensor, adversarial: torch.Tensor) -> None:
+        along = torch.autograd.grad(avalanche, self.trained)
+        against = torch.autograd.grad(adversarial, self.trained, allow_unused=True)
+        for tensor, main, other in zip(self.trained, along, against, strict=True):
+            tensor.grad = main
+            if other is not None:  # a layer outside the window has none
+                limit = self.objective.adversarial_share * main.norm()
+                tensor.grad = main + other * (limit / other.norm().clamp(min=1e-12)).clamp(max=1.0)
+        self.optimiser.step()
+        self.cooling.step()
+        with torch.no_grad():
+            for tensor in self.trained:
+                tensor.clamp_(WEIGHT_MIN, WEIGHT_MAX)
+
+    def _avalanche(self) -> torch.Tensor:
+        """Return the sum over layers: half of the differences are bits, half of them bytes."""
+        layers, parities = self.recipe.lower(self.params), self.recipe.lower(self.parities)
+        total = torch.zeros(())
+        for layer, parity in zip(layers, parities, strict=True):
+            count = self.objective.differences
+            bits = 1 << torch.randint(0, 8, (count // 2,), generator=self.rng)
+            bytes_ = torch.randint(1, 256, (count - count // 2,), generator=self.rng)
+            differences = torch.cat([bits, bytes_])
+            total = total + expected_avalanche(layer.weight, parity.weight, differences)
+        return total
+
+    @torch.no_grad()
+    def check(self, step: int) -> Check:
+        """Return the losses on held-out inputs, over every window that is trained."""
+        rng = torch.Generator().manual_seed(_VALIDATION_SEED)
+        layers, losses = self.layers(), {}
+        for depth in _TRAINED_WINDOWS:
+            values = []
+            for start in range(len(layers) - depth + 1):
+                part = window(layers, start, start + depth)
+                # A key's bit reaches a single lane of the layer it enters: no fault of that layer.
+                for kind in KINDS if depth > 1 else KINDS[:2]:
+                    places = draw_differences(kind, 16, part[0].weight.shape[1], rng)
+                    base, changed = differences_of(part, places, 128, rng, inner=start > 0)
+                    values.append(float(avalanche_loss(base, changed)))
+                values.append(float(balance_loss(frame_of(part, 512, rng))))
+            losses[depth] = sum(values) / len(values)
+        return Check(step, losses)
+
+
+def _draw(below: int, rng: torch.Generator) -> int:
+    return int(torch.randint(0, below, (1,), generator=rng))

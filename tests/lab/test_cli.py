@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from lab import cli
+from lab.cli import keystream_app
+from lab.evaluate import MEASURES
+from lab.modelcard import Comparison
+from shared.errors import BadInput, OutputFailed
+from shared.keystream.backend import open_backend
+from shared.keystream.network import load_network
+
+
+@pytest.fixture
+def quick_comparison(monkeypatch):
+    rows = tuple(Comparison(d, name, 0.0, (0.0, 0.0)) for d in (1, 2, 3) for name in MEASURES)
+    monkeypatch.setattr(cli, "compare", lambda *args, **kwargs: rows)
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_train_writes_a_network_that_opens_and_its_card(tmp_path, quick_comparison) -> None:
+    out = tmp_path / "new" / "folder"
+    arguments = ["train", "--family", "bp", "--seed", "3", "--steps", "2", "--out", str(out)]
+    result = CliRunner().invoke(keystream_app, arguments)
+    assert result.exit_code == 0, result.output
+    network = load_network(str(out / "bp.safetensors"))
+    open_backend(network, "cpu")
+    assert network.digest.hex() in result.output
+    card = (out / "bp.md").read_text()
+    assert network.digest.hex() in card
+    assert "veilscope keystream train --family bp --seed 3 --out DIR --steps 2" in card
+
+
+def test_info_names_the_digest_of_the_shipped_network() -> None:
+    result = CliRunner().invoke(keystream_app, ["info"])
+    assert result.exit_code == 0, result.output
+    assert load_network("bp").digest.hex() in result.output
+
+
+def test_errors_are_those_of_the_front_door(tmp_path) -> None:
+    unknown = CliRunner().invoke(keystream_app, ["info", "no-such-network"])
+    assert isinstance(unknown.exception, BadInput)
+    (tmp_path / "file").write_text("in the way")
+    blocked = CliRunner().invoke(keystream_app, ["train", "--out", str(tmp_path / "file" / "x")])
+    assert isinstance(blocked.exception, OutputFailed)
+    family = CliRunner().invoke(
+        keystream_app, ["train", "--family", "perceptron", "--out", str(tmp_path)]
+    )
+    assert isinstance(family.exception, BadInput)
