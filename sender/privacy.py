@@ -1,0 +1,109 @@
+"""Blanking the parts of a picture that may name the patient, before anything else sees it.
+
+Devices burn names, numbers and dates into the pixels.  Rectangles given by the person
+(`--mask x,y,w,h`) or declared by the source are set to black at the sender, before encoding: what
+is masked never leaves the machine.  Nothing here looks for text: what is not declared stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from shared.errors import BadInput
+from shared.frame import Image
+
+__all__ = ["Rect", "apply_masks", "fit_masks", "outside", "parse_rect"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rect:
+    """A rectangle of pixels: left column `x`, top row `y`, `width` and `height` of at least 1."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.x < 0 or self.y < 0 or self.width < 1 or self.height < 1:
+            raise BadInput(
+                "a mask must start inside the picture and be at least 1 pixel wide and high",
+                hint="write it as x,y,w,h in pixels from the top left corner",
+            )
+
+    def clipped(self, width: int, height: int) -> Rect:
+        """Return the part inside a `width` x `height` picture; raises `BadInput` if none is."""
+        if self.x >= width or self.y >= height:
+            raise BadInput(
+                f"the mask {self.x},{self.y},{self.width},{self.height} lies outside the "
+                f"{width}x{height} picture and would hide nothing",
+                hint="write masks as x,y,w,h in pixels of the source's own picture",
+            )
+        return Rect(
+            self.x,
+            self.y,
+            min(self.width, width - self.x),
+            min(self.height, height - self.y),
+        )
+
+
+def parse_rect(text: str) -> Rect:
+    """Return the rectangle written as "x,y,w,h"; raises `BadInput` for anything else."""
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise BadInput(
+            "a mask is four whole numbers", hint="write it as x,y,w,h, such as 0,0,200,40"
+        ) from None
+    return Rect(x, y, width, height)
+
+
+def fit_masks(rects: Iterable[Rect], width: int, height: int) -> tuple[Rect, ...]:
+    """Return `rects` clipped to the picture, for a check before the first frame.
+
+    Raises `BadInput` for a mask wholly outside: a mask that hides nothing is a mistake, and it
+    shall be found before a picture leaves.
+    """
+    return tuple(rect.clipped(width, height) for rect in rects)
+
+
+def apply_masks(image: Image, rects: Sequence[Rect]) -> Image:
+    """Return `image` with all `rects` black; `image` itself is returned where there are none.
+
+    `image` is uint8 `(H, W)` or `(H, W, 3)` and is never written to.  Raises `BadInput` for a
+    rectangle wholly outside the picture.
+    """
+    if not rects:
+        return image
+    masked = image.copy()
+    height, width = image.shape[:2]
+    for rect in fit_masks(rects, width, height):
+        masked[rect.y : rect.y + rect.height, rect.x : rect.x + rect.width] = 0
+    return masked
+
+
+def outside(kept: Sequence[Rect], width: int, height: int) -> tuple[Rect, ...]:
+    """Return rectangles, none overlapping, that cover all of the picture but the `kept` ones.
+
+    The picture is cut into bands at every top and bottom edge; in each band, the gaps between the
+    kept rectangles are what must be masked.  Kept rectangles may overlap and reach outside.
+    """
+    edges = {0, height}
+    for rect in kept:
+        edges.update(min(edge, height) for edge in (rect.y, rect.y + rect.height))
+    rows = sorted(edges)
+    gaps: list[Rect] = []
+    for top, bottom in pairwise(rows):
+        at = 0
+        spans = sorted(
+            (rect.x, min(rect.x + rect.width, width))
+            for rect in kept
+            if rect.y <= top and rect.y + rect.height >= bottom
+        )
+        for left, right in [*spans, (width, width)]:
+            if left > at:
+                gaps.append(Rect(at, top, min(left, width) - at, bottom - top))
+            at = max(at, right)
+    return tuple(gaps)

@@ -1,0 +1,210 @@
+"""A DICOM file, single- or multi-frame, in any encoding that pydicom and its plugins decode.
+
+Frames are decoded one at a time, straight from the file wherever its encoding allows it, so that a
+long clip takes no more memory than a short one.  The rate is the file's own (frame time, cine
+rate).  Nothing of the file but its pixels, their geometry and their timing is ever read out: no
+error, log or warning of this module repeats a value or the name of the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.pixels.utils import iter_pixels, pixel_array
+
+from sender.privacy import Rect, outside
+from sender.sources.dicom_rendering import rendering_of
+from sender.sources.source import SourceInfo, checked_fps, checked_picture
+from shared.errors import BadInput, SourceFailed
+from shared.frame import Image
+
+__all__ = ["DicomSource", "frame_rate", "is_dicom", "ultrasound_regions"]
+
+_CORNERS = ("MinX0", "MinY0", "MaxX1", "MaxY1")
+
+_logger = logging.getLogger(__name__)
+
+# pydicom's warnings quote the values they are about, and those may name the patient.
+warnings.filterwarnings("ignore", module=r"pydicom\b")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+
+
+class DicomSource:
+    """The frames of one DICOM file; see `sender.sources.source.Source`.
+
+    With `mask_auto`, `masks` cover all that lies outside the file's ultrasound regions; a file
+    that declares none raises `BadInput`.
+    """
+
+    def __init__(
+        self, path: str | Path, *, fps: float | None = None, mask_auto: bool = False
+    ) -> None:
+        self._path = Path(path)
+        header = _header(self._path)
+        self._count = max(1, _number(header.get("NumberOfFrames")) or 1)
+        native = frame_rate(header)
+        self._whole: Dataset | None = None
+        try:
+            rendered = self._first_rendered(header)
+        except Exception:
+            # Deflated files, and a few encodings, can't be read frame by frame from the file.
+            try:
+                self._whole = dcmread(self._path)
+                rendered = self._first_rendered(header)
+            except Exception as error:  # decoders raise whatever they please
+                raise _undecodable(0, error) from None
+        first = checked_picture(rendered, None, 0)
+        height, width = int(first.shape[0]), int(first.shape[1])
+        self.masks: tuple[Rect, ...] = ()
+        if mask_auto:
+            self.masks = outside(ultrasound_regions(header, width, height), width, height)
+        self.info = SourceInfo(
+            kind="dicom",
+            width=width,
+            height=height,
+            channels=1 if first.ndim == 2 else 3,
+            fps=checked_fps(fps, native),
+            frame_count=self._count,
+            live=False,
+        )
+
+    def pictures(self) -> Iterator[Image]:
+        frames = self._frames()
+        for ordinal in range(self._count):
+            try:
+                picture = self._render(next(frames))
+            except StopIteration:
+                raise SourceFailed(
+                    f"the DICOM file ends after {ordinal} of its {self._count} frames"
+                ) from None
+            except Exception as error:
+                raise _undecodable(ordinal, error) from None
+            yield checked_picture(picture, self.info, ordinal)
+
+    def close(self) -> None:
+        """Nothing is held open between passes."""
+
+    def _first_rendered(self, header: Dataset) -> Image:
+        self._render = rendering_of(header, self._sample_frames)
+        return self._render(next(self._frames()))
+
+    def _frames(self, indices: Sequence[int] | None = None) -> Iterator[NDArray[Any]]:
+        if self._whole is None:
+            return iter_pixels(self._path, indices=indices)
+        wanted = range(self._count) if indices is None else indices
+        return (pixel_array(self._whole, index=index) for index in wanted)
+
+    def _sample_frames(self) -> Iterator[NDArray[Any]]:
+        return self._frames(sorted({0, self._count // 2, self._count - 1}))
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether the file looks like DICOM: "DICM" after 128 bytes (PS3.10), or the usual suffix."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            preamble = file.read(132)
+    except OSError:
+        return False
+    return preamble[128:] == b"DICM" or path.suffix.lower() in {".dcm", ".dicom"}
+
+
+def frame_rate(header: Dataset) -> float | None:
+    """Return the file's own rate in frames a second, None where it names none.
+
+    Looked for in the order frame time, frame time vector (C.7.6.5; its mean, as playback is
+    even), cine rate, recommended display frame rate.
+    """
+    if (interval_ms := _positive(header.get("FrameTime"))) is not None:
+        return 1000.0 / interval_ms
+    vector = header.get("FrameTimeVector")
+    if vector is not None and not isinstance(vector, int | float | str) and len(vector) > 1:
+        mean_ms = _positive(np.mean([float(step) for step in vector[1:]]))  # the first is 0
+        if mean_ms is not None:
+            return 1000.0 / mean_ms
+    for rate in ("CineRate", "RecommendedDisplayFrameRate"):
+        if (fps := _positive(header.get(rate))) is not None:
+            return fps
+    return None
+
+
+def ultrasound_regions(header: Dataset, width: int, height: int) -> tuple[Rect, ...]:
+    """Return the declared ultrasound regions (C.8.5.5), clipped to a `width` x `height` picture.
+
+    Raises `BadInput` where there are none to go by.
+    """
+    regions: list[Rect] = []
+    overhang = False
+    for item in header.get("SequenceOfUltrasoundRegions") or ():
+        corners = [_number(item.get(f"RegionLocation{corner}")) for corner in _CORNERS]
+        if any(corner is None for corner in corners):
+            continue
+        left, top, right, bottom = (corner or 0 for corner in corners)
+        if left < 0 or top < 0 or right < left or bottom < top:
+            continue
+        overhang |= right > width or bottom > height  # one pixel over is a common slip
+        if left < width and top < height:
+            # The lower right corner belongs to the region.
+            region = Rect(left, top, right - left + 1, bottom - top + 1)
+            regions.append(region.clipped(width, height))
+    if not regions:
+        raise BadInput(
+            "the DICOM file declares no ultrasound regions to mask by",
+            hint="give the regions to hide with --mask x,y,w,h",
+        )
+    if overhang:
+        _logger.warning(
+            "the declared ultrasound regions reach beyond the picture: "
+            "check that the masked picture shows no text"
+        )
+    return tuple(regions)
+
+
+def _header(path: Path) -> Dataset:
+    """Return all of the file's elements before its pixels."""
+    try:
+        header = dcmread(path, stop_before_pixels=True)
+        complete = all(name in header for name in ("Rows", "Columns", "PhotometricInterpretation"))
+    except OSError:
+        raise SourceFailed(
+            "the DICOM file can't be found or read", hint="check the path and its permissions"
+        ) from None
+    except Exception:  # pydicom raises many kinds on damaged files
+        raise SourceFailed(
+            "the file is not DICOM, or is damaged",
+            hint="for other kinds of file write video:FILE",
+        ) from None
+    if not complete:
+        raise SourceFailed("the DICOM file holds no picture")
+    return header
+
+
+def _undecodable(ordinal: int, error: Exception) -> SourceFailed:
+    return SourceFailed(
+        f"frame {ordinal} of the DICOM file can't be decoded ({type(error).__name__})",
+        hint="the file is damaged, or its compression has no decoder here",
+    )
+
+
+def _number(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _positive(value: Any) -> float | None:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if 0.0 < number < float("inf") else None

@@ -1,0 +1,128 @@
+"""Baseline JPEG (ITU-T T.81) through OpenCV: the small, quick, lossy codec.
+
+The payload is a plain JPEG file that any viewer opens.  From quality 95 up the chroma planes are
+kept at full resolution (4:4:4), below that they are halved both ways (4:2:0).
+
+The decoder reads the frame header itself before a pixel is allocated and refuses all but baseline
+pictures of the announced size.  Flipped bits inside the entropy-coded data often decode to a wrong
+picture without a sign of it, in every JPEG decoder: noticing those is the task of the seal, not of
+this codec.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from shared.codecs.codec import check_announced
+from shared.errors import BadInput, DecodeFailed
+from shared.frame import EncodedFrame, Image, checked_image
+from shared.quality import psnr_db
+
+__all__ = ["DEFAULT_QUALITY", "FULL_CHROMA_QUALITY", "JpegDecoder", "JpegEncoder"]
+
+DEFAULT_QUALITY = 90  # about 42 dB on B-mode ultrasound
+FULL_CHROMA_QUALITY = 95  # whoever asks for this much quality does not want blurred colour edges
+
+_START_OF_IMAGE = b"\xff\xd8"
+_END_OF_IMAGE = b"\xff\xd9"
+_SOF0 = 0xC0  # baseline DCT
+_SOS = 0xDA  # start of scan
+_OTHER_FRAME_HEADERS = frozenset(range(0xC1, 0xD0)) - {0xC4, 0xC8, 0xCC}  # not DHT, JPG, DAC
+
+
+class JpegEncoder:
+    """JPEG at one quality; see `shared.codecs.codec.Encoder`."""
+
+    name = "jpeg"
+
+    def __init__(self, *, quality: int = DEFAULT_QUALITY) -> None:
+        if not 1 <= quality <= 100:
+            raise BadInput(f"the JPEG quality must be 1 to 100, not {quality}")
+        sampling = (
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+            if quality >= FULL_CHROMA_QUALITY
+            else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+        )
+        self._options = [
+            cv2.IMWRITE_JPEG_QUALITY,
+            quality,
+            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+            sampling,
+        ]
+
+    def encode(self, image: Image) -> EncodedFrame:
+        image = checked_image(image)
+        grey = image.ndim == 2
+        source = image if grey else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
+        _, encoded = cv2.imencode(".jpg", source, self._options)
+        flags = _IMREAD_GREY if grey else _IMREAD_COLOUR
+        return EncodedFrame(
+            codec=self.name,
+            width=int(image.shape[1]),
+            height=int(image.shape[0]),
+            channels=1 if grey else 3,
+            payload=encoded.tobytes(),
+            # PSNR does not depend on the order of the channels: BGR is compared with BGR.
+            psnr_db=psnr_db(source, np.asarray(cv2.imdecode(encoded, flags), np.uint8)),
+        )
+
+
+# An orientation tag must not turn the picture: masks and sizes speak of the pixels as sent.
+_IMREAD_GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
+_IMREAD_COLOUR = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+
+
+class JpegDecoder:
+    """See `shared.codecs.codec.Decoder`."""
+
+    name = "jpeg"
+
+    def decode(
+        self, payload: bytes | bytearray | memoryview, *, width: int, height: int, channels: int
+    ) -> Image:
+        check_announced(width, height, channels)
+        data = bytes(payload)
+        if _frame_header(data) != (width, height, channels):
+            raise DecodeFailed("the JPEG holds a picture of another size than announced")
+        flags = _IMREAD_GREY if channels == 1 else _IMREAD_COLOUR
+        try:
+            decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error:
+            decoded = None
+        if decoded is None:
+            raise DecodeFailed("the JPEG is damaged")
+        if channels == 3:
+            decoded = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+        expected = (height, width) if channels == 1 else (height, width, 3)
+        if decoded.shape != expected:
+            raise DecodeFailed("the JPEG decodes to another size than announced")
+        return np.ascontiguousarray(decoded, dtype=np.uint8)
+
+
+def _frame_header(data: bytes) -> tuple[int, int, int]:
+    """Return (width, height, components) from the one baseline frame header of `data`.
+
+    Follows T.81 Annex B: segments up to the first scan.  Raises `DecodeFailed` for anything else.
+    """
+    if not (data.startswith(_START_OF_IMAGE) and data.endswith(_END_OF_IMAGE)):
+        raise DecodeFailed("the payload is not a whole JPEG")
+    header: tuple[int, int, int] | None = None
+    at = len(_START_OF_IMAGE)
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == _SOS:
+            break
+        if marker in _OTHER_FRAME_HEADERS or (marker == _SOF0 and header is not None):
+            raise DecodeFailed("the JPEG is not a single baseline picture")
+        if marker == _SOF0:
+            if length < 8 or at + 10 > len(data) or data[at + 4] != 8:
+                raise DecodeFailed("the JPEG has a malformed frame header")
+            lines = int.from_bytes(data[at + 5 : at + 7], "big")
+            samples = int.from_bytes(data[at + 7 : at + 9], "big")
+            header = (samples, lines, data[at + 9])
+        at += 2 + length
+    if header is None:
+        raise DecodeFailed("the JPEG has no frame header")
+    return header

@@ -1,0 +1,285 @@
+"""Playback on a clock that the tests turn: pace, numbering, ends and failures."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+
+import numpy as np
+import pytest
+
+from sender.playback import AHEAD, play
+from sender.sources import SourceInfo
+from shared.errors import BadInput, SourceFailed
+from shared.frame import Frame, Image
+
+MS = 1_000_000  # nanoseconds
+
+
+class Clock:
+    """A clock that moves when somebody sleeps by it, or is pushed."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_000 * MS
+        self.slept: list[float] = []
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    async def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.slept.append(seconds)
+        self.now_ns += round(seconds * 1e9)
+        await asyncio.sleep(0)
+
+
+class Scripted:
+    """A source of `count` pictures a pass, each filled with its number."""
+
+    masks = ()
+
+    def __init__(
+        self, count: int, *, fps: float = 10.0, live: bool = False, fails: Exception | None = None
+    ) -> None:
+        self.info = SourceInfo("scripted", 16, 16, 1, fps, count, live)
+        self.fails = fails
+        self.closed = 0
+        self.read = 0
+        self.passes = 0
+        self.reached, self.overran = threading.Event(), threading.Event()
+
+    def pictures(self) -> Iterator[Image]:
+        self.passes += 1
+        for number in range(self.info.frame_count or 0):
+            self.read += 1
+            if self.read == 1 + AHEAD + 1:
+                self.reached.set()
+            elif self.read > 1 + AHEAD + 1:
+                self.overran.set()
+            yield np.full((16, 16), number, np.uint8)
+        if self.fails is not None:
+            raise self.fails
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+async def played(source: Scripted, clock: Clock, **options: object) -> list[Frame]:
+    async with asyncio.timeout(10):
+        return [
+            frame
+            async for frame in play(source, clock=clock, sleep=clock.sleep, **options)  # type: ignore[arg-type]
+        ]
+
+
+def times_ms(frames: Sequence[Frame]) -> list[float]:
+    return [(frame.captured_at_ns - frames[0].captured_at_ns) / MS for frame in frames]
+
+
+async def test_frames_are_numbered_from_zero_and_released_at_the_rate() -> None:
+    frames = await played(Scripted(5), Clock())
+    assert [frame.index for frame in frames] == [0, 1, 2, 3, 4]
+    assert [int(frame.image[0, 0]) for frame in frames] == [0, 1, 2, 3, 4]
+    assert times_ms(frames) == [0, 100, 200, 300, 400]
+
+
+async def test_the_rate_can_be_overridden() -> None:
+    assert times_ms(await played(Scripted(3), Clock(), fps=50.0)) == [0, 20, 40]
+
+
+async def test_looping_goes_on_counting_and_keeps_the_pace() -> None:
+    source = Scripted(3)
+    frames = await played(source, Clock(), loop=True, frames=8)
+    assert [frame.index for frame in frames] == list(range(8))
+    assert [int(frame.image[0, 0]) for frame in frames] == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert times_ms(frames) == [100.0 * n for n in range(8)]
+    assert source.closed == 1
+
+
+async def test_no_more_than_the_wanted_frames_are_read_and_played() -> None:
+    source = Scripted(100)
+    assert len(await played(source, Clock(), frames=2)) == 2
+    assert source.read == 2
+    assert source.closed == 1
+
+
+async def test_a_slow_consumer_gets_late_frames_at_once_but_never_in_a_burst() -> None:
+    clock = Clock()
+    frames: list[Frame] = []
+    async with asyncio.timeout(10):
+        async for frame in play(Scripted(6), clock=clock, sleep=clock.sleep):
+            frames.append(frame)
+            if frame.index == 1:
+                clock.now_ns += 350 * MS  # three and a half frame intervals
+    assert times_ms(frames) == [0, 100, 450, 550, 650, 750]
+
+
+async def test_a_little_lateness_is_made_up_so_that_the_rate_holds() -> None:
+    clock = Clock()
+    frames: list[Frame] = []
+    async with asyncio.timeout(10):
+        async for frame in play(Scripted(6), clock=clock, sleep=clock.sleep):
+            frames.append(frame)
+            clock.now_ns += 101 * MS if frame.index == 1 else 30 * MS
+    assert times_ms(frames) == [0, 100, 201, 300, 400, 500]
+
+
+async def test_a_live_source_is_not_paced_and_stamped_on_delivery() -> None:
+    clock = Clock()
+    async with asyncio.timeout(10):
+        frames = [
+            frame async for frame in play(Scripted(1, live=True), clock=clock, sleep=clock.sleep)
+        ]
+    assert clock.slept == []
+    assert frames[0].captured_at_ns == 1_000 * MS
+
+
+class Tapped(Scripted):
+    """A live source that delivers a picture whenever the test opens the tap."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, live=True)
+        self.tap = threading.Semaphore(0)
+        self.delivered = threading.Semaphore(0)
+
+    def pictures(self) -> Iterator[Image]:
+        for number in range(self.info.frame_count or 0):
+            self.tap.acquire()
+            yield np.full((16, 16), number, np.uint8)
+            self.delivered.release()
+
+
+async def test_a_live_picture_nobody_took_is_replaced_by_the_next() -> None:
+    source = Tapped(6)
+    playing = play(source)
+    async with asyncio.timeout(10):
+        source.tap.release()
+        first = await anext(playing)
+        for _ in range(5):  # all five come while nobody asks
+            source.tap.release()
+        for _ in range(6):
+            await asyncio.to_thread(source.delivered.acquire)
+        rest = [frame async for frame in playing]
+    assert first.index == 0
+    assert [frame.index for frame in rest] == [5]
+    assert int(rest[0].image[0, 0]) == 5
+
+
+async def test_a_source_that_fails_midway_fails_after_the_frames_before_it() -> None:
+    source = Scripted(3, fails=SourceFailed("it broke"))
+    clock = Clock()
+    playing = play(source, clock=clock, sleep=clock.sleep)
+    async with asyncio.timeout(10):
+        assert [(await anext(playing)).index for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(SourceFailed, match="it broke"):
+            await anext(playing)
+    assert source.closed == 1
+
+
+async def test_an_unforeseen_failure_is_named_without_its_text() -> None:
+    source = Scripted(1, fails=RuntimeError("/data/DOE^JANE.dcm"))
+    with pytest.raises(SourceFailed) as caught:
+        await played(source, Clock())
+    assert "RuntimeError" in str(caught.value)
+    assert "DOE" not in str(caught.value)
+
+
+async def test_a_source_without_pictures_fails_even_when_looped() -> None:
+    with pytest.raises(SourceFailed, match="no picture"):
+        await played(Scripted(0), Clock(), loop=True)
+
+
+@pytest.mark.parametrize("options", [{"fps": 0.0}, {"fps": -1.0}, {"frames": 0}])
+async def test_impossible_options_are_refused_and_the_source_closed(
+    options: dict[str, float],
+) -> None:
+    source = Scripted(3)
+    with pytest.raises(BadInput):
+        await played(source, Clock(), **options)
+    assert source.closed == 1
+
+
+async def test_ending_early_closes_the_source_and_ends_its_thread() -> None:
+    source = Scripted(1000)
+    clock = Clock()
+    playing = play(source, clock=clock, sleep=clock.sleep)
+    async with asyncio.timeout(10):
+        await anext(playing)
+        await playing.aclose()
+    assert source.closed == 1
+    assert "veilscope-capture" not in [thread.name for thread in threading.enumerate()]
+    assert source.read <= 1 + AHEAD + 1
+
+
+async def test_cancelling_closes_the_source() -> None:
+    source = Scripted(3, fps=0.001)  # the second frame is due in a quarter of an hour
+
+    async def consume() -> None:
+        async with aclosing(play(source)) as frames:
+            async for frame in frames:
+                assert frame.index == 0
+                taken.set()
+
+    taken = asyncio.Event()
+    task = asyncio.create_task(consume())
+    async with asyncio.timeout(10):
+        await taken.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert source.closed == 1
+
+
+async def test_the_source_is_read_ahead_by_a_few_pictures_only() -> None:
+    source = Scripted(100)
+    clock = Clock()
+    playing = play(source, clock=clock, sleep=clock.sleep)
+    async with asyncio.timeout(10):
+        await anext(playing)
+        # One was taken, some lie ahead, and one more waits for room.
+        assert await asyncio.to_thread(source.reached.wait, 10)
+        await asyncio.to_thread(source.overran.wait, 0.05)
+        await playing.aclose()
+    assert source.read == 1 + AHEAD + 1
+
+
+class Stuck(Scripted):
+    """A source that blocks in a read until released."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.free = threading.Event()
+
+    def pictures(self) -> Iterator[Image]:
+        yield np.zeros((16, 16), np.uint8)
+        self.free.wait()
+
+
+async def test_closing_does_not_wait_forever_for_a_source_blocked_in_a_read(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sender.playback._CLOSE_TIMEOUT_S", 0.05)
+    source = Stuck()
+    playing = play(source)
+    try:
+        async with asyncio.timeout(10):
+            await anext(playing)
+            await playing.aclose()
+        assert "blocked in a read" in caplog.text
+    finally:
+        source.free.set()
+
+
+async def test_the_event_loop_runs_while_the_source_blocks() -> None:
+    source = Stuck()
+    playing = play(source)
+    async with asyncio.timeout(10):
+        await anext(playing)
+        waiting = asyncio.ensure_future(anext(playing, None))
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        source.free.set()
+        assert await waiting is None
