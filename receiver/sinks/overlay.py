@@ -1,0 +1,216 @@
+"""Draws what the window shows: the picture, and beside it the figures that a viewer must see.
+
+Pure: image and facts in, a canvas of the window's own size out, so that text is sharp at every
+size.  The figures stand in a bar below the picture and never cover it; only a warning (stale,
+frozen) may, because it is meant to be in the way.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+from PIL import ImageDraw, ImageFont
+
+from shared.frame import Image
+from shared.telemetry.metrics import tier
+
+__all__ = ["STALE_AFTER_MS", "OverlayFacts", "compose"]
+
+STALE_AFTER_MS = 1000.0  # a person who looks at a still picture for 1 s must be told
+
+Colour = tuple[int, int, int]  # RGB
+WHITE: Colour = (236, 239, 244)
+DIM: Colour = (150, 158, 170)
+BAR: Colour = (18, 21, 26)
+GREEN: Colour = (86, 211, 125)
+AMBER: Colour = (250, 190, 70)
+RED: Colour = (205, 40, 40)
+BLUE: Colour = (35, 90, 170)
+TIER: dict[str, Colour] = {"green": GREEN, "amber": AMBER, "red": (255, 105, 97)}
+
+
+@dataclass(frozen=True, slots=True)
+class OverlayFacts:
+    """What is known of the picture on the screen; None where there is none yet."""
+
+    keystream: str
+    age_ms: float | None = None
+    """Capture to now of the picture on the screen."""
+    silence_ms: float | None = None
+    """Since a new picture came."""
+    latency_ms: float | None = None
+    latency_bound_ms: float | None = None
+    fps: float | None = None
+    psnr_db: float | None = None
+    epoch: int | None = None
+    frozen: bool = False
+    sealed_view: bool = False
+    message: str = ""
+
+    @property
+    def stale(self) -> bool:
+        return self.silence_ms is not None and self.silence_ms > STALE_AFTER_MS
+
+
+def compose(image: Image | None, facts: OverlayFacts, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """A canvas of `size` (width, height), RGB uint8: `image` fitted above the bar of figures."""
+    width, height = size
+    font = 15 if width >= 700 else 12
+    rows = _fit(_figures(facts), width - 20, font)
+    rows = rows[: max(1, (height // 3) // (font + 11))]  # a tiny window is for the picture
+    bar = min((font + 11) * len(rows) + 4, height)
+    canvas = np.zeros((height, width, 3), np.uint8)
+    canvas[max(height - bar, 0) :] = BAR
+    room = canvas[: max(height - bar, 0)]
+    if image is not None and min(room.shape[:2]) > 0:
+        _place(image, room)
+    top = height - bar + 2
+    for row in rows:
+        x = 10
+        for item in row:
+            if item.lock:
+                _draw_lock(canvas, x, top + 4, font, item.colour)
+                x += font + 4
+            _draw_text(canvas, item.text, (x, top + 4), font, item.colour)
+            x += _width(item.widest, font) + font
+        top += font + 11
+    _draw_banner(canvas, facts, has_image=image is not None, font=font + 3)
+    return canvas
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One figure; `widest` is the longest text it can become, so that nothing jumps about."""
+
+    text: str
+    widest: str
+    colour: Colour
+    lock: bool = False
+
+
+def _figures(facts: OverlayFacts) -> list[_Item]:
+    mark = f"encrypted: AES-256-GCM + learned keystream {facts.keystream}"
+    items = [_Item(mark, mark, GREEN, lock=True)]
+    if facts.age_ms is not None:
+        age = facts.age_ms
+        text = f"age {age:.0f} ms" if age < 10_000 else f"age {age / 1e3:.0f} s"
+        items.append(_Item(text, "age 8888 ms", TIER[tier(age)]))
+    if facts.latency_ms is not None:
+        bound = "" if facts.latency_bound_ms is None else f" ± {facts.latency_bound_ms:.1f}"
+        text = f"latency {facts.latency_ms:.0f}{bound} ms"
+        items.append(_Item(text, "latency 888 ± 88.8 ms", TIER[tier(facts.latency_ms)]))
+    if facts.fps is not None:
+        items.append(_Item(f"{facts.fps:.0f} fps", "888 fps", WHITE))
+    if facts.epoch is not None:
+        quality = "lossless" if facts.psnr_db is None else f"PSNR {facts.psnr_db:.1f} dB"
+        items.append(_Item(quality, "PSNR 88.8 dB", WHITE))
+        items.append(_Item(f"epoch {facts.epoch}", "epoch 888", DIM))
+    return items
+
+
+def _fit(items: list[_Item], width: int, font: int) -> list[list[_Item]]:
+    """The items in one row, or in as many as the width asks for."""
+    rows: list[list[_Item]] = [[]]
+    used = 0
+    for item in items:
+        needed = _width(item.widest, font) + font + (font + 4 if item.lock else 0)
+        if rows[-1] and used + needed > width:
+            rows.append([])
+            used = 0
+        rows[-1].append(item)
+        used += needed
+    return rows
+
+
+def _place(image: Image, room: NDArray[np.uint8]) -> None:
+    """Draw `image` into `room`, as large as fits, in its own proportions, centred."""
+    height, width = image.shape[:2]
+    scale = min(room.shape[1] / width, room.shape[0] / height)
+    fitted_width = max(1, round(width * scale))
+    fitted_height = max(1, round(height * scale))
+    fitted: NDArray[np.uint8] = image
+    if (fitted_width, fitted_height) != (width, height):
+        # averaging is slow and only needed where whole pixels would be skipped
+        method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+        resized = cv2.resize(image, (fitted_width, fitted_height), interpolation=method)
+        fitted = np.asarray(resized, np.uint8)
+    if fitted.ndim == 2:
+        fitted = np.asarray(cv2.cvtColor(fitted, cv2.COLOR_GRAY2RGB), np.uint8)
+    top = (room.shape[0] - fitted_height) // 2
+    left = (room.shape[1] - fitted_width) // 2
+    room[top : top + fitted_height, left : left + fitted_width] = fitted
+
+
+def _draw_banner(
+    canvas: NDArray[np.uint8], facts: OverlayFacts, *, has_image: bool, font: int
+) -> None:
+    lines: list[tuple[str, Colour]] = []
+    if facts.frozen:
+        lines.append(("FROZEN by you. Space: go on", BLUE))
+    elif facts.stale:
+        seconds = (facts.silence_ms or 0.0) / 1000
+        lines.append((f"STALE: no new picture for {seconds:.0f} s", RED))
+        cv2.rectangle(canvas, (0, 0), (canvas.shape[1] - 1, canvas.shape[0] - 1), RED, 4)
+    elif not has_image:
+        lines.append(("waiting for the first picture", BLUE))
+    if facts.sealed_view:
+        lines.append(("what the network sees. e: back to the picture", (70, 70, 78)))
+    if facts.message:
+        lines.append((facts.message, (40, 80, 50)))
+    top = 10
+    for text, colour in lines:
+        text_width = _width(text, font)
+        left = max(0, (canvas.shape[1] - text_width) // 2 - 14)
+        canvas[top : top + font + 16, left : left + text_width + 28] = colour
+        _draw_text(canvas, text, (left + 14, top + 7), font, (255, 255, 255))
+        top += font + 22
+
+
+def _draw_lock(canvas: NDArray[np.uint8], x: int, y: int, size: int, colour: Colour) -> None:
+    body = y + size // 2
+    radius = max(2, round(size * 0.24))
+    cv2.ellipse(
+        canvas, (x + size // 2, body), (radius, radius + 2), 0, 180, 360, colour, 1, cv2.LINE_AA
+    )
+    cv2.rectangle(canvas, (x + 2, body), (x + size - 2, y + size), colour, -1)
+
+
+def _draw_text(
+    canvas: NDArray[np.uint8], text: str, at: tuple[int, int], font: int, colour: Colour
+) -> None:
+    """Blend `text` onto the canvas with its top left corner `at`, as far as it fits."""
+    mask = _mask(text, font)
+    x, y = at
+    if y < 0:
+        return
+    height, width = canvas.shape[:2]
+    shown = mask[: max(0, height - y), : max(0, width - x)]
+    if shown.size:
+        region = canvas[y : y + shown.shape[0], x : x + shown.shape[1]]
+        alpha = shown[:, :, None].astype(np.uint16)
+        ink = np.asarray(colour, np.uint16)
+        region[:] = ((region * (255 - alpha) + ink * alpha) // 255).astype(np.uint8)
+
+
+def _width(text: str, font: int) -> int:
+    return int(_mask(text, font).shape[1])
+
+
+@lru_cache(maxsize=256)
+def _mask(text: str, size: int) -> NDArray[np.uint8]:
+    """The coverage of `text`, uint8 (height, width); cached, not to be written to."""
+    font = _font(size)
+    _, _, right, bottom = font.getbbox(text)
+    picture = PilImage.new("L", (max(1, int(right) + 1), max(size + 4, int(bottom) + 1)))
+    ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
+    return np.asarray(picture)
+
+
+@lru_cache(maxsize=8)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

@@ -1,0 +1,186 @@
+"""Records what was shown as a video: H.264 in MP4 or Matroska.
+
+A thread encodes.  Each frame keeps the moment at which it was captured, so a recording runs at
+the pace of the session, pauses included.  A recording is lossy; `FilesSink` keeps exact pictures.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import Colorspace
+from numpy.typing import NDArray
+
+from receiver.sinks import ShownFrame
+from shared.errors import BadInput, OutputFailed
+from shared.frame import Frame
+
+__all__ = ["RecordSink"]
+
+FORMATS = {".mp4": "mp4", ".mkv": "matroska"}
+ENCODER = "libx264"
+TIME_BASE = Fraction(1, 90_000)  # the usual clock of video: finer than any frame interval
+BT709 = 1  # ITU-T H.273: the code for the matrix, the primaries and the transfer alike
+LIMITED_RANGE = 1  # 16 to 235, what players expect of a video file
+OPTIONS = {"preset": "veryfast", "crf": "16", "tune": "zerolatency"}  # crf 16: no loss to the eye
+BYTES_WAITING = 256 * 1024 * 1024  # three seconds of 1280x720 RGB at 30 fps
+CLOSE_WITHIN_S = 30.0
+
+
+class RecordSink:
+    """A `Sink` that writes the video `path`; the first frame sets its size.
+
+    A later frame of another size is fitted into it, with black bars.  MP4 is written in fragments,
+    so that a recording cut off by a crash still plays.
+
+    Raises:
+        BadInput: the ending is neither .mp4 nor .mkv, or this PyAV has no H.264 encoder.
+    """
+
+    def __init__(
+        self, path: Path, *, on_failure: Callable[[OutputFailed], None] | None = None
+    ) -> None:
+        if path.suffix.lower() not in FORMATS:
+            raise BadInput(
+                f"a recording ends in .mp4 or .mkv, not {path.suffix or 'nothing'!r}",
+                hint="for example --record session.mp4",
+            )
+        if ENCODER not in av.codecs_available:
+            raise BadInput("this PyAV has no H.264 encoder", hint="pip install av, from PyPI")
+        self._path = path
+        self._on_failure = on_failure
+        self._container: Any = None
+        self._stream: Any = None
+        self._first_ns = 0
+        self._last_pts = -1
+        self._waiting: deque[Frame] = deque()
+        self._bytes_waiting = 0
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._failure: OSError | None = None
+        self.recorded = 0
+        self.not_recorded = 0
+
+    def start(self) -> None:
+        """Open the file.
+
+        Raises:
+            OutputFailed: it can't be opened for writing.
+        """
+        form = FORMATS[self._path.suffix.lower()]
+        options = {"movflags": "frag_keyframe+empty_moov"} if form == "mp4" else {}
+        try:
+            self._path.touch()  # libav opens a file at the first packet only
+            self._container = av.open(str(self._path), "w", format=form, options=options)
+        except OSError as error:
+            raise self._output_failed("", error) from error
+        self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
+        self._thread.start()
+
+    def show(self, shown: ShownFrame) -> None:
+        with self._changed:
+            if self._closing or self._failure is not None:
+                self.not_recorded += 1
+                return
+            if self._bytes_waiting + shown.frame.image.nbytes > BYTES_WAITING:
+                self.not_recorded += 1
+                return
+            self._waiting.append(shown.frame)
+            self._bytes_waiting += shown.frame.image.nbytes
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._changed:
+            if self._closing:
+                return
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(CLOSE_WITHIN_S)
+        missing = self.not_recorded + len(self._waiting)
+        if missing or self._failure is not None:
+            raise self._output_failed(f"{missing} frames are missing in it", self._failure)
+
+    def _run(self) -> None:
+        try:
+            while (frame := self._take()) is not None:
+                self._encode(frame)
+                self.recorded += 1
+            self._finish()
+        except OSError as error:  # PyAV's errors of the disk are OSErrors, as Python's own
+            with self._changed:
+                self._failure = error
+                self.not_recorded += len(self._waiting) + 1
+                self._waiting.clear()
+            if self._on_failure is not None:
+                self._on_failure(self._output_failed("the session goes on", error))
+
+    def _take(self) -> Frame | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            if not self._waiting:
+                return None
+            frame = self._waiting.popleft()
+            self._bytes_waiting -= frame.image.nbytes
+            return frame
+
+    def _encode(self, frame: Frame) -> None:
+        if self._stream is None:
+            self._open_stream(frame)
+        pts = round((frame.captured_at_ns - self._first_ns) * TIME_BASE.denominator / 1e9)
+        self._last_pts = pts = max(pts, self._last_pts + 1)
+        picture = av.VideoFrame.from_ndarray(self._fitted(frame), format="rgb24")
+        picture = picture.reformat(format=self._stream.pix_fmt, dst_colorspace=Colorspace.ITU709)
+        picture.pts = pts
+        picture.time_base = TIME_BASE
+        for packet in self._stream.encode(picture):
+            self._container.mux(packet)
+
+    def _open_stream(self, frame: Frame) -> None:
+        stream = cast(Any, self._container.add_stream(ENCODER, options=dict(OPTIONS)))
+        stream.width, stream.height = frame.width, frame.height
+        odd = frame.width % 2 or frame.height % 2
+        stream.pix_fmt = "yuv444p" if odd else "yuv420p"  # 4:2:0 has no odd sizes
+        context = stream.codec_context
+        # Without these tags players guess the matrix from the size, and colours shift.
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = LIMITED_RANGE
+        stream.time_base = context.time_base = TIME_BASE
+        self._stream = stream
+        self._first_ns = frame.captured_at_ns
+
+    def _fitted(self, frame: Frame) -> NDArray[np.uint8]:
+        image = frame.image
+        if image.ndim == 2:
+            image = np.repeat(image[:, :, None], 3, axis=2)
+        width, height = self._stream.width, self._stream.height
+        if (frame.width, frame.height) == (width, height):
+            return image
+        scale = min(width / frame.width, height / frame.height)
+        size = (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
+        canvas = np.zeros((height, width, 3), np.uint8)
+        top, left = (height - size[1]) // 2, (width - size[0]) // 2
+        canvas[top : top + size[1], left : left + size[0]] = cv2.resize(image, size)
+        return canvas
+
+    def _finish(self) -> None:
+        if self._stream is not None:
+            for packet in self._stream.encode(None):
+                self._container.mux(packet)
+        self._container.close()
+        if self._stream is None:
+            self._path.unlink(missing_ok=True)  # nothing was shown: no empty video
+
+    def _output_failed(self, consequence: str, cause: OSError | None) -> OutputFailed:
+        reason = cause.strerror if cause is not None and cause.strerror else "too slow a disk"
+        text = f"the recording {self._path} can't be written ({reason})"
+        return OutputFailed(f"{text}; {consequence}" if consequence else text)

@@ -1,0 +1,259 @@
+"""Draws a session's log as one HTML page that opens anywhere, with no network.
+
+Everything is inside the page: charts as SVG, pictures as data.  It shows what the log holds and
+says what the log lacks; it works out nothing that could not be checked against the log.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from shared.errors import BadInput, OutputFailed
+from shared.telemetry.figures import (
+    distribution,
+    latency_chart,
+    psnr_chart,
+    size_chart,
+    stage_chart,
+    stage_rows,
+)
+from shared.telemetry.metrics import AMBER_MS, GREEN_MS, tier
+from shared.telemetry.reader import SessionLog, read_log
+from shared.telemetry.records import (
+    DropReason,
+    SummaryLine,
+)
+
+__all__ = ["Picture", "write_report"]
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+REASONS: dict[DropReason, str] = {
+    DropReason.LINK_BUSY: "a newer frame took its place before it could leave the sender",
+    DropReason.NOT_RECEIVED: "never reached the receiver",
+    DropReason.SUPERSEDED: "a newer frame was ready before it could be shown",
+    DropReason.LATE: "arrived after a newer frame was shown",
+    DropReason.AUTH_FAILURE: "the authentication tag did not fit",
+    DropReason.REPLAYED: "sent a second time",
+    DropReason.KEYSTREAM_MISMATCH: "the two keystreams disagreed",
+    DropReason.MALFORMED: "not a frame at all",
+    DropReason.UNKNOWN_EPOCH: "sealed under an epoch without a key here",
+    DropReason.DECODE_FAILED: "the picture could not be decoded",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG file to show in the report, with the words under it."""
+
+    path: Path
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Embedded:
+    uri: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Tile:
+    name: str
+    value: str
+    unit: str = ""
+    note: str = ""
+    tier: str = ""
+
+
+def write_report(
+    log_path: Path,
+    out_path: Path,
+    frames_dir: Path | None = None,
+    *,
+    comparison: Sequence[Picture] = (),
+) -> None:
+    """Write the page for the log at `log_path` to `out_path`.
+
+    `frames_dir` holds saved frames (`frame-000123.png`), of which the first, middle and last are
+    shown; `comparison` are pictures to stand side by side, such as original, as sent, decrypted.
+
+    Raises:
+        BadInput: the log can't be read or is no log, or a picture is no PNG.
+        OutputFailed: the page can't be written.
+    """
+    log = read_log(log_path)
+    saved = [] if frames_dir is None else _first_middle_last(frames_dir)
+    page = (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            log=log,
+            sent=log.session.role == "sender",
+            tiles=_tiles(log),
+            notes=_notes(log),
+            latency=latency_chart(log),
+            distribution=distribution(log),
+            stages=stage_rows(log),
+            stage_chart=stage_chart(log),
+            psnr=psnr_chart(log),
+            sizes=size_chart(log),
+            drops=_drop_rows(log),
+            pictures=[_embedded(picture) for picture in saved],
+            comparison=[_embedded(picture) for picture in comparison],
+            green_ms=GREEN_MS,
+            amber_ms=AMBER_MS,
+        )
+    )
+    _write_whole(out_path, page)
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Put the page in place at once, so that a failure leaves the old one or none."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OutputFailed(
+            f"the report {path} can't be written: {error.strerror}", hint="give another path"
+        ) from error
+
+
+# -- what the page says -------------------------------------------------------------------------
+
+
+def _notes(log: SessionLog) -> list[str]:
+    notes = []
+    if log.cut_short:
+        notes.append("The log's last line is cut short: the program was ended while it wrote.")
+    if log.summary_computed:
+        notes.append(
+            "The log has no summary, because its program was killed or is still running: "
+            "the figures are worked out from its frames."
+        )
+    if log.unreadable:
+        notes.append(f"{log.unreadable} lines of the log could not be read and are left out.")
+    if not log.frames:
+        notes.append(f"No frame was {_done(log)} in this session.")
+    return notes
+
+
+def _done(log: SessionLog) -> str:
+    return "sent" if log.session.role == "sender" else "shown"
+
+
+def _tiles(log: SessionLog) -> list[_Tile]:
+    summary = log.summary
+    dropped = sum(summary.frames_dropped.values())
+    total = len(log.frames) + dropped
+    share = f"{100 * len(log.frames) / total:.1f} % of {total}" if total else ""
+    tiles = [
+        _Tile(f"frames {_done(log)}", str(_frame_count(log)), note=share),
+        _Tile("frames dropped", str(dropped), tier="amber" if dropped else ""),
+        _Tile("frame rate", _number(summary.fps, 1), "fps"),
+    ]
+    if isinstance(summary, SummaryLine):
+        figures = summary.latency_ms
+        for name, value in (
+            ("latency, median", figures.p50),
+            ("latency, p95", figures.p95),
+            ("latency, p99", figures.p99),
+            ("latency, worst", figures.max),
+        ):
+            tiles.append(_Tile(name, _number(value, 1), "ms", tier=_tier(value)))
+    tiles += _psnr_tiles(log)
+    mean_bits = 8 * summary.bytes / log.duration_s / 1e6 if log.duration_s > 0 else None
+    tiles.append(_Tile("bitrate", _number(mean_bits, 2), "Mbit/s", _megabytes(summary.bytes)))
+    if isinstance(summary, SummaryLine):
+        for name, count, bad in (
+            ("freezes", summary.freezes, "amber"),
+            ("auth failures", summary.auth_failures, "red"),
+            ("replays refused", summary.replays, "red"),
+            ("keystream mismatches", summary.keystream_mismatches, "red"),
+        ):
+            tiles.append(_Tile(name, str(count), tier=bad if count else "green"))
+    return tiles
+
+
+def _psnr_tiles(log: SessionLog) -> list[_Tile]:
+    figures = log.summary.psnr_db
+    if figures.mean is None:
+        exact = bool(log.frames) and all(frame.lossless for frame in log.frames)
+        return [_Tile("picture", "lossless" if exact else "none", note="bit for bit")]
+    return [
+        _Tile("PSNR, mean", _number(figures.mean, 1), "dB"),
+        _Tile("PSNR, worst", _number(figures.min, 1), "dB"),
+    ]
+
+
+def _frame_count(log: SessionLog) -> int:
+    summary = log.summary
+    return summary.frames_shown if isinstance(summary, SummaryLine) else summary.frames_sent
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001 - a dash for no figure
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB in all"
+
+
+def _tier(latency_ms: float | None) -> str:
+    return "" if latency_ms is None else tier(latency_ms)
+
+
+def _drop_rows(log: SessionLog) -> list[tuple[str, str, int, float]]:
+    """(reason, in words, count, share of the largest), of frames and of what posed as frames."""
+    counts: Counter[DropReason] = Counter(log.summary.frames_dropped)
+    if isinstance(log.summary, SummaryLine):
+        counts[DropReason.AUTH_FAILURE] = log.summary.auth_failures
+        counts[DropReason.REPLAYED] = log.summary.replays
+    counts = +counts
+    most = max(counts.values(), default=1)
+    return [(r.replace("_", " "), REASONS[r], n, n / most) for r, n in counts.most_common()]
+
+
+# -- pictures -----------------------------------------------------------------------------------
+
+
+def _first_middle_last(folder: Path) -> list[Picture]:
+    paths = sorted(folder.glob("frame-*.png"), key=lambda path: (len(path.name), path.name))
+    if not paths:
+        return []
+    chosen = dict.fromkeys([0, len(paths) // 2, len(paths) - 1])  # fewer where they coincide
+    return [
+        Picture(paths[i], f"frame {paths[i].stem.removeprefix('frame-').lstrip('0') or '0'}")
+        for i in chosen
+    ]
+
+
+def _embedded(picture: Picture) -> _Embedded:
+    try:
+        data = picture.path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"the picture {picture.path} can't be read: {error.strerror}") from error
+    if not data.startswith(PNG_SIGNATURE):
+        raise BadInput(f"{picture.path} is not a PNG picture")
+    return _Embedded(f"data:image/png;base64,{base64.b64encode(data).decode()}", picture.caption)

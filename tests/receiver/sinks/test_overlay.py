@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from receiver.sinks.overlay import BLUE, GREEN, RED, TIER, OverlayFacts, compose
+
+SIZE = (800, 600)
+FACTS = OverlayFacts(
+    keystream="bp",
+    age_ms=40.0,
+    silence_ms=10.0,
+    latency_ms=35.0,
+    latency_bound_ms=0.4,
+    fps=30.0,
+    psnr_db=41.2,
+    epoch=2,
+)
+GREY = np.full((300, 400, 3), 77, np.uint8)
+
+
+def pixels_of(canvas: NDArray[np.uint8], colour: tuple[int, int, int]) -> int:
+    return int((canvas == np.array(colour, np.uint8)).all(axis=2).sum())
+
+
+@pytest.mark.parametrize("size", [(800, 600), (320, 240), (1920, 1080), (64, 64), (400, 90)])
+@pytest.mark.parametrize("shape", [(300, 400, 3), (300, 400), (16, 4096), (4096, 16, 3)])
+def test_the_canvas_has_the_windows_size(size: tuple[int, int], shape: tuple[int, ...]) -> None:
+    canvas = compose(np.zeros(shape, np.uint8), FACTS, size)
+    assert canvas.shape == (size[1], size[0], 3)
+    assert canvas.dtype == np.uint8
+
+
+def test_the_figures_never_cover_the_picture() -> None:
+    image = np.full((600, 800, 3), 77, np.uint8)
+    canvas = compose(image, FACTS, SIZE)
+    rows = np.flatnonzero((canvas == 77).all(axis=2).any(axis=1))
+    picture = canvas[rows[0] : rows[-1] + 1]
+    columns = np.flatnonzero((picture == 77).all(axis=2).any(axis=0))
+    assert (picture[:, columns[0] : columns[-1] + 1] == 77).all()
+    ratio = (columns[-1] - columns[0] + 1) / len(rows)
+    assert ratio == pytest.approx(800 / 600, rel=0.01)
+
+
+def test_a_picture_that_fits_is_shown_pixel_for_pixel() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (400, 800, 3), np.uint8)
+    canvas = compose(image, FACTS, (800, 400 + 200))
+    assert any((canvas[top : top + 400] == image).all() for top in range(200))
+
+
+@pytest.mark.parametrize("size", [(1200, 600), (800, 600), (420, 300)])
+def test_the_picture_stays_in_its_place_while_the_figures_change(size: tuple[int, int]) -> None:
+    few = replace(FACTS, age_ms=1.0, latency_ms=1.0, fps=1.0, epoch=1)
+    many = replace(FACTS, age_ms=9999.0, latency_ms=888.0, fps=120.0, epoch=99, psnr_db=None)
+    image = np.full((300, 400, 3), 77, np.uint8)
+    places = [(compose(image, facts, size) == 77).all(axis=2) for facts in (few, many)]
+    assert np.array_equal(*places)
+
+
+def test_colours_keep_their_order() -> None:
+    red = np.zeros((300, 400, 3), np.uint8)
+    red[:, :, 0] = 200
+    assert tuple(compose(red, FACTS, SIZE)[280, 400]) == (200, 0, 0)
+
+
+def test_a_stale_picture_wears_a_red_banner_and_frame() -> None:
+    fresh = compose(GREY, replace(FACTS, silence_ms=1000.0), SIZE)
+    stale = compose(GREY, replace(FACTS, silence_ms=1001.0), SIZE)
+    assert pixels_of(fresh, RED) == 0
+    assert pixels_of(stale, RED) > 5000
+    assert tuple(stale[0, 0]) == RED
+
+
+def test_a_picture_frozen_by_the_viewer_is_not_called_stale() -> None:
+    frozen = compose(GREY, replace(FACTS, silence_ms=5000.0, frozen=True), SIZE)
+    assert pixels_of(frozen, RED) == 0
+    assert pixels_of(frozen, BLUE) > 1000
+
+
+def test_before_the_first_picture_the_window_says_so() -> None:
+    assert pixels_of(compose(None, OverlayFacts("bp"), SIZE), BLUE) > 1000
+
+
+def test_the_lock_is_always_there() -> None:
+    for facts in (OverlayFacts("bp"), FACTS):
+        assert pixels_of(compose(GREY, facts, SIZE), GREEN) > 30
+
+
+@pytest.mark.parametrize(("ms", "tier"), [(200.0, "green"), (300.0, "amber"), (500.0, "red")])
+def test_age_and_latency_wear_their_tiers_colour(ms: float, tier: str) -> None:
+    canvas = compose(GREY, replace(FACTS, age_ms=ms, latency_ms=ms), SIZE)
+    others = {name: pixels_of(canvas, colour) for name, colour in TIER.items()}
+    assert others[tier] > 20
+    assert all(count == 0 for name, count in others.items() if name not in (tier, "green"))
+
+
+def test_the_age_runs_on_without_a_new_picture() -> None:
+    earlier = compose(GREY, FACTS, SIZE)
+    later = compose(GREY, replace(FACTS, age_ms=140.0), SIZE)
+    assert not np.array_equal(earlier, later)

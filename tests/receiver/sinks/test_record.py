@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from receiver.sinks import ShownFrame
+from receiver.sinks.record import RecordSink
+from shared.errors import BadInput, OutputFailed
+from shared.frame import Frame, Image
+
+
+def shown(index: int, at_ms: int, image: Image) -> ShownFrame:
+    frame = Frame(index, 5_000_000_000 + at_ms * 1_000_000, image)
+    return ShownFrame(frame, b"", 20.0, 0.5, 41.0, 1, "jpeg", 30.0)
+
+
+def record(path: Path, frames: list[tuple[int, Image]]) -> None:
+    sink = RecordSink(path)
+    sink.start()
+    for index, (at_ms, image) in enumerate(frames):
+        sink.show(shown(index, at_ms, image))
+    sink.close()
+
+
+def decoded(path: Path) -> list[tuple[int, NDArray[np.uint8]]]:
+    with av.open(str(path)) as container:
+        return [
+            (round((frame.time or 0) * 1000), frame.to_ndarray(format="rgb24"))
+            for frame in container.decode(video=0)
+        ]
+
+
+def smooth(height: int, width: int, red: int) -> Image:
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, :, 0] = red
+    image[:, :, 1] = np.linspace(0, 200, width).astype(np.uint8)
+    image[: height // 2, :, 2] = 120
+    return image
+
+
+@pytest.mark.parametrize(("name", "size"), [("a.mp4", (48, 64)), ("b.mkv", (48, 64)),
+                                            ("c.mp4", (49, 63)), ("D.MKV", (17, 16))])  # fmt: skip
+def test_a_recording_keeps_size_colours_and_timing(
+    tmp_path: Path, name: str, size: tuple[int, int]
+) -> None:
+    times = [0, 33, 67, 400, 433, 5000]
+    images = [smooth(*size, red=40 + 30 * index) for index in range(len(times))]
+    record(tmp_path / name, list(zip(times, images, strict=True)))
+    frames = decoded(tmp_path / name)
+    assert [at_ms for at_ms, _ in frames] == times
+    for (_, picture), image in zip(frames, images, strict=True):
+        assert picture.shape == image.shape
+        assert np.abs(picture.astype(int) - image).mean() < 6
+
+
+def test_a_grey_picture_stays_grey(tmp_path: Path) -> None:
+    image = np.tile(np.arange(0, 240, 5, dtype=np.uint8), (32, 1))
+    record(tmp_path / "g.mp4", [(0, image)])
+    picture = decoded(tmp_path / "g.mp4")[0][1].astype(int)
+    assert np.abs(picture - image[:, :, None]).max() <= 6
+
+
+def test_a_frame_of_another_size_is_fitted_with_bars(tmp_path: Path) -> None:
+    white = np.full((48, 64, 3), 255, np.uint8)
+    tall = np.full((96, 32, 3), 255, np.uint8)
+    record(tmp_path / "s.mkv", [(0, white), (40, tall)])
+    picture = decoded(tmp_path / "s.mkv")[1][1]
+    assert picture.shape == (48, 64, 3)
+    assert picture[24, 32].min() > 230
+    assert picture[24, 5].max() < 25
+
+
+def test_times_that_stand_still_or_run_back_are_put_in_order(tmp_path: Path) -> None:
+    image = smooth(32, 32, 90)
+    record(tmp_path / "t.mp4", [(0, image), (40, image), (40, image), (20, image)])
+    times = [at_ms for at_ms, _ in decoded(tmp_path / "t.mp4")]
+    assert len(times) == 4
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize("name", ["x.avi", "x", "x.mp3", "mp4"])
+def test_an_ending_that_is_no_video_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadInput, match=r"\.mp4 or \.mkv"):
+        RecordSink(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_cannot_be_written_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(OutputFailed, match="can't be written"):
+        RecordSink(tmp_path / "nowhere" / "x.mp4").start()
+
+
+def test_a_session_that_showed_nothing_leaves_no_video(tmp_path: Path) -> None:
+    record(tmp_path / "x.mp4", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_once_and_show_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "x.mkv"
+    path.symlink_to("/dev/full")
+    failures: list[OutputFailed] = []
+    sink = RecordSink(path, on_failure=failures.append)
+    sink.start()
+    noise = np.random.default_rng(1)
+    for index in range(20):
+        sink.show(shown(index, index * 33, noise.integers(0, 256, (240, 320, 3), np.uint8)))
+    with pytest.raises(OutputFailed, match="No space left"):
+        sink.close()
+    sink.close()
+    sink.show(shown(99, 9000, noise.integers(0, 256, (240, 320, 3), np.uint8)))
+    assert len(failures) == 1

@@ -1,0 +1,231 @@
+"""The window on a real (virtual) screen, in a process of its own: OpenCV may end it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("Xvfb") is None, reason="there is no Xvfb here")
+
+
+@pytest.fixture(scope="module")
+def screen() -> Iterator[str]:
+    """A virtual screen's DISPLAY."""
+    reading, writing = os.pipe()
+    with subprocess.Popen(
+        [
+            "Xvfb",
+            "-displayfd",
+            str(writing),
+            "-screen",
+            "0",
+            "1280x900x24",
+            "-nolisten",
+            "tcp",
+            "-noreset",
+        ],
+        pass_fds=[writing],
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        os.close(writing)
+        with os.fdopen(reading) as file:
+            number = file.readline().strip()
+        try:
+            if not number:
+                pytest.skip("Xvfb does not start here")
+            yield f":{number}"
+        finally:
+            server.terminate()
+
+
+COMMON = """
+    import os, sys, threading, time
+    from pathlib import Path
+    import cv2
+    import numpy as np
+    from PIL import ImageGrab
+    from receiver.sinks import SessionInfo, ShownFrame
+    from receiver.sinks.display import display_available
+    from receiver.sinks.window import WindowSink
+    from shared.frame import Frame
+
+    assert display_available().window
+    events = []
+    changed = threading.Condition()
+
+    def note(*event):
+        with changed:
+            events.append(event)
+            changed.notify_all()
+
+    def wait_for(condition):
+        with changed:
+            assert changed.wait_for(condition, 20), events
+
+    keys = []
+    real_wait_key = cv2.waitKey
+    def wait_key(delay):
+        real_wait_key(delay)
+        return ord(keys.pop(0)) if keys else -1
+    cv2.waitKey = wait_key
+
+    def on_screen(colour, pixels=10_000, tries=500):
+        # the toolkit paints in its own time: look until it has
+        for _ in range(tries):
+            grabbed = np.asarray(ImageGrab.grab(xdisplay=os.environ["DISPLAY"]).convert("RGB"))
+            if (np.abs(grabbed.astype(int) - colour).max(axis=2) <= 2).sum() > pixels:
+                return True
+            time.sleep(0.02)
+        return False
+
+    def shown(index, colour, sealed=b""):
+        image = np.zeros((240, 320, 3), np.uint8)
+        image[:] = colour
+        frame = Frame(index, time.monotonic_ns() - 20_000_000, image)
+        return ShownFrame(frame, sealed, 20.0, 0.5, 41.0, 1, "jpeg", 30.0)
+
+    sink = WindowSink(
+        SessionInfo("ab12", "bp"),
+        snapshot_dir=Path(sys.argv[1]),
+        on_shown=lambda index, at_ns: note("shown", index, at_ns),
+        on_replaced=lambda index: note("replaced", index),
+        on_quit=lambda: note("quit"),
+    )
+    sink.start()
+    if not on_screen((35, 90, 170), pixels=1_000, tries=100):  # "waiting for the first picture"
+        os._exit(NEVER_PAINTED)
+"""
+
+# Where no window manager runs, OpenCV's toolkit now and then maps a window and never paints it.
+NEVER_PAINTED = 77
+ATTEMPTS = 6
+
+
+def run(display: str, folder: Path, script: str) -> None:
+    head = textwrap.dedent(COMMON).replace("NEVER_PAINTED", str(NEVER_PAINTED))
+    for _ in range(ATTEMPTS):
+        result = subprocess.run(
+            [sys.executable, "-c", head + textwrap.dedent(script), str(folder)],
+            env={**os.environ, "DISPLAY": display},
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        if result.returncode != NEVER_PAINTED:
+            break
+    else:
+        pytest.skip("this screen paints no windows")
+    assert result.returncode == 0, result.stderr
+
+
+def test_frames_reach_the_screen_and_are_reported_when_they_do(screen: str, tmp_path: Path) -> None:
+    run(
+        screen,
+        tmp_path,
+        """
+        for index, colour in enumerate([(200, 30, 40), (20, 180, 60)]):
+            before = time.monotonic_ns()
+            sink.show(shown(index, colour))
+            wait_for(lambda: events and events[-1][:2] == ("shown", index))
+            assert before < events[-1][2] < time.monotonic_ns()
+            assert on_screen(colour)
+        sink.close()
+        assert [event[0] for event in events] == ["shown", "shown"]
+        assert not any(thread.name == "window" for thread in threading.enumerate())
+        """,
+    )
+
+
+def test_of_many_frames_at_once_the_newest_is_shown_and_each_is_accounted_for(
+    screen: str, tmp_path: Path
+) -> None:
+    run(
+        screen,
+        tmp_path,
+        """
+        for index in range(200):
+            sink.show(shown(index, (10, 10, 10)))
+        wait_for(lambda: any(event[:2] == ("shown", 199) for event in events))
+        sink.show(shown(200, (10, 10, 10)))
+        sink.close()
+        ends = [event[1] for event in events]
+        assert sorted(ends) == list(range(201)), ends
+        order = [event[1] for event in events if event[0] == "shown"]
+        assert order == sorted(order)
+        """,
+    )
+
+
+def test_the_keys_do_what_they_say(screen: str, tmp_path: Path) -> None:
+    run(
+        screen,
+        tmp_path,
+        """
+        sink.show(shown(7, (200, 30, 40), sealed=bytes([5, 99, 210]) * 60_000))
+        wait_for(lambda: events)
+        keys.append("e")
+        assert on_screen((5, 99, 210))  # the sealed bytes
+        keys.append("e")
+        assert on_screen((200, 30, 40))
+        keys.append(" ")
+        while keys:
+            time.sleep(0.01)
+        sink.show(shown(8, (20, 180, 60)))
+        wait_for(lambda: ("replaced", 8) in events)  # frozen: the old picture stays
+        assert on_screen((200, 30, 40))
+        keys += ["s", " "]
+        while keys:
+            time.sleep(0.01)
+        sink.show(shown(9, (20, 180, 60)))
+        wait_for(lambda: events[-1][:2] == ("shown", 9))
+        keys.append("q")
+        wait_for(lambda: events[-1] == ("quit",))
+        sink.close()
+        """,
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["veilscope-ab12-frame-000007.png"]
+    saved = cv2.imread(str(tmp_path / "veilscope-ab12-frame-000007.png"))
+    assert saved is not None
+    assert saved.shape == (240, 320, 3)
+    assert (saved == np.array([40, 30, 200])).all()
+
+
+def test_a_picture_that_stops_turns_stale(screen: str, tmp_path: Path) -> None:
+    run(
+        screen,
+        tmp_path,
+        """
+        sink.show(shown(0, (20, 180, 60)))
+        wait_for(lambda: events)
+        assert on_screen((205, 40, 40), pixels=4_000)  # the banner and the frame
+        sink.close()
+        """,
+    )
+
+
+@pytest.mark.parametrize("said", ["lambda *_: -1.0", "lambda *_: cv2.imshow('', None)"])
+def test_closing_the_window_is_quitting(screen: str, tmp_path: Path, said: str) -> None:
+    # OpenCV answers so, or raises, once the person closed the window
+    run(
+        screen,
+        tmp_path,
+        f"""
+        sink.show(shown(0, (20, 180, 60)))
+        wait_for(lambda: events)
+        cv2.getWindowProperty = {said}
+        wait_for(lambda: events[-1] == ("quit",))
+        sink.show(shown(1, (20, 180, 60)))
+        assert events[-1] == ("replaced", 1)  # nobody is left to see it
+        sink.close()
+        """,
+    )

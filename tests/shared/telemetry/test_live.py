@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import io
+import os
+import re
+import threading
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from shared.telemetry import live
+from shared.telemetry.live import LiveFacts, LivePanel, render, status_line
+from shared.telemetry.metrics import Snapshot
+from shared.telemetry.records import DropReason
+
+FIGURES = Snapshot(
+    frames=300,
+    fps=29.97,
+    kbit_per_s=12_345.0,
+    latency_p50_ms=33.2,
+    latency_p95_ms=250.0,
+    latency_bound_ms=0.4,
+    psnr_db=41.2,
+    drops={DropReason.LATE: 3},
+    epoch=2,
+    age_ms=12.0,
+)
+LIVE = LiveFacts("receiver", "live", "ab12", "bp", "demo", FIGURES)
+
+
+def text_of(facts: LiveFacts) -> str:
+    console = Console(file=io.StringIO(), width=100, force_terminal=False)
+    console.print(render(facts))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def coloured(facts: LiveFacts) -> str:
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="standard")
+    console.print(render(facts))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_the_panel_shows_what_a_viewer_must_know() -> None:
+    text = text_of(LIVE)
+    for words in (
+        "live",
+        "AES-256-GCM + learned keystream bp",
+        "300 at 30.0 fps",
+        "33 ms (p95 250 ms) ± 0.4 ms",
+        "PSNR 41.2 dB",
+        "12.35 Mbit/s",
+        "3 late",
+    ):
+        assert words in text
+
+
+def test_a_picture_that_stops_is_called_stale() -> None:
+    text = text_of(replace(LIVE, figures=replace(FIGURES, age_ms=4000.0)))
+    assert "STALE" in text
+    assert "no new frame for 4 s" in text
+
+
+def test_nothing_is_called_encrypted_before_the_ends_are_paired() -> None:
+    waiting = text_of(LiveFacts("sender", "waiting", keystream="bp"))
+    assert "waiting for the other end" in waiting
+    assert "AES" not in waiting
+
+
+@pytest.mark.parametrize(("latency_ms", "code"), [(200.0, "32"), (400.0, "33"), (401.0, "1;31")])
+def test_latency_wears_its_tiers_colour(latency_ms: float, code: str) -> None:
+    figures = replace(FIGURES, latency_p50_ms=latency_ms, latency_p95_ms=latency_ms)
+    assert f"\x1b[{code}m{latency_ms:.0f} ms" in coloured(replace(LIVE, figures=figures))
+
+
+def test_an_uncompared_clock_is_admitted() -> None:
+    assert "clock not yet compared" in text_of(
+        replace(LIVE, figures=replace(FIGURES, latency_bound_ms=None))
+    )
+
+
+def test_a_pipe_gets_plain_lines_and_no_line_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "REFRESH_S", 0.01)
+    monkeypatch.setattr(live, "LINE_EVERY_S", 0.01)
+    written = threading.Event()
+
+    class Pipe(io.StringIO):
+        def write(self, text: str) -> int:
+            written.set()
+            return super().write(text)
+
+    pipe = Pipe()
+    with LivePanel(Console(file=pipe, force_terminal=False)) as panel:
+        panel.update(LIVE)
+        assert written.wait(10)
+        panel.update(LiveFacts("receiver", "ended", note="the sender ended the session"))
+    text = pipe.getvalue()
+    assert text.splitlines() == [
+        status_line(LIVE),
+        "receiver: ended, the sender ended the session",
+    ]
+    assert "\x1b" not in text
+
+
+def test_a_terminal_that_closes_ends_the_panel_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    file = os.fdopen(writing, "w")
+    with LivePanel(Console(file=file, force_terminal=True)) as panel:
+        panel.update(LIVE)
+    with pytest.raises(BrokenPipeError):
+        file.close()
+
+
+def test_a_terminal_gets_its_cursor_back() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with LivePanel(console) as panel:
+        panel.update(LIVE)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert re.findall(r"\x1b\[\?25[hl]", text)[-1] == "\x1b[?25h"
+    assert "300 at 30.0 fps" in text

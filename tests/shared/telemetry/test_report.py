@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from shared.errors import BadInput, OutputFailed
+from shared.telemetry.reader import read_log
+from shared.telemetry.report import Picture, write_report
+
+WriteLog = Callable[..., Path]
+
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """The page's elements; fails on tags that do not close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif self.open and self.open[-1] != "style":
+            self.words.append(data.strip())
+
+    @property
+    def text(self) -> str:
+        return " ".join(word for word in self.words if word)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def drawn(log: Path, **options: object) -> Page:
+    out = log.with_suffix(".html")
+    write_report(log, out, **options)  # type: ignore[arg-type]
+    return Page(out.read_text(encoding="utf-8"))
+
+
+def test_the_page_shows_the_summary_and_the_session(write_log: WriteLog) -> None:
+    page = drawn(write_log())
+    for words in (
+        "7f3a91c2",
+        "encrypted: AES-256-GCM + learned keystream bp",
+        "frames shown 88",
+        "frames dropped 2",
+        "latency, p99 20.0 ms",
+        "PSNR, mean 41.5 dB",
+        "arrived after a newer frame was shown",
+        "key epoch 1",
+    ):
+        assert words in page.text
+
+
+def test_the_page_needs_nothing_from_outside(write_log: WriteLog) -> None:
+    page = drawn(write_log())
+    for tag, attributes in page.elements:
+        assert tag not in ("link", "iframe", "object")
+        for name in ("src", "href", "xlink:href", "data", "action", "srcset"):
+            value = attributes.get(name)
+            assert value is None or value.startswith("data:")
+    text = write_log().with_suffix(".html").read_text()
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_every_drawing_and_picture_says_what_it_is(write_log: WriteLog, tmp_path: Path) -> None:
+    picture = tmp_path / "x.png"
+    cv2.imwrite(str(picture), np.zeros((20, 20), np.uint8))
+    page = drawn(write_log(), comparison=[Picture(picture, "original")])
+    charts = [svg for svg in page.all("svg") if "aria-hidden" not in svg]
+    assert len(charts) == 5
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in charts)
+    assert all(image["alt"] for image in page.all("img"))
+    assert page.all("html")[0]["lang"] == "en"
+
+
+def test_the_hover_points_are_the_frames(write_log: WriteLog) -> None:
+    page = drawn(write_log())
+    data = [json.loads(text) for text in page.scripts if text.lstrip().startswith("[")]
+    latency = data[0]
+    assert len(latency) == 88
+    assert "frame 31 " in latency[30][2]
+    assert "20.0 ms ± 0.50" in latency[30][2]
+
+
+def test_a_log_cannot_put_markup_into_the_page(write_log: WriteLog) -> None:
+    page = drawn(write_log())
+    assert page.all("b") == []
+    assert "<b>slow</b> network" in page.text
+
+
+def test_a_lossless_session_is_called_so(write_log: WriteLog) -> None:
+    page = drawn(write_log(lossless=True))
+    assert "picture lossless" in page.text
+    assert "no PSNR to draw" in page.text
+    assert "PSNR, mean" not in page.text
+
+
+def test_a_senders_log_is_drawn_with_its_own_stages(write_log: WriteLog) -> None:
+    page = drawn(write_log("sender"))
+    assert "frames sent 88" in page.text
+    assert "Time at the sender" in page.text
+    assert "latency, p95" not in page.text
+    rows = [attributes["class"] for attributes in page.all("span") if "class" in attributes]
+    assert "key key-send" in rows
+    assert "key key-decode" not in rows
+
+
+def test_a_log_cut_short_is_drawn_from_its_frames_and_says_so(write_log: WriteLog) -> None:
+    whole = write_log()
+    complete = read_log(whole)
+    cut = whole.with_name("cut.jsonl")
+    lines = whole.read_bytes().splitlines(keepends=True)
+    cut.write_bytes(b"".join(lines[:-1]) + lines[-1][:30])
+    log = read_log(cut)
+    assert log.cut_short
+    assert log.summary_computed
+    computed, written = log.summary, complete.summary
+    assert computed.model_dump(exclude={"at_s", "fps"}) == written.model_dump(
+        exclude={"at_s", "fps"}
+    )
+    page = drawn(cut)
+    assert "cut short" in page.text
+    assert "no summary" in page.text
+    assert "frames shown 88" in page.text
+
+
+def test_damaged_lines_are_passed_over_and_counted(write_log: WriteLog) -> None:
+    path = write_log()
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[10] = b'{"type":"frame","frame":"nonsense"}\n'
+    lines[11] = b"\xff\xfe\x00garbage\n"
+    path.write_bytes(b"".join(lines))
+    log = read_log(path)
+    assert log.unreadable == 2
+    assert len(log.frames) == 86
+    assert "2 lines of the log could not be read" in drawn(path).text
+
+
+def test_a_session_without_frames_still_has_a_page(write_log: WriteLog) -> None:
+    page = drawn(write_log(frames=0))
+    assert "No frame was shown in this session." in page.text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\n", b"hello\n", b"{}\n", b'{"type":"frame"}\n', b"\x89PNG\r\n", b'{"type":"session"'],
+)
+def test_what_is_no_log_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(content)
+    out = tmp_path / "x.html"
+    with pytest.raises(BadInput):
+        write_report(path, out)
+    assert not out.exists()
+
+
+def test_a_missing_log_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="can't be read"):
+        write_report(tmp_path / "none.jsonl", tmp_path / "x.html")
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing(write_log: WriteLog, tmp_path: Path) -> None:
+    with pytest.raises(OutputFailed):
+        write_report(write_log(), tmp_path / "nowhere" / "x.html")
+    folder = tmp_path / "folder"
+    (folder / "x.html").mkdir(parents=True)
+    with pytest.raises(OutputFailed):
+        write_report(write_log(), folder / "x.html")
+    assert [path.name for path in folder.iterdir()] == ["x.html"]
+
+
+def test_the_first_middle_and_last_saved_frames_are_embedded(
+    write_log: WriteLog, tmp_path: Path
+) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index in range(5):
+        cv2.imwrite(str(folder / f"frame-{index:06d}.png"), np.full((20, 30), index, np.uint8))
+    page = drawn(write_log(), frames_dir=folder)
+    images = [image["src"] or "" for image in page.all("img")]
+    shades = []
+    for uri in images:
+        data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+        shades.append(int(cv2.imdecode(np.frombuffer(data, np.uint8), 0)[0, 0]))
+    assert shades == [0, 2, 4]
+
+
+def test_a_comparison_picture_that_is_no_png_is_refused(
+    write_log: WriteLog, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "x.png"
+    wrong.write_text("<script>")
+    with pytest.raises(BadInput, match="not a PNG"):
+        drawn(write_log(), comparison=[Picture(wrong, "x")])
