@@ -1,0 +1,357 @@
+"""A receiver session: pairs with a sender, and gives its frames to whoever iterates over it.
+
+The shell that joins the pieces: the room at the signaling server, the link, the handshake, the
+epochs, and the pipeline open -> decode -> hand over.  It refuses to show a frame that did not pass
+every check, and to fall behind: a frame that its consumer has no time for gives way to the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from receiver.journal import ReceiverJournal
+from receiver.ledger import Arrival, Ledger
+from receiver.pipeline import DecodedFrame, LateFrame, Pipeline
+from receiver.sinks import ShownFrame
+from shared import control
+from shared.association import Association, associate
+from shared.crypto.handshake import DtlsFingerprints, ReceiverHandshake
+from shared.crypto.pairing import PairingCode
+from shared.errors import FrameRejected, HandshakeFailed, LinkFailed, PeerGone, RoomUnavailable
+from shared.frame import Frame
+from shared.keystream.backend import Backend, open_backend
+from shared.keystream.network import DEFAULT_FAMILY, load_network, shipped_families
+from shared.link.link import IceServer
+from shared.link.peer import PeerLink
+from shared.newest import Newest, SlotClosed
+from shared.telemetry.metrics import drop_reason
+from shared.telemetry.records import DropReason, KeystreamIdentity
+from signaling.client import Relayed, SignalingClient
+from signaling.tls import client_context
+
+__all__ = ["ReceiverSession", "ReceiverSettings"]
+
+SENDER_ID = 0  # the one sender of a session
+OFFER_TIMEOUT_S = 20.0  # the sender makes its offer as soon as it hears of us
+
+LinkFactory = Callable[[tuple[IceServer, ...], tuple[str, ...] | None], PeerLink]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverSettings:
+    """How a receiver session behaves.
+
+    `ca` is a file of certificate authorities (PEM) to trust for wss:// instead of the system's.
+    `keystream` is the path of a network file, for a sender that uses one that is not shipped;
+    `device` is auto, cpu or cuda.  `ice_servers`, where given, replace those that the signaling
+    server hands out.  `host_addresses` limits the addresses that are offered to the other end
+    (None: all of them).  With `confirm_shown` a frame counts as shown when the program says so
+    (`ReceiverSession.shown`), otherwise when it is handed over.
+    """
+
+    signaling: str = "ws://127.0.0.1:8765"
+    ca: Path | None = None
+    keystream: str | None = None
+    device: str = "auto"
+    ice_servers: tuple[IceServer, ...] | None = None
+    host_addresses: tuple[str, ...] | None = None
+    confirm_shown: bool = False
+
+
+def _peer_link(
+    ice_servers: tuple[IceServer, ...], host_addresses: tuple[str, ...] | None
+) -> PeerLink:
+    return PeerLink(ice_servers=ice_servers, host_addresses=host_addresses)
+
+
+class _Keystreams:
+    """The networks that this end has, by family, and a backend for the one that is used.
+
+    Which one that is becomes known in the handshake.  The likely one is opened before: loading
+    torch takes seconds, during which a connected peer would hear nothing of this end.
+    """
+
+    def __init__(self, custom: str | None, device: str) -> None:
+        self.networks = {family: load_network(family) for family in shipped_families()}
+        likely = load_network(custom or DEFAULT_FAMILY)
+        self.networks[likely.family] = likely
+        self._device = device
+        self._likely = likely.family, open_backend(likely, device)
+
+    def digest(self, family: str) -> bytes | None:
+        network = self.networks.get(family)
+        return None if network is None else network.digest
+
+    def backend(self, family: str) -> Backend:
+        likely, backend = self._likely
+        return backend if family == likely else open_backend(self.networks[family], self._device)
+
+
+class ReceiverSession:
+    """Receives from the sender that made `code`.
+
+    Use as an async context manager and iterate: on entry the two ends have paired; the iteration
+    gives the newest `ShownFrame` each time and ends when the sender ends; leaving the block says
+    goodbye and closes everything.
+
+    Raises on entry `BadInput` (what is no code), `SignalingUnreachable`, `RoomUnavailable`,
+    `LinkFailed`, `WrongCode`, `CodeUsed`, `KeystreamMismatch`, `HandshakeFailed`,
+    `DeviceUnavailable`, `SelfTestFailed`; from the iteration `PeerGone`, also when the sender
+    says that it failed; `OutputFailed` on leaving, if the log could not be written in full.
+    """
+
+    def __init__(
+        self,
+        code: str | PairingCode,
+        settings: ReceiverSettings | None = None,
+        *,
+        journal: ReceiverJournal | None = None,
+        link_factory: LinkFactory = _peer_link,
+    ) -> None:
+        self.settings = settings or ReceiverSettings()
+        self.journal = journal or ReceiverJournal()
+        self._code = code if isinstance(code, PairingCode) else PairingCode.parse(code)
+        self._link_factory = link_factory
+
+        self._exit = AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="veilscope-receive")
+        self._ledger = Ledger(self.journal.began_at_ns)
+        self._slot: Newest[DecodedFrame] = Newest()
+        self._bye: control.Bye | None = None
+
+    # -- what a program sees ----------------------------------------------------------------------
+
+    @property
+    def session_id(self) -> str:
+        """The session's id, for logs and file names; it tells nothing of a person."""
+        return self._association.session_id
+
+    @property
+    def keystream(self) -> KeystreamIdentity:
+        """The keystream network that both ends agreed on."""
+        return self._keystream
+
+    @property
+    def goodbye(self) -> control.Bye | None:
+        """What the sender said as it left, if it did."""
+        return self._bye
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self._exit.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with suppress(PeerGone):  # nobody left to say it to
+            self._association.send(control.Bye(reason="quit"))
+        await self._exit.aclose()
+
+    def __aiter__(self) -> AsyncIterator[ShownFrame]:
+        return self._frames()
+
+    async def _frames(self) -> AsyncIterator[ShownFrame]:
+        while True:
+            try:
+                decoded = await self._slot.get()
+            except SlotClosed:
+                return
+            now_ns = time.monotonic_ns()
+            frame = self._present(decoded, now_ns)
+            if not self.settings.confirm_shown:
+                self.shown(frame.frame.index, now_ns)
+            yield frame
+
+    def shown(self, index: int, at_ns: int) -> None:
+        """Frame `index` reached the screen at `at_ns` (`time.monotonic_ns`)."""
+        clock = self._link.clock.estimate
+        line = None if clock is None else self._ledger.shown(index, at_ns, clock)
+        if line is not None:
+            self.journal.counted(line)
+            self._write_lines()
+
+    def replaced(self, index: int) -> None:
+        """Frame `index` was handed over, but a newer one took its place on the screen."""
+        if self._ledger.forget(index):
+            self.journal.dropped(DropReason.SUPERSEDED, index)
+
+    # -- opening and closing ----------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        self._exit.push_async_callback(asyncio.to_thread, self.journal.close)
+        self._exit.push_async_callback(asyncio.to_thread, self._worker.shutdown)
+        settings = self.settings
+        keystreams = await asyncio.to_thread(_Keystreams, settings.keystream, settings.device)
+        async with SignalingClient(
+            settings.signaling, ssl_context=client_context(settings.ca)
+        ) as signaling:
+            room = await signaling.join_room(self._code.nameplate)
+            ice_servers = settings.ice_servers
+            if ice_servers is None:
+                ice_servers = tuple(room.ice_servers)
+            self._link = self._link_factory(ice_servers, settings.host_addresses)
+            self._exit.push_async_callback(self._link.close)
+            await self._connect(signaling)
+            # From here on the server is not needed: it may go away, and knows nothing of the rest.
+            self._association = await self._pair(keystreams)
+        agreed = self._association.network
+        backend = await asyncio.to_thread(keystreams.backend, agreed.family)
+        self._keystream = KeystreamIdentity(
+            family=agreed.family, digest=agreed.digest.hex(), backend=backend.name
+        )
+        self._pipeline = Pipeline(backend, sender=SENDER_ID)
+        self._exit.push_async_callback(asyncio.to_thread, self._pipeline.close)
+        await self._link.calibrated()
+        self.journal.session_started(self.session_id, self._keystream)
+        self._exit.callback(self._write_lines, everything=True)
+        self._exit.push_async_callback(self._stop_tasks)
+        for work in (self._hear(), self._receive()):
+            self._tasks.append(asyncio.create_task(self._guarded(work)))
+
+    async def _connect(self, signaling: SignalingClient) -> None:
+        try:
+            async with asyncio.timeout(OFFER_TIMEOUT_S):
+                sender, offer = await _first_offer(signaling)
+        except TimeoutError:
+            raise LinkFailed(
+                "the sender did not make an offer in time",
+                hint="check that the sender still waits, and try again",
+            ) from None
+        answer = await self._link.accept_offer(offer)
+        await signaling.send(sender, {"type": "answer", "sdp": answer})
+        await self._link.connected()
+
+    async def _pair(self, keystreams: _Keystreams) -> Association:
+        local, remote = self._link.fingerprints
+        handshake = ReceiverHandshake(
+            self._code.secret, DtlsFingerprints(sender=remote, receiver=local), keystreams.digest
+        )
+        return await associate(self._link, handshake)
+
+    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+        """Run one of the session's tasks; what it raises ends the iteration."""
+        try:
+            await work
+        except Exception as error:  # handed on whole to whoever iterates
+            self._slot.close(error)
+
+    async def _stop_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- what the sender says ---------------------------------------------------------------------
+
+    async def _hear(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                message = await self._association.receive()
+            except PeerGone:
+                return  # `_receive` sees it too, after the frames that had arrived
+            match message:
+                case control.Epoch():
+                    if message.sender != SENDER_ID:
+                        raise HandshakeFailed("an epoch was announced for another sender")
+                    await loop.run_in_executor(
+                        self._worker, self._pipeline.enter_epoch, message.epoch_secret
+                    )
+                    self._association.send(control.EpochAck(epoch=message.epoch))
+                    self.journal.epoch_entered(message.epoch, message.reason)
+                case control.Timings():
+                    self._ledger.timed(message.rows)
+                    self._write_lines()
+                case control.Drops():
+                    self.journal.sender_dropped(message.totals)
+                case control.Bye():
+                    self._bye = message
+                case _:
+                    continue  # the rest flows the other way
+
+    # -- frames -----------------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async for received in self._link.frames():
+                try:
+                    decoded = await loop.run_in_executor(
+                        self._worker, self._pipeline.process, received
+                    )
+                except LateFrame as error:
+                    self.journal.dropped(DropReason.LATE, error.index)
+                except FrameRejected as error:
+                    self.journal.dropped(drop_reason(error))
+                else:
+                    self._hand_over(decoded)
+                self.journal.link_dropped(self._link.frames_dropped.get("consumer slow", 0))
+        except PeerGone:
+            if self._bye is None:
+                raise
+        if self._bye is not None and self._bye.reason == "error":
+            detail = self._bye.detail or "it failed"
+            raise PeerGone(f"the sender ended with an error: {detail}")
+        self._slot.close()
+
+    def _hand_over(self, decoded: DecodedFrame) -> None:
+        self._ledger.arrived(
+            Arrival(
+                key=decoded.key,
+                metadata=decoded.metadata,
+                sealed_bytes=len(decoded.sealed),
+                received_at_ns=decoded.received_at_ns,
+                opened_at_ns=decoded.opened_at_ns,
+                decoded_at_ns=decoded.decoded_at_ns,
+            )
+        )
+        replaced = self._slot.put(decoded)
+        if replaced is not None:
+            self.replaced(replaced.metadata.index)
+
+    def _present(self, decoded: DecodedFrame, now_ns: int) -> ShownFrame:
+        clock = self._link.clock.estimate
+        metadata = decoded.metadata
+        captured_at_ns = metadata.captured_at_ns - (clock.offset_ns if clock else 0)
+        return ShownFrame(
+            frame=Frame(metadata.index, captured_at_ns, decoded.image),
+            sealed=decoded.sealed,
+            latency_ms=(now_ns - captured_at_ns) / 1e6 if clock else None,
+            latency_bound_ms=clock.bound_ns / 1e6 if clock else None,
+            psnr_db=metadata.psnr_db,
+            epoch=decoded.key[0],
+            codec=metadata.codec,
+            fps=self.journal.snapshot().fps,
+        )
+
+    def _write_lines(self, *, everything: bool = False) -> None:
+        for line in self._ledger.take(everything=everything):
+            self.journal.write(line)
+
+
+async def _first_offer(signaling: SignalingClient) -> tuple[str, str]:
+    """Wait for the sender's offer; returns the sender's peer id and the SDP."""
+    async for event in signaling.events():
+        match event:
+            case Relayed(sender_peer=peer, payload={"type": "offer", "sdp": str(sdp)}):
+                return peer, sdp
+            case _:
+                continue
+    raise RoomUnavailable(
+        "the sender closed the room", hint="ask whether it still runs, and for a new code"
+    )

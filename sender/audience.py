@@ -1,0 +1,167 @@
+"""One receiver that has paired with this sender: its sealed control channel and its frames.
+
+Holds what differs from receiver to receiver: which epochs it has acknowledged, whether its path
+can carry a frame now, and how long each frame took to hand over.  It refuses to hold more than
+one frame: if a second comes before the first has left, that is the session's error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from sender.pipeline import SealedFrame
+from shared import control
+from shared.association import Association
+from shared.crypto.keyschedule import EpochSecret
+from shared.errors import PeerGone
+from shared.newest import Newest
+from shared.telemetry.records import DropReason
+
+__all__ = ["Attendee"]
+
+TIMINGS_EVERY = 15  # frames; half a second at 30 fps: late figures cost one small message, not 30
+HAND_OVER_TIMEOUT_S = 3.0  # the last frame may take this long to leave before the goodbye
+
+
+class Attendee:
+    """A paired receiver; `on_sent(frame, sent_at_ns)` is called when its path has taken a frame."""
+
+    def __init__(
+        self,
+        peer: str,
+        association: Association,
+        *,
+        on_ready: Callable[[], None],
+        on_sent: Callable[[SealedFrame, int], None],
+    ) -> None:
+        self.peer = peer
+        self.left: control.Bye | None = None
+        self._dismissed = False
+        self._skipped = 0
+        self._association = association
+        self._link = association.link
+        self._on_ready = on_ready
+        self._on_sent = on_sent
+        self._outbox: Newest[SealedFrame] = Newest()
+        self._ready = False
+        self._acknowledged = 0
+        self._acknowledgement = asyncio.Event()
+        self._timings: list[control.TimingRow] = []
+        self._idle = asyncio.Event()
+        self._over = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether its path can carry a frame now."""
+        return self._ready
+
+    async def attend(self) -> None:
+        """Serve this receiver until it leaves (`left` is then set) or is dismissed.
+
+        Raises `PeerGone` if it is gone without a word, `AuthenticationFailed` or
+        `HandshakeFailed` if what it says can't be trusted or read.
+        """
+        tasks = [
+            asyncio.create_task(self._hear()),
+            asyncio.create_task(self._pump()),
+            asyncio.create_task(self._watch()),
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self.left is None and not self._dismissed:
+                for task in done:
+                    task.result()
+        finally:
+            self._ready = False
+            self._over = True
+            self._acknowledgement.set()
+            self._idle.set()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def offer(self, frame: SealedFrame) -> bool:
+        """Send `frame` if this receiver's path can carry it now; whether it can."""
+        if not self._ready:
+            self._skipped += 1
+            return False
+        self._ready = False
+        self._idle.clear()
+        self._outbox.put(frame)
+        return True
+
+    async def hand_over(self, secret: EpochSecret, sender: int) -> None:
+        """Give the secret of a new epoch, and wait until the receiver says that it holds it."""
+        with suppress(PeerGone):  # then `attend` says so
+            self._association.send(control.Epoch.announce(secret, sender))
+        while self._acknowledged < secret.epoch and not self._over:
+            self._acknowledgement.clear()
+            await self._acknowledgement.wait()
+
+    def report_drops(self, totals: Mapping[str, int]) -> None:
+        """Tell the receiver how many frames this end has dropped so far, by reason.
+
+        To the session's `totals` come the frames that others got and this path could not carry.
+        """
+        told = Counter(totals) + Counter({DropReason.LINK_BUSY.value: self._skipped})
+        with suppress(PeerGone):  # then `attend` says so
+            self._association.send(control.Drops(totals=dict(told)))
+
+    async def say_goodbye(self, reason: control.ByeReason, detail: str = "") -> None:
+        """Hand over the frame that is being sent, say goodbye, and hang up."""
+        with suppress(PeerGone, TimeoutError):
+            async with asyncio.timeout(HAND_OVER_TIMEOUT_S):
+                await self._idle.wait()
+            self._dismissed = True
+            self._flush_timings()
+            self._association.send(control.Bye(reason=reason, detail=detail))
+        await self._link.close(reason)
+
+    async def _hear(self) -> None:
+        while True:
+            message = await self._association.receive()
+            match message:
+                case control.EpochAck():
+                    self._acknowledged = max(self._acknowledged, message.epoch)
+                    self._acknowledgement.set()
+                case control.Bye():
+                    self.left = message
+                    return
+                case _:
+                    continue  # the rest flows the other way
+
+    async def _pump(self) -> None:
+        while True:
+            await self._link.writable()
+            self._ready = True
+            self._idle.set()
+            self._on_ready()
+            frame = await self._outbox.get()
+            await self._link.send_frame(frame.sealed)
+            sent_at = time.monotonic_ns()
+            self._on_sent(frame, sent_at)
+            self._timings.append(
+                control.TimingRow(
+                    epoch=frame.epoch,
+                    counter=frame.counter,
+                    keystream_us=frame.stages_us["keystream"],
+                    seal_us=frame.stages_us["seal"],
+                    send_us=(sent_at - frame.sealed_at_ns) // 1000,
+                )
+            )
+            if len(self._timings) >= TIMINGS_EVERY:
+                self._flush_timings()
+
+    async def _watch(self) -> None:
+        end = await self._link.closed()
+        if self.left is None:
+            raise end.error()
+
+    def _flush_timings(self) -> None:
+        rows, self._timings = self._timings, []
+        if rows:
+            self._association.send(control.Timings(rows=rows))

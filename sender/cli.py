@@ -1,0 +1,239 @@
+"""The command `veilscope send`, which is also `python -m sender`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from sender.journal import SenderJournal, SourceFacts
+from sender.playback import play
+from sender.privacy import fit_masks, parse_rect
+from sender.session import SenderSession, SenderSettings
+from sender.sources import Source, open_source
+from shared.codecs import CODECS
+from shared.crypto.pairing import PairingCode
+from shared.errors import BadInput, OutputFailed
+from shared.keystream.network import DEFAULT_FAMILY
+from shared.options import (
+    AddressOption,
+    CaOption,
+    DeviceOption,
+    IceServerOption,
+    LogOption,
+    SignalingOption,
+    parse_addresses,
+    parse_ice_servers,
+)
+from shared.telemetry.live import LiveFacts, LivePanel, LiveState
+from shared.telemetry.log import JsonLinesLog
+from shared.terminal import DebugOption, run_async, stdout, warn
+
+__all__ = ["send"]
+
+
+def send(
+    source: Annotated[
+        str,
+        typer.Option(
+            envvar="VEILSCOPE_SOURCE",
+            help="What to show: demo, phantom:ultrasound, phantom:endoscopy, camera:0, a DICOM "
+            "file, a video file or stream, or a folder of images.",
+        ),
+    ] = "demo",
+    signaling: SignalingOption = "ws://127.0.0.1:8765",
+    ca: CaOption = None,
+    codec: Annotated[
+        str, typer.Option(envvar="VEILSCOPE_CODEC", help=f"One of: {', '.join(CODECS)}.")
+    ] = "jpeg",
+    quality: Annotated[
+        int,
+        typer.Option(min=1, max=100, envvar="VEILSCOPE_QUALITY", help="Quality of the JPEGs."),
+    ] = 90,
+    fps: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=240.0, help="Frames a second; by default the source's own."),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="WIDTHxHEIGHT", help="Size of a phantom's or a camera's picture."),
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Begin again when the source ends.")] = False,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="End after this many frames of the source.")
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X,Y,W,H",
+            help="Black out this rectangle of the picture before it is encoded; repeatable.",
+        ),
+    ] = None,
+    mask_auto: Annotated[
+        bool,
+        typer.Option(
+            "--mask-auto",
+            help="DICOM: keep only the ultrasound regions that the file declares.",
+        ),
+    ] = False,
+    keystream: Annotated[
+        str,
+        typer.Option(
+            envvar="VEILSCOPE_KEYSTREAM", help="A shipped network's family, or a network file."
+        ),
+    ] = DEFAULT_FAMILY,
+    device: DeviceOption = "auto",
+    receivers: Annotated[
+        int,
+        typer.Option(min=1, max=16, help="How many receivers may join, each with its own code."),
+    ] = 1,
+    code_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            help="Also write the pairing code to this file (mode 0600), for scripts.",
+        ),
+    ] = None,
+    ice_server: IceServerOption = None,
+    address: AddressOption = None,
+    log: LogOption = None,
+    debug: DebugOption = False,  # noqa: ARG001 -- acted on where it is parsed
+) -> None:
+    """Show a source to the receivers that pair with the code printed here."""
+    if codec not in CODECS:
+        raise BadInput(f"there is no codec {codec!r}", hint=f"choose from {', '.join(CODECS)}")
+    opened = open_source(source, size=_parse_size(size), fps=fps, mask_auto=mask_auto)
+    try:
+        info = opened.info
+        masks = (*opened.masks, *(parse_rect(text) for text in mask or ()))
+        settings = SenderSettings(
+            signaling=signaling,
+            ca=ca,
+            codec=codec,
+            quality=quality,
+            keystream=keystream,
+            device=device,
+            masks=fit_masks(masks, info.width, info.height),
+            max_receivers=receivers,
+            ice_servers=parse_ice_servers(ice_server),
+            host_addresses=parse_addresses(address),
+        )
+        facts = SourceFacts(info.kind, info.width, info.height, fps or info.fps)
+        lines = JsonLinesLog(log, on_failure=_warn_of_log) if log is not None else None
+        journal = SenderJournal(lines, facts)
+        run_async(
+            lambda: _run(
+                opened, settings, journal, code_file=code_file, fps=fps, loop=loop, frames=frames
+            )
+        )
+    finally:
+        opened.close()
+
+
+async def _run(
+    source: Source,
+    settings: SenderSettings,
+    journal: SenderJournal,
+    *,
+    code_file: Path | None,
+    fps: float | None,
+    loop: bool,
+    frames: int | None,
+) -> None:
+    console = _Console(code_file)
+    session = SenderSession(
+        play(source, fps=fps, loop=loop, frames=frames),
+        settings,
+        journal=journal,
+        on_code=console.code,
+        on_notice=console.notice,
+    )
+    try:
+        async with session:
+            with LivePanel() as panel:
+                showing = asyncio.create_task(
+                    panel.follow(lambda: console.facts(session, source.info.kind))
+                )
+                try:
+                    await session.finished()
+                finally:
+                    showing.cancel()
+                    panel.update(console.facts(session, source.info.kind, ended=True))
+    finally:
+        console.forget_code()
+
+
+class _Console:
+    """What the person at the sender sees: the code, notices, and the live figures."""
+
+    def __init__(self, code_file: Path | None) -> None:
+        self._code_file = code_file
+        self._note = ""
+
+    def code(self, code: PairingCode) -> None:
+        if self._code_file is not None:
+            _write_secret(self._code_file, f"{code}\n")
+        stdout.print(Text.assemble("\npairing code:  ", (str(code), "bold green")), soft_wrap=True)
+        stdout.print(
+            "Read it to the person at the receiver, who starts: veilscope receive\n"
+            "It pairs one receiver, once.\n",
+            soft_wrap=True,
+        )
+
+    def notice(self, text: str) -> None:
+        self._note = text
+        stdout.print(Text(text), soft_wrap=True)
+
+    def facts(self, session: SenderSession, kind: str, *, ended: bool = False) -> LiveFacts:
+        state: LiveState = "ended" if ended else "live" if session.receivers else "waiting"
+        return LiveFacts(
+            role="sender",
+            state=state,
+            session=session.session_id,
+            keystream=session.keystream.family if session.receivers else None,
+            source=kind,
+            figures=session.journal.snapshot(),
+            note=self._note,
+        )
+
+    def forget_code(self) -> None:
+        """The session is over: nothing pairs with the code any more."""
+        if self._code_file is not None:
+            with suppress(OSError):
+                self._code_file.unlink(missing_ok=True)
+
+
+def _parse_size(size: str | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    try:
+        width, height = (int(part) for part in size.lower().split("x"))
+    except ValueError:
+        raise BadInput(f"not a size: {size}", hint="write it as 640x480") from None
+    return width, height
+
+
+def _write_secret(path: Path, text: str) -> None:
+    """Write `text` to a file that only this user can read, and that appears whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        part.unlink(missing_ok=True)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        part.replace(path)
+    except OSError as error:
+        raise OutputFailed(
+            f"the pairing code can't be written to {path}: {error.strerror}",
+            hint="give another path with --code-file",
+        ) from error
+
+
+def _warn_of_log(error: OutputFailed) -> None:
+    warn(str(error))

@@ -1,0 +1,110 @@
+"""What a session writes down as it goes: its figures, and the log if one was asked for.
+
+The one place where an event becomes both a number and a log line, so that the two can't disagree.
+It is told what happened and when; it never looks into a frame.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from shared.telemetry.log import JsonLinesLog
+from shared.telemetry.metrics import Metrics, Snapshot
+from shared.telemetry.records import (
+    DropLine,
+    DropReason,
+    EpochLine,
+    EventLine,
+    FrameLine,
+    Line,
+    SentFrameLine,
+    SentSummaryLine,
+    SessionLine,
+    SummaryLine,
+)
+
+__all__ = ["Journal", "now_utc"]
+
+
+def now_utc() -> str:
+    """The wall-clock time for a log's head, ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Journal:
+    """Figures and log of one end of a session; belongs to the event loop.
+
+    `close` blocks until the log is on the disk, and raises `OutputFailed` where lines are missing.
+    """
+
+    def __init__(
+        self,
+        log: JsonLinesLog | None = None,
+        *,
+        clock_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self.began_at_ns = clock_ns()
+        self._clock_ns = clock_ns
+        self._log = log
+        self._metrics = Metrics()
+        self._drops: Counter[DropReason] = Counter()
+        self._begun = False
+
+    def snapshot(self) -> Snapshot:
+        """The figures of the moment."""
+        return self._metrics.snapshot(self._clock_ns())
+
+    @property
+    def drops(self) -> dict[DropReason, int]:
+        """What was dropped at this end so far."""
+        return dict(self._drops)
+
+    @property
+    def frames(self) -> int:
+        """How many frames were shown (at the sender: sent) so far."""
+        return self._metrics.frames
+
+    def dropped(self, reason: DropReason, index: int | None = None) -> None:
+        """A frame (of that source index, where it is known) will not be shown."""
+        self._drops[reason] += 1
+        self._metrics.add_drop(reason, index)
+        self.write(DropLine(at_s=self._at_s(), index=index, reason=reason))
+
+    def epoch_entered(self, epoch: int, reason: str) -> None:
+        """A new epoch is in force."""
+        self.write(EpochLine(at_s=self._at_s(), epoch=epoch, reason=reason))
+
+    def event(self, event: str, detail: str = "") -> None:
+        """Something that a person would want to know of."""
+        self.write(EventLine(at_s=self._at_s(), event=event, detail=detail))
+
+    def counted(self, line: FrameLine | SentFrameLine) -> None:
+        """A frame was shown (at the sender: sent) at `line.at_s`; its line is written apart."""
+        self._metrics.add_frame(line, self.began_at_ns + round(line.at_s * 1e9))
+
+    def write(self, line: Line) -> None:
+        """Put `line` into the log, once a `session` line has begun it."""
+        self._begun = self._begun or isinstance(line, SessionLine)
+        if self._log is not None and self._begun:
+            self._log.write(line)
+
+    def close(self) -> None:
+        """Write the summary and close the log; may be called again."""
+        if self._log is not None:
+            self.write(self.summary())
+            log, self._log = self._log, None
+            log.close()
+
+    def summary(self) -> SummaryLine | SentSummaryLine:
+        """The session's figures so far."""
+        raise NotImplementedError
+
+    def _at_s(self) -> float:
+        return self.seconds(self._clock_ns())
+
+    def seconds(self, at_ns: int) -> float:
+        """`at_ns` (monotonic) on the log's time scale."""
+        return (at_ns - self.began_at_ns) / 1e9

@@ -1,0 +1,131 @@
+"""The handshake over a link: what each end learns, also when the other goes at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shared import control
+from shared.association import Association, associate
+from shared.crypto.handshake import (
+    DtlsFingerprints,
+    NetworkId,
+    ReceiverHandshake,
+    SenderHandshake,
+    abort_message,
+    new_session_id,
+)
+from shared.errors import AuthenticationFailed, CodeUsed, HandshakeFailed, PeerGone, WrongCode
+from shared.link.memory import MemoryLink, memory_pair
+
+NETWORK = NetworkId("bp", bytes(range(32)))
+CODE = "abandon-crystal-zebra"
+
+
+def handshakes(
+    sender: MemoryLink, receiver: MemoryLink, *, typed: str = CODE
+) -> tuple[SenderHandshake, ReceiverHandshake]:
+    ours, theirs = sender.fingerprints
+    seen_by_receiver = receiver.fingerprints
+    return (
+        SenderHandshake(CODE, new_session_id(), DtlsFingerprints(ours, theirs), NETWORK),
+        ReceiverHandshake(
+            typed,
+            DtlsFingerprints(seen_by_receiver[1], seen_by_receiver[0]),
+            lambda _family: NETWORK.digest,
+        ),
+    )
+
+
+async def paired() -> tuple[Association, Association]:
+    sender, receiver = memory_pair()
+    await asyncio.gather(sender.connected(), receiver.connected())
+    at_sender, at_receiver = handshakes(sender, receiver)
+    return await asyncio.gather(associate(sender, at_sender), associate(receiver, at_receiver))
+
+
+async def test_both_ends_agree_on_session_and_network_and_can_talk() -> None:
+    async with asyncio.timeout(10):
+        sender, receiver = await paired()
+        assert sender.session_id == receiver.session_id
+        assert sender.network == receiver.network == NETWORK
+        sender.send(control.Drops(totals={"link_busy": 3}))
+        receiver.send(control.EpochAck(epoch=1))
+        assert await receiver.receive() == control.Drops(totals={"link_busy": 3})
+        assert await sender.receive() == control.EpochAck(epoch=1)
+        await asyncio.gather(sender.link.close(), receiver.link.close())
+
+
+async def test_a_wrong_code_is_told_to_both_ends() -> None:
+    async with asyncio.timeout(10):
+        links = memory_pair()
+        await asyncio.gather(*(link.connected() for link in links))
+        ends = handshakes(*links, typed="zoo-zoo-zoo")
+        results = await asyncio.gather(
+            *(associate(link, end) for link, end in zip(links, ends, strict=True)),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [WrongCode, WrongCode]
+        await asyncio.gather(*(link.close() for link in links))
+
+
+async def test_an_abort_is_heard_even_if_the_other_end_hung_up_right_after_it() -> None:
+    async with asyncio.timeout(10):
+        sender, receiver = memory_pair()
+        await asyncio.gather(sender.connected(), receiver.connected())
+        _, at_receiver = handshakes(sender, receiver)
+        sender.send_control(abort_message(CodeUsed("used already")))
+        await sender.close()
+        await receiver.closed()
+        with pytest.raises(CodeUsed):
+            await associate(receiver, at_receiver)
+
+
+async def test_who_is_refused_on_agreement_learns_why() -> None:
+    def refuse() -> None:
+        raise CodeUsed("another was faster")
+
+    async with asyncio.timeout(10):
+        sender, receiver = memory_pair()
+        await asyncio.gather(sender.connected(), receiver.connected())
+        at_sender, at_receiver = handshakes(sender, receiver)
+        results = await asyncio.gather(
+            associate(sender, at_sender, on_agreed=refuse),
+            associate(receiver, at_receiver),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [CodeUsed, CodeUsed]
+        await asyncio.gather(sender.close(), receiver.close())
+
+
+async def test_a_peer_that_leaves_in_the_middle_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with asyncio.timeout(10):
+        sender, receiver = memory_pair()
+        await asyncio.gather(sender.connected(), receiver.connected())
+        _, at_receiver = handshakes(sender, receiver)
+        joining = asyncio.create_task(associate(receiver, at_receiver))
+        await sender.receive_control()
+        await sender.close()
+        with pytest.raises(PeerGone, match="during the key agreement"):
+            await joining
+
+
+async def test_a_peer_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.association.HANDSHAKE_TIMEOUT_S", 0.2)
+    async with asyncio.timeout(10):
+        sender, receiver = memory_pair()
+        await asyncio.gather(sender.connected(), receiver.connected())
+        _, at_receiver = handshakes(sender, receiver)
+        with pytest.raises(HandshakeFailed, match="in time"):
+            await associate(receiver, at_receiver)
+        await asyncio.gather(sender.close(), receiver.close())
+
+
+async def test_a_control_message_from_somebody_else_is_refused() -> None:
+    async with asyncio.timeout(10):
+        sender, receiver = await paired()
+        sender.link.send_control(b"not sealed at all, and long enough to have a tag")
+        with pytest.raises(AuthenticationFailed, match="altered"):
+            await receiver.receive()
+        await asyncio.gather(sender.link.close(), receiver.link.close())

@@ -1,0 +1,79 @@
+"""The command `veilscope`: every program of the product under one name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from receiver.cli import receive
+from sender.cli import send
+from shared.telemetry.report import write_report
+from shared.terminal import DebugOption, run_command, stdout
+from signaling.cli import signal
+from veilscope.demo import demo
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="veilscope",
+    help="Live ultrasound and endoscopy to a remote expert, peer to peer and encrypted.\n\n"
+    "Research software, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+app.command("demo")(demo)
+app.command("signal")(signal)
+app.command("send")(send)
+app.command("receive")(receive)
+
+
+@app.command()
+def report(
+    log: Annotated[Path, typer.Argument(help="A log written with --log, of either end.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")
+    ] = Path("report.html"),
+    frames: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Saved frames (--save-frames), to show three of them in it."
+        ),
+    ] = None,
+    debug: DebugOption = False,  # noqa: ARG001 -- acted on where it is parsed
+) -> None:
+    """Draw a session's log as one HTML page that opens anywhere."""
+    write_report(log, output, frames_dir=frames)
+    stdout.print(f"report: {output}", soft_wrap=True, markup=False)
+
+
+# The laboratory is loaded when one of its commands is called, and not before.
+_PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@app.command(context_settings=_PASSED_ON, add_help_option=False)
+def keystream(context: typer.Context) -> None:
+    """Train and inspect keystream networks."""
+    from lab.cli import keystream_app
+
+    _pass_on(keystream_app, context)
+
+
+@app.command(context_settings=_PASSED_ON, add_help_option=False)
+def bench(context: typer.Context) -> None:
+    """Measure this machine: the keystream beside AES, the codecs, a live stream."""
+    from lab.bench import bench_app
+
+    _pass_on(bench_app, context)
+
+
+def _pass_on(commands: typer.Typer, context: typer.Context) -> None:
+    command = typer.main.get_command(commands)
+    command.main(context.args, prog_name=context.command_path, standalone_mode=False)
+
+
+def main() -> None:
+    """The console script."""
+    run_command(app)

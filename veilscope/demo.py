@@ -1,0 +1,293 @@
+"""`veilscope demo`: the whole product on one machine, as three real processes.
+
+Starts the signaling server, a sender and a receiver as a person would in three terminals, lets
+them stream the demo clip over this machine's loopback address alone, and leaves the logs, the
+saved frames, a picture *original | as sent | decrypted* and a report behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from sender.sources import open_source
+from shared.codecs import CODECS
+from shared.errors import BadInput, OutputFailed, VeilscopeError
+from shared.telemetry.reader import read_log
+from shared.telemetry.records import SummaryLine
+from shared.telemetry.report import write_report
+from shared.terminal import DebugOption, run_async, stdout
+from veilscope.comparison import compare
+
+__all__ = ["demo"]
+
+LOOPBACK = "127.0.0.1"
+START_TIMEOUT_S = 60.0  # a cold disk may take this long to load torch once per process
+END_TIMEOUT_S = 20.0  # the sender's last frames, the log and the saved pictures
+
+
+class DemoFailed(VeilscopeError):
+    """One of the three programs ended badly; carries its exit status."""
+
+    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_status = status
+
+
+def demo(
+    seconds: Annotated[
+        float, typer.Option(min=1, max=3600, help="How long to stream the demo clip.")
+    ] = 10.0,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", file_okay=False, help="Where to leave the results."
+        ),
+    ] = Path("veilscope-demo"),
+    codec: Annotated[str, typer.Option(help=f"One of: {', '.join(CODECS)}.")] = "jpeg",
+    display: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|window|none",
+            envvar="VEILSCOPE_DISPLAY",
+            help="Show the receiver's window: where there is a screen, always, or never.",
+        ),
+    ] = "auto",
+    debug: DebugOption = False,  # noqa: ARG001 -- acted on where it is parsed
+) -> None:
+    """Stream a real echocardiogram, encrypted, between two programs on this machine."""
+    if codec not in CODECS:
+        raise BadInput(f"there is no codec {codec!r}", hint=f"choose from {', '.join(CODECS)}")
+    results = _Results(output)
+    results.prepare()
+    run_async(lambda: _stream(results, seconds=seconds, codec=codec, display=display))
+    _show_results(results)
+
+
+@dataclass(frozen=True, slots=True)
+class _Results:
+    """Where everything is left."""
+
+    folder: Path
+
+    @property
+    def sender_log(self) -> Path:
+        return self.folder / "sender.jsonl"
+
+    @property
+    def receiver_log(self) -> Path:
+        return self.folder / "receiver.jsonl"
+
+    @property
+    def frames(self) -> Path:
+        return self.folder / "frames"
+
+    @property
+    def comparison(self) -> Path:
+        return self.folder / "comparison.png"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    def prepare(self) -> None:
+        """Make the folders, and remove what an earlier demo left in them."""
+        try:
+            self.frames.mkdir(parents=True, exist_ok=True)
+            for old in (*self.frames.glob("frame-*.png"), *self.frames.glob("frame-*.sealed")):
+                old.unlink()
+        except OSError as error:
+            raise OutputFailed(
+                f"the demo can't write to {self.folder}: {error.strerror}",
+                hint="give another folder with --output",
+            ) from error
+
+
+async def _stream(results: _Results, *, seconds: float, codec: str, display: str) -> None:
+    async with AsyncExitStack() as stack:
+        private = stack.enter_context(TemporaryDirectory(prefix="veilscope-demo-"))
+        code_file = Path(private) / "code"
+        say = stdout.print
+        server = await stack.enter_async_context(
+            _program("signaling server", "signaling", "--host", LOOPBACK, "--port", "0", "--quiet")
+        )
+        url = await server.line_after("signaling listening on ")
+        say(f"signaling server  {url}", markup=False)
+        both = ("--signaling", url, "--address", LOOPBACK)
+        sender = await stack.enter_async_context(
+            _program(
+                "sender", "sender", *both,
+                "--source", "demo", "--frames", str(round(seconds * 30)), "--codec", codec,
+                "--code-file", str(code_file), "--log", str(results.sender_log),
+            )
+        )  # fmt: skip
+        say(f"sender            the demo clip, {seconds:g} s, {codec}", markup=False)
+        say("receiver          pairs with the code that the sender made\n", markup=False)
+        receiver = await stack.enter_async_context(
+            _program(
+                "receiver", "receiver", *both,
+                "--code-file", str(code_file), "--display", display,
+                "--save-frames", str(results.frames), "--save-sealed",
+                "--log", str(results.receiver_log),
+                visible=True,
+            )
+        )  # fmt: skip
+        await _until_ended(receiver, sender, server, limit_s=START_TIMEOUT_S + seconds)
+
+
+async def _until_ended(
+    receiver: _Program, sender: _Program, server: _Program, *, limit_s: float
+) -> None:
+    """Wait for both peers to end well; the server must outlive them."""
+    endings = {asyncio.create_task(program.ended()) for program in (receiver, sender)}
+    serving = asyncio.create_task(server.ended())
+    try:
+        async with asyncio.timeout(limit_s + END_TIMEOUT_S):
+            waiting = {*endings, serving}
+            while endings & waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+    except TimeoutError:
+        raise DemoFailed(
+            "the demo did not end in time", status=1, hint="is this machine very busy?"
+        ) from None
+    finally:
+        for task in (*endings, serving):
+            task.cancel()
+        await asyncio.gather(*endings, serving, return_exceptions=True)
+
+
+class _Program:
+    """One of the three processes."""
+
+    def __init__(self, name: str, process: Process) -> None:
+        self._name = name
+        self._process = process
+        self._errors = asyncio.create_task(self._read(process.stderr))
+        self._output: asyncio.Task[str] | None = None
+
+    async def line_after(self, start: str) -> str:
+        """The rest of the first line of its output that begins with `start`."""
+        assert self._process.stdout is not None  # noqa: S101 -- made with a pipe
+        async with asyncio.timeout(START_TIMEOUT_S):
+            async for raw in self._process.stdout:
+                line = raw.decode(errors="replace").strip()
+                if line.startswith(start):
+                    return line.removeprefix(start)
+        await self.ended()
+        raise DemoFailed(f"the {self._name} did not start", status=1)
+
+    async def ended(self) -> None:
+        """Wait for its end; raises `DemoFailed` with what it said unless it ended well."""
+        if self._process.stdout is not None and self._output is None:
+            self._output = asyncio.create_task(self._read(self._process.stdout))
+        status = await self._process.wait()
+        if status != 0:
+            said = (await self._errors).strip().splitlines()
+            text = said[0].removeprefix("error: ") if said else f"exit status {status}"
+            hint = said[1].strip().removeprefix("→ ") if len(said) > 1 else ""
+            raise DemoFailed(f"the {self._name} failed: {text}", status=max(status, 1), hint=hint)
+
+    async def stop(self) -> None:
+        """End it if it still runs."""
+        if self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+            try:
+                async with asyncio.timeout(END_TIMEOUT_S):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        for task in filter(None, (self._errors, self._output)):
+            task.cancel()
+
+    @staticmethod
+    async def _read(stream: asyncio.StreamReader | None) -> str:
+        return "" if stream is None else (await stream.read()).decode(errors="replace")
+
+
+@asynccontextmanager
+async def _program(
+    name: str, module: str, *arguments: str, visible: bool = False
+) -> AsyncIterator[_Program]:
+    """Run `python -m module arguments`; `visible`: its output is the person's to see."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=None if visible else PIPE,
+        stderr=PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    program = _Program(name, process)
+    try:
+        yield program
+    finally:
+        await program.stop()
+
+
+# -- what is left for the person ------------------------------------------------------------------
+
+
+def _show_results(results: _Results) -> None:
+    source = open_source("demo")
+    try:
+        pictures = compare(source, results.frames, results.folder)
+    finally:
+        source.close()
+    write_report(
+        results.receiver_log, results.report, frames_dir=results.frames, comparison=pictures
+    )
+    summary = read_log(results.receiver_log).summary
+    if isinstance(summary, SummaryLine):
+        stdout.print(_table(summary))
+    for name, path in (
+        ("report", results.report),
+        ("comparison", results.comparison),
+        ("frames", results.frames),
+        ("logs", f"{results.sender_log}, {results.receiver_log}"),
+    ):
+        stdout.print(f"{name:<12}{path}", soft_wrap=True, markup=False)
+
+
+def _table(summary: SummaryLine) -> Table:
+    dropped = sum(summary.frames_dropped.values())
+    total = summary.frames_shown + dropped
+    latency, psnr = summary.latency_ms, summary.psnr_db
+    table = Table(title="summary", title_justify="left", show_header=False)
+    share = 100 * summary.frames_shown / total if total else 0.0
+    table.add_row("frames shown", f"{summary.frames_shown} of {total} ({share:.1f} %)")
+    table.add_row("frames a second", _figure(summary.fps))
+    table.add_row(
+        "latency, capture to shown",
+        f"p50 {_figure(latency.p50)}, p95 {_figure(latency.p95)}, p99 {_figure(latency.p99)}, "
+        f"max {_figure(latency.max)} ms",
+    )
+    quality = "lossless" if psnr.mean is None else f"mean {psnr.mean:.1f}, min {psnr.min:.1f} dB"
+    table.add_row("PSNR", quality)
+    table.add_row(
+        "refused",
+        f"{summary.auth_failures} auth failures, {summary.replays} replays, "
+        f"{summary.keystream_mismatches} keystream mismatches",
+    )
+    table.add_row("freezes", str(summary.freezes))
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
