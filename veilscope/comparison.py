@@ -1,7 +1,8 @@
 """One frame three times, side by side: original, as sent over the network, decrypted.
 
 From what a receiver saved (`--save-frames`, `--save-sealed`) and the source that it was taken
-from.  It shows files as they are: the middle picture is the sealed bytes themselves, row by row.
+from.  It shows files as they are: the middle picture is the sealed bytes themselves, one grey
+pixel a byte, row by row.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from shared.telemetry.report import Picture
 
 __all__ = ["compare"]
 
-CAPTIONS = ("original, device text masked", "as sent over the network", "decrypted")
 PANEL_WIDTH = 480  # pixels; three of them fit the width of a page
 GAP = 12
 CAPTION_HEIGHT = 36
@@ -45,21 +45,31 @@ def compare(source: Source, frames: Path, folder: Path) -> list[Picture]:
     index = int(sealed_path.stem.removeprefix("frame-"))
     original = apply_masks(next(islice(source.pictures(), index, None)), source.masks)
     height, width = original.shape[:2]
-    channels = 1 if original.ndim == 2 else 3
-    sealed = sealed_picture(sealed_path.read_bytes(), width, height, channels)
+    sealed_bytes = sealed_path.read_bytes()
+    sealed = _enlarged(sealed_picture(sealed_bytes, width, height), (width, height))
     with PilImage.open(shown_path) as picture:
         shown = np.asarray(picture)
+    captions = (
+        "original, device text masked",
+        f"as sent over the network: {len(sealed_bytes):,} bytes",
+        "decrypted",
+    )
     try:
         (folder / "original.png").write_bytes(encode_png(original))
         (folder / "as-sent.png").write_bytes(encode_png(sealed))
-        _side_by_side((original, sealed, shown)).save(folder / "comparison.png")
+        _side_by_side((original, sealed, shown), captions).save(folder / "comparison.png")
     except OSError as error:
         raise OutputFailed(f"pictures can't be saved in {folder}: {error.strerror}") from error
     paths = (folder / "original.png", folder / "as-sent.png", shown_path)
-    return [Picture(path, caption) for path, caption in zip(paths, CAPTIONS, strict=True)]
+    return [Picture(path, caption) for path, caption in zip(paths, captions, strict=True)]
 
 
-def _side_by_side(images: tuple[Image, ...]) -> PilImage.Image:
+def _enlarged(image: Image, size: tuple[int, int]) -> Image:
+    """Without smoothing: sealed bytes must not be made into something that they are not."""
+    return np.asarray(PilImage.fromarray(image).resize(size, PilImage.Resampling.NEAREST))
+
+
+def _side_by_side(images: tuple[Image, ...], captions: tuple[str, ...]) -> PilImage.Image:
     height, width = images[0].shape[:2]
     panel = (PANEL_WIDTH, round(PANEL_WIDTH * height / width))
     canvas = PilImage.new(
@@ -69,11 +79,10 @@ def _side_by_side(images: tuple[Image, ...]) -> PilImage.Image:
     )
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(18)
-    for place, (image, caption) in enumerate(zip(images, CAPTIONS, strict=True)):
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
         left = GAP + (panel[0] + GAP) * place
-        # Nearest neighbour: sealed bytes must not be smoothed into something that they are not.
-        fitted = PilImage.fromarray(image).convert("RGB")
-        canvas.paste(fitted.resize(panel, PilImage.Resampling.NEAREST), (left, GAP))
+        fitted = PilImage.fromarray(_enlarged(image, panel)).convert("RGB")
+        canvas.paste(fitted, (left, GAP))
         middle = left + panel[0] // 2
         draw.text((middle, GAP + panel[1] + 10), caption, INK, font, anchor="ma")
     return canvas

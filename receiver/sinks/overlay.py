@@ -68,7 +68,7 @@ def compose(image: Image | None, facts: OverlayFacts, size: tuple[int, int]) -> 
     canvas[max(height - bar, 0) :] = BAR
     room = canvas[: max(height - bar, 0)]
     if image is not None and min(room.shape[:2]) > 0:
-        _place(image, room)
+        _place(image, room, exact=facts.sealed_view)
     top = height - bar + 2
     for row in rows:
         x = 10
@@ -127,7 +127,7 @@ def _fit(items: list[_Item], width: int, font: int) -> list[list[_Item]]:
     return rows
 
 
-def _place(image: Image, room: NDArray[np.uint8]) -> None:
+def _place(image: Image, room: NDArray[np.uint8], *, exact: bool) -> None:
     """Draw `image` into `room`, as large as fits, in its own proportions, centred."""
     height, width = image.shape[:2]
     scale = min(room.shape[1] / width, room.shape[0] / height)
@@ -137,6 +137,8 @@ def _place(image: Image, room: NDArray[np.uint8]) -> None:
     if (fitted_width, fitted_height) != (width, height):
         # averaging is slow and only needed where whole pixels would be skipped
         method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+        if exact:  # sealed bytes must not be smoothed into something that they are not
+            method = cv2.INTER_NEAREST
         resized = cv2.resize(image, (fitted_width, fitted_height), interpolation=method)
         fitted = np.asarray(resized, np.uint8)
     if fitted.ndim == 2:

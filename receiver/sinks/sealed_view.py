@@ -1,10 +1,12 @@
 """Sealed bytes as a picture: what the network sees of a frame.
 
-The bytes fill the picture row by row as they are.  Nothing is stretched, repeated or made up:
-where there are fewer bytes than pixels the rest stays one plain grey.
+One byte is one grey pixel, row by row, in the proportions of the frame.  Nothing is stretched,
+repeated or made up; the few pixels left over in the last row are plain.
 """
 
 from __future__ import annotations
+
+from math import ceil, sqrt
 
 import numpy as np
 
@@ -12,15 +14,16 @@ from shared.frame import Image
 
 __all__ = ["PLAIN", "sealed_picture"]
 
-PLAIN = 24  # dark grey: no sealed bytes here
+PLAIN = 24  # dark grey: no sealed byte here
 
 
-def sealed_picture(sealed: bytes, width: int, height: int, channels: int = 3) -> Image:
-    """`sealed` as uint8 `(height, width)` for 1 channel, else RGB `(height, width, 3)`.
+def sealed_picture(sealed: bytes, width: int, height: int) -> Image:
+    """`sealed` as grey uint8 `(h, w)`, w : h about `width` : `height` and w · h ≥ its length.
 
-    Bytes beyond the picture's own are left out.
+    To be shown larger it must be enlarged without smoothing: bytes have no values in between.
     """
-    picture = np.full(height * width * channels, PLAIN, np.uint8)
-    shown = np.frombuffer(sealed, np.uint8)[: picture.size]
-    picture[: shown.size] = shown
-    return picture.reshape((height, width) if channels == 1 else (height, width, channels))
+    columns = max(1, round(sqrt(len(sealed) * width / height)))
+    rows = max(1, ceil(len(sealed) / columns))
+    picture = np.full(rows * columns, PLAIN, np.uint8)
+    picture[: len(sealed)] = np.frombuffer(sealed, np.uint8)
+    return picture.reshape(rows, columns)

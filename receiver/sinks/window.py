@@ -187,7 +187,7 @@ class WindowSink:
         frame = shown.frame
         image = frame.image
         if self._sealed_view:
-            image = sealed_picture(shown.sealed, frame.width, frame.height, frame.channels)
+            image = sealed_picture(shown.sealed, frame.width, frame.height)
         facts = OverlayFacts(
             keystream=self._info.keystream,
             age_ms=None if shown.latency_ms is None else (now_ns - frame.captured_at_ns) / 1e6,

@@ -101,3 +101,12 @@ def test_the_age_runs_on_without_a_new_picture() -> None:
     earlier = compose(GREY, FACTS, SIZE)
     later = compose(GREY, replace(FACTS, age_ms=140.0), SIZE)
     assert not np.array_equal(earlier, later)
+
+
+def test_sealed_bytes_are_enlarged_without_values_in_between() -> None:
+    checks = np.indices((20, 20)).sum(axis=0).astype(np.uint8) % 2 * 200
+    sealed = compose(checks, OverlayFacts("bp", sealed_view=True), (600, 500))[120:440]
+    smooth = compose(checks, OverlayFacts("bp"), (600, 500))[120:440]
+    values = set(np.unique(sealed[:, 100:500]))
+    assert values == {0, 200}
+    assert len(np.unique(smooth[:, 100:500])) > 10
