@@ -36,7 +36,9 @@ __all__ = ["Picture", "write_report"]
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 REASONS: dict[DropReason, str] = {
-    DropReason.LINK_BUSY: "a newer frame took its place before it could leave the sender",
+    DropReason.LINK_BUSY: "the path was full, and a newer frame took its place",
+    DropReason.SENDER_BUSY: "the sender was at work on the one before, and a newer one came",
+    DropReason.NO_RECEIVER: "nobody was there to send it to",
     DropReason.NOT_RECEIVED: "never reached the receiver",
     DropReason.SUPERSEDED: "a newer frame was ready before it could be shown",
     DropReason.LATE: "arrived after a newer frame was shown",

@@ -12,6 +12,7 @@ import pytest
 
 from shared.errors import BadInput, OutputFailed
 from shared.telemetry.reader import read_log
+from shared.telemetry.records import DropLine, DropReason
 from shared.telemetry.report import Picture, write_report
 
 WriteLog = Callable[..., Path]
@@ -77,6 +78,17 @@ def test_the_page_shows_the_summary_and_the_session(write_log: WriteLog) -> None
         "key epoch 1",
     ):
         assert words in page.text
+
+
+@pytest.mark.parametrize("reason", DropReason)
+def test_every_reason_for_a_drop_is_explained(write_log: WriteLog, reason: DropReason) -> None:
+    log = write_log()
+    lines = log.read_text().splitlines()
+    lines.insert(-1, DropLine(at_s=2.0, index=None, reason=reason).model_dump_json())
+    summary = json.loads(lines[-1])
+    summary["frames_dropped"][reason.value] = 5
+    log.write_text("\n".join([*lines[:-1], json.dumps(summary)]) + "\n")
+    assert reason.value.replace("_", " ") in drawn(log).text
 
 
 def test_the_page_needs_nothing_from_outside(write_log: WriteLog) -> None:
