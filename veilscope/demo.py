@@ -226,6 +226,7 @@ async def _program(
     """Run `python -m module arguments`; `visible`: its output is the person's to see."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",  # the folder that the person is in must not stand in for installed packages
         "-m",
         module,
         *arguments,

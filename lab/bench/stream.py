@@ -73,7 +73,9 @@ def _stream(source: str, size: str, codec: str, seconds: float, fps: int) -> Ses
 
 def _start(module: str, *arguments: str) -> subprocess.Popen[str]:
     piped = subprocess.PIPE if module == "signaling" else subprocess.DEVNULL
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=piped, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *arguments], stdout=piped, text=True
+    )
 
 
 def _figures(log: SessionLog) -> list[str]:
