@@ -15,7 +15,8 @@ class ReceiverJournal(Journal):
     """The receiver's figures and log."""
 
     def session_started(self, session_id: str, keystream: KeystreamIdentity) -> None:
-        """Paired: frames are awaited."""
+        """Paired: frames are awaited, and the log's time begins."""
+        self.begin()
         self.write(
             SessionLine(
                 role="receiver",

@@ -124,7 +124,6 @@ class ReceiverSession:
         self._exit = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="veilscope-receive")
-        self._ledger = Ledger(self.journal.began_at_ns)
         self._slot: Newest[DecodedFrame] = Newest()
         self._bye: control.Bye | None = None
 
@@ -219,6 +218,7 @@ class ReceiverSession:
         self._exit.push_async_callback(asyncio.to_thread, self._pipeline.close)
         await self._link.calibrated()
         self.journal.session_started(self.session_id, self._keystream)
+        self._ledger = Ledger(self.journal.began_at_ns)
         self._exit.callback(self._write_lines, everything=True)
         self._exit.push_async_callback(self._stop_tasks)
         for work in (self._hear(), self._receive()):

@@ -39,7 +39,8 @@ class SenderJournal(Journal):
         self._last_sent = (0, -1)
 
     def session_started(self, session_id: str, codec: str, keystream: KeystreamIdentity) -> None:
-        """The room is open and the first receiver is awaited."""
+        """The room is open and the first receiver is awaited; the log's time begins."""
+        self.begin()
         source = self._source
         self.write(
             SessionLine(

@@ -53,6 +53,10 @@ class Journal:
         self._drops: Counter[DropReason] = Counter()
         self._begun = False
 
+    def begin(self) -> None:
+        """From now on the log's time is counted."""
+        self.began_at_ns = self._clock_ns()
+
     def snapshot(self) -> Snapshot:
         """The figures of the moment."""
         return self._metrics.snapshot(self._clock_ns())

@@ -45,6 +45,11 @@ class SessionLog:
     """Lines elsewhere that are no log lines, passed over."""
 
     @property
+    def streamed_s(self) -> float:
+        """From the first frame to the last."""
+        return self.frames[-1].at_s - self.frames[0].at_s if self.frames else 0.0
+
+    @property
     def duration_s(self) -> float:
         return max([self.summary.at_s, *(f.at_s for f in self.frames[-1:])])
 

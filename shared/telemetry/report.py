@@ -185,7 +185,7 @@ def _tiles(log: SessionLog) -> list[_Tile]:
         ):
             tiles.append(_Tile(name, _number(value, 1), "ms", tier=_tier(value)))
     tiles += _psnr_tiles(log)
-    mean_bits = 8 * summary.bytes / log.duration_s / 1e6 if log.duration_s > 0 else None
+    mean_bits = 8 * summary.bytes / log.streamed_s / 1e6 if log.streamed_s > 0 else None
     tiles.append(_Tile("bitrate", _number(mean_bits, 2), "Mbit/s", _megabytes(summary.bytes)))
     if isinstance(summary, SummaryLine):
         for name, count, bad in (
