@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 
 from shared.telemetry.journal import Journal, now_utc
@@ -32,13 +33,13 @@ class ReceiverJournal(Journal):
             )
         )
 
-    def sender_dropped(self, totals: dict[str, int]) -> None:
-        """The sender tells how many frames never left it, by reason."""
-        self._metrics.set_told_drops("sender", totals)
+    def sender_told(self, sent: int, dropped: Mapping[str, int]) -> None:
+        """The sender tells how many frames it has sent here so far, and how many not and why."""
+        self._metrics.set_sender_tally(sent, dropped)
 
     def link_dropped(self, consumer_slow: int) -> None:
         """The link had to drop so many frames, since this end was still busy with others."""
-        self._metrics.set_told_drops("link", {DropReason.SUPERSEDED: consumer_slow})
+        self._metrics.set_link_drops(DropReason.SUPERSEDED, consumer_slow)
 
     def summary(self) -> SummaryLine:
         return self._metrics.summary(self._at_s())

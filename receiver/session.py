@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -30,19 +30,17 @@ from shared.frame import Frame
 from shared.keystream.backend import Backend, open_backend
 from shared.keystream.network import DEFAULT_FAMILY, load_network, shipped_families
 from shared.link.link import IceServer
-from shared.link.peer import PeerLink
+from shared.link.peer import LinkFactory, PeerLink
 from shared.newest import Newest, SlotClosed
 from shared.telemetry.metrics import drop_reason
 from shared.telemetry.records import DropReason, KeystreamIdentity
+from shared.wire import SENDER_ID
 from signaling.client import Relayed, SignalingClient
 from signaling.tls import client_context
 
 __all__ = ["ReceiverSession", "ReceiverSettings"]
 
-SENDER_ID = 0  # the one sender of a session
 OFFER_TIMEOUT_S = 20.0  # the sender makes its offer as soon as it hears of us
-
-LinkFactory = Callable[[tuple[IceServer, ...], tuple[str, ...] | None], PeerLink]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +62,6 @@ class ReceiverSettings:
     ice_servers: tuple[IceServer, ...] | None = None
     host_addresses: tuple[str, ...] | None = None
     confirm_shown: bool = False
-
-
-def _peer_link(
-    ice_servers: tuple[IceServer, ...], host_addresses: tuple[str, ...] | None
-) -> PeerLink:
-    return PeerLink(ice_servers=ice_servers, host_addresses=host_addresses)
 
 
 class _Keystreams:
@@ -114,7 +106,7 @@ class ReceiverSession:
         settings: ReceiverSettings | None = None,
         *,
         journal: ReceiverJournal | None = None,
-        link_factory: LinkFactory = _peer_link,
+        link_factory: LinkFactory = PeerLink,
     ) -> None:
         self.settings = settings or ReceiverSettings()
         self.journal = journal or ReceiverJournal()
@@ -185,10 +177,10 @@ class ReceiverSession:
             self.journal.counted(line)
             self._write_lines()
 
-    def replaced(self, index: int) -> None:
-        """Frame `index` was handed over, but a newer one took its place on the screen."""
+    def replaced(self, index: int, reason: DropReason = DropReason.SUPERSEDED) -> None:
+        """Frame `index` was handed over, but never reached the screen, for `reason`."""
         if self._ledger.forget(index):
-            self.journal.dropped(DropReason.SUPERSEDED, index)
+            self.journal.dropped(reason, index)
 
     # -- opening and closing ----------------------------------------------------------------------
 
@@ -203,8 +195,10 @@ class ReceiverSession:
             room = await signaling.join_room(self._code.nameplate)
             ice_servers = settings.ice_servers
             if ice_servers is None:
-                ice_servers = tuple(room.ice_servers)
-            self._link = self._link_factory(ice_servers, settings.host_addresses)
+                ice_servers = room.ice_servers
+            self._link = self._link_factory(
+                ice_servers=ice_servers, host_addresses=settings.host_addresses
+            )
             self._exit.push_async_callback(self._link.close)
             await self._connect(signaling)
             # From here on the server is not needed: it may go away, and knows nothing of the rest.
@@ -221,8 +215,9 @@ class ReceiverSession:
         self._ledger = Ledger(self.journal.began_at_ns)
         self._exit.callback(self._write_lines, everything=True)
         self._exit.push_async_callback(self._stop_tasks)
-        for work in (self._hear(), self._receive()):
-            self._tasks.append(asyncio.create_task(self._guarded(work)))
+        self._hearing = asyncio.create_task(self._guarded(self._hear()))
+        receiving = asyncio.create_task(self._guarded(self._receive()))
+        self._tasks += [self._hearing, receiving]
 
     async def _connect(self, signaling: SignalingClient) -> None:
         try:
@@ -277,8 +272,8 @@ class ReceiverSession:
                 case control.Timings():
                     self._ledger.timed(message.rows)
                     self._write_lines()
-                case control.Drops():
-                    self.journal.sender_dropped(message.totals)
+                case control.Tally():
+                    self.journal.sender_told(message.sent, message.dropped)
                 case control.Bye():
                     self._bye = message
                 case _:
@@ -304,6 +299,9 @@ class ReceiverSession:
         except PeerGone:
             if self._bye is None:
                 raise
+        await asyncio.wait({self._hearing})  # the sender's last words may still wait to be read
+        if self._bye is None and (await self._link.closed()).cause == "peer":
+            raise PeerGone("the sender hung up without a word", hint="ask whether it still runs")
         if self._bye is not None and self._bye.reason == "error":
             detail = self._bye.detail or "it failed"
             raise PeerGone(f"the sender ended with an error: {detail}")

@@ -1,8 +1,8 @@
 """One receiver that has paired with this sender: its sealed control channel and its frames.
 
 Holds what differs from receiver to receiver: which epochs it has acknowledged, whether its path
-can carry a frame now, and how long each frame took to hand over.  It refuses to hold more than
-one frame: if a second comes before the first has left, that is the session's error.
+can carry a frame now, and what was sent to it and what not.  It refuses to hold more than one
+frame, and to send one whose key the receiver does not hold.
 """
 
 from __future__ import annotations
@@ -28,7 +28,11 @@ HAND_OVER_TIMEOUT_S = 3.0  # the last frame may take this long to leave before t
 
 
 class Attendee:
-    """A paired receiver; `on_sent(frame, sent_at_ns)` is called when its path has taken a frame."""
+    """A paired receiver.
+
+    `on_ready()` is called whenever its path can carry a frame, `on_sent(frame, sent_at_ns)` when
+    it has taken one.  `drops_before` is what the session had dropped before this one joined.
+    """
 
     def __init__(
         self,
@@ -37,21 +41,27 @@ class Attendee:
         *,
         on_ready: Callable[[], None],
         on_sent: Callable[[SealedFrame, int], None],
+        drops_before: Mapping[str, int],
     ) -> None:
         self.peer = peer
         self.left: control.Bye | None = None
-        self._dismissed = False
-        self._skipped = 0
+        self.unsent: SealedFrame | None = None
         self._association = association
         self._link = association.link
         self._on_ready = on_ready
         self._on_sent = on_sent
+        self._drops_before = Counter(drops_before)
         self._outbox: Newest[SealedFrame] = Newest()
         self._ready = False
         self._acknowledged = 0
         self._acknowledgement = asyncio.Event()
+        self._sent = 0
+        self._skipped = 0
+        self._told: control.Tally | None = None
         self._timings: list[control.TimingRow] = []
         self._idle = asyncio.Event()
+        self._idle.set()
+        self._dismissed = False
         self._over = False
 
     @property
@@ -63,17 +73,17 @@ class Attendee:
         """Serve this receiver until it leaves (`left` is then set) or is dismissed.
 
         Raises `PeerGone` if it is gone without a word, `AuthenticationFailed` or
-        `HandshakeFailed` if what it says can't be trusted or read.
+        `HandshakeFailed` if what it says can't be trusted or read.  A frame that was offered and
+        not sent by then is left in `unsent`.
         """
-        tasks = [
-            asyncio.create_task(self._hear()),
-            asyncio.create_task(self._pump()),
-            asyncio.create_task(self._watch()),
-        ]
+        hearing = asyncio.create_task(self._hear())
+        tasks = [hearing, asyncio.create_task(self._pump()), asyncio.create_task(self._watch())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if hearing not in done and self._link_is_over(done):
+                await asyncio.wait({hearing})  # its last words may still wait to be read
             if self.left is None and not self._dismissed:
-                for task in done:
+                for task in (*done, hearing):
                     task.result()
         finally:
             self._ready = False
@@ -85,12 +95,13 @@ class Attendee:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def offer(self, frame: SealedFrame) -> bool:
-        """Send `frame` if this receiver's path can carry it now; whether it can."""
-        if not self._ready:
+        """Send `frame` if this receiver can take it now; whether it can."""
+        if not self._ready or self._acknowledged < frame.epoch:
             self._skipped += 1
             return False
         self._ready = False
         self._idle.clear()
+        self.unsent = frame
         self._outbox.put(frame)
         return True
 
@@ -102,21 +113,30 @@ class Attendee:
             self._acknowledgement.clear()
             await self._acknowledgement.wait()
 
-    def report_drops(self, totals: Mapping[str, int]) -> None:
-        """Tell the receiver how many frames this end has dropped so far, by reason.
+    def tell_tally(self, drops: Mapping[str, int]) -> None:
+        """Tell the receiver what was sent to it and what not, if that is news.
 
-        To the session's `totals` come the frames that others got and this path could not carry.
+        `drops` are the session's; to them come the frames that others got and this path could
+        not carry.
         """
-        told = Counter(totals) + Counter({DropReason.LINK_BUSY.value: self._skipped})
-        with suppress(PeerGone):  # then `attend` says so
-            self._association.send(control.Drops(totals=dict(told)))
+        dropped = Counter(drops) - self._drops_before
+        dropped[DropReason.LINK_BUSY.value] += self._skipped
+        tally = control.Tally(sent=self._sent, dropped=dict(+dropped))
+        if tally != self._told:
+            self._told = tally
+            with suppress(PeerGone):  # then `attend` says so
+                self._association.send(tally)
 
-    async def say_goodbye(self, reason: control.ByeReason, detail: str = "") -> None:
-        """Hand over the frame that is being sent, say goodbye, and hang up."""
-        with suppress(PeerGone, TimeoutError):
+    async def say_goodbye(
+        self, reason: control.ByeReason, detail: str, drops: Mapping[str, int]
+    ) -> None:
+        """Let the frame that is being sent leave, tell the last figures, and hang up."""
+        with suppress(TimeoutError):
             async with asyncio.timeout(HAND_OVER_TIMEOUT_S):
                 await self._idle.wait()
-            self._dismissed = True
+        self._dismissed = True
+        self.tell_tally(drops)
+        with suppress(PeerGone):
             self._flush_timings()
             self._association.send(control.Bye(reason=reason, detail=detail))
         await self._link.close(reason)
@@ -138,11 +158,15 @@ class Attendee:
         while True:
             await self._link.writable()
             self._ready = True
-            self._idle.set()
             self._on_ready()
             frame = await self._outbox.get()
+            while not self._link.can_send_frame():  # the path narrowed while none was at hand
+                await self._link.writable()
             await self._link.send_frame(frame.sealed)
             sent_at = time.monotonic_ns()
+            self.unsent = None
+            self._idle.set()
+            self._sent += 1
             self._on_sent(frame, sent_at)
             self._timings.append(
                 control.TimingRow(
@@ -158,8 +182,12 @@ class Attendee:
 
     async def _watch(self) -> None:
         end = await self._link.closed()
-        if self.left is None:
+        if not self._dismissed:
             raise end.error()
+
+    @staticmethod
+    def _link_is_over(done: set[asyncio.Task[None]]) -> bool:
+        return any(isinstance(task.exception(), PeerGone) for task in done)
 
     def _flush_timings(self) -> None:
         rows, self._timings = self._timings, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -18,6 +19,8 @@ from shared.telemetry.records import (
 from shared.wire import SUITE_NAME
 
 __all__ = ["SenderJournal", "SourceFacts"]
+
+REMEMBERED = 64  # frames that some receiver's path has taken; no other path is further behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class SenderJournal(Journal):
     def __init__(self, log: JsonLinesLog | None = None, source: SourceFacts | None = None) -> None:
         super().__init__(log)
         self._source = source or SourceFacts()
-        self._last_sent = (0, -1)
+        self._sent: deque[tuple[int, int]] = deque(maxlen=REMEMBERED)
 
     def session_started(self, session_id: str, codec: str, keystream: KeystreamIdentity) -> None:
         """The room is open and the first receiver is awaited; the log's time begins."""
@@ -61,9 +64,9 @@ class SenderJournal(Journal):
     def frame_sent(self, frame: SealedFrame, sent_at_ns: int) -> None:
         """A receiver's path has taken `frame`; the first of several receivers is what counts."""
         key = (frame.epoch, frame.counter)
-        if key <= self._last_sent:
+        if key in self._sent:
             return
-        self._last_sent = key
+        self._sent.append(key)
         encoded = frame.encoded
         stages = {name: us / 1e3 for name, us in frame.stages_us.items()}
         line = SentFrameLine(

@@ -23,6 +23,9 @@ from shared.wire import FrameMetadata, pack_inner
 
 __all__ = ["Pipeline", "SealedFrame"]
 
+MAX_EARLY_NS = 1_000_000_000  # a stamp taken a moment ahead is rounded to now
+MAX_LATE_NS = 3600 * 1_000_000_000  # the wire has room for 71 minutes
+
 
 @dataclass(frozen=True, slots=True)
 class SealedFrame:
@@ -63,7 +66,12 @@ class Pipeline:
         return None if self._epoch is None else self._epoch.number
 
     def enter_epoch(self, schedule: SenderSchedule, epoch: int) -> None:
-        """Put `epoch` of `schedule` in force for every frame from now on."""
+        """Put `epoch` of `schedule` in force for every frame from now on.
+
+        Raises `BadInput` unless it is newer than the one in force: counters begin again at 0.
+        """
+        if self._epoch is not None and epoch <= self._epoch.number:
+            raise BadInput("an epoch must be newer than the one in force")
         keys = schedule.keys(epoch, self._clock_ns())
         ahead = KeystreamAhead(self._backend.keyed(keys.keystream_key))
         previous, self._epoch = self._epoch, _Epoch(keys, self._sender, ahead, schedule)
@@ -80,13 +88,14 @@ class Pipeline:
         if epoch is None:
             raise BadInput("no epoch is in force: nothing can be sealed yet")
         taken_up = self._clock_ns()
+        _check_capture_time(frame, taken_up)
         epoch.schedule.keys(epoch.number, taken_up)
         image = apply_masks(checked_image(frame.image), self._masks)
         masked = self._clock_ns()
         encoded = self._encoder.encode(image)
         encoded_at = self._clock_ns()
         stages_us = {
-            "capture": (taken_up - frame.captured_at_ns) // 1000,
+            "capture": max(0, taken_up - frame.captured_at_ns) // 1000,
             "mask": (masked - taken_up) // 1000,
             "encode": (encoded_at - masked) // 1000,
         }
@@ -125,6 +134,14 @@ class Pipeline:
         epoch, self._epoch = self._epoch, None
         if epoch is not None:
             epoch.ahead.close()
+
+
+def _check_capture_time(frame: Frame, now_ns: int) -> None:
+    if not -MAX_EARLY_NS <= now_ns - frame.captured_at_ns <= MAX_LATE_NS:
+        raise BadInput(
+            "a frame's capture time is not of this machine's monotonic clock",
+            hint="stamp frames with time.monotonic_ns() at the moment of capture",
+        )
 
 
 class _Epoch:

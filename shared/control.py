@@ -1,6 +1,6 @@
 """What the two ends say to each other once paired, inside the `SecureChannel`.
 
-JSON objects told apart by `type`: epoch and epoch_ack hand over keys, timings and drops carry the
+JSON objects told apart by `type`: epoch and epoch_ack hand over keys, timings and tally carry the
 sender's figures for the receiver's log, bye ends the session.  Strict: a type, field or range that
 is not listed here is refused.  This file gives messages their shape and nothing else; order and
 meaning belong to the sessions.
@@ -22,15 +22,16 @@ from shared.crypto.keyschedule import (
 from shared.errors import HandshakeFailed
 
 __all__ = [
+    "MAX_DETAIL_CHARS",
     "MAX_DROP_REASONS",
     "MAX_MESSAGE_BYTES",
     "MAX_TIMING_ROWS",
     "Bye",
     "ByeReason",
     "ControlMessage",
-    "Drops",
     "Epoch",
     "EpochAck",
+    "Tally",
     "TimingRow",
     "Timings",
     "pack",
@@ -40,6 +41,7 @@ __all__ = [
 MAX_MESSAGE_BYTES = 65_000  # with the record's tag under the 65,536 that every WebRTC peer accepts
 MAX_TIMING_ROWS = 512  # at most 116 bytes of JSON each, so that a full batch fits one message
 MAX_DROP_REASONS = 64
+MAX_DETAIL_CHARS = 200  # one line for the person
 
 ByeReason = Literal["ended", "quit", "error"]
 """The source ended; a person quit; this end failed."""
@@ -47,6 +49,7 @@ ByeReason = Literal["ended", "quit", "error"]
 _U32, _U64 = 2**32 - 1, 2**64 - 1
 _EpochNumber = Annotated[int, Field(ge=1, le=MAX_EPOCH)]
 _Microseconds = Annotated[int, Field(ge=0, le=_U32)]
+_Count = Annotated[int, Field(ge=0, le=_U64)]
 _DropReason = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -106,13 +109,15 @@ class Timings(_Message):
     rows: list[TimingRow] = Field(max_length=MAX_TIMING_ROWS)
 
 
-class Drops(_Message):
-    """Sender to receiver: frames dropped before sealing so far, by reason (running totals)."""
+class Tally(_Message):
+    """Sender to receiver: running totals of the frames for this receiver since it joined.
 
-    type: Literal["drops"] = "drops"
-    totals: dict[_DropReason, Annotated[int, Field(ge=0, le=_U64)]] = Field(
-        max_length=MAX_DROP_REASONS
-    )
+    `sent` were handed to its path; `dropped`, by reason, were not.
+    """
+
+    type: Literal["tally"] = "tally"
+    sent: _Count
+    dropped: dict[_DropReason, _Count] = Field(max_length=MAX_DROP_REASONS)
 
 
 class Bye(_Message):
@@ -124,7 +129,7 @@ class Bye(_Message):
 
     type: Literal["bye"] = "bye"
     reason: ByeReason
-    detail: str = Field(default="", max_length=200)
+    detail: str = Field(default="", max_length=MAX_DETAIL_CHARS)
 
     @field_validator("detail")
     @classmethod
@@ -132,18 +137,18 @@ class Bye(_Message):
         return "".join(c if c.isprintable() else " " for c in detail)
 
 
-ControlMessage = Annotated[Epoch | EpochAck | Timings | Drops | Bye, Field(discriminator="type")]
+ControlMessage = Annotated[Epoch | EpochAck | Timings | Tally | Bye, Field(discriminator="type")]
 """Any message of this file."""
 
-_ADAPTER: TypeAdapter[Epoch | EpochAck | Timings | Drops | Bye] = TypeAdapter(ControlMessage)
+_ADAPTER: TypeAdapter[Epoch | EpochAck | Timings | Tally | Bye] = TypeAdapter(ControlMessage)
 
 
-def pack(message: Epoch | EpochAck | Timings | Drops | Bye) -> bytes:
+def pack(message: Epoch | EpochAck | Timings | Tally | Bye) -> bytes:
     """Encode a message as JSON; the limits of its fields keep it under `MAX_MESSAGE_BYTES`."""
     return message.model_dump_json().encode()
 
 
-def parse(data: bytes) -> Epoch | EpochAck | Timings | Drops | Bye:
+def parse(data: bytes) -> Epoch | EpochAck | Timings | Tally | Bye:
     """Decode a message that the secure channel opened.
 
     Raise `HandshakeFailed` if it is none: what an authenticated peer says and this end can't read

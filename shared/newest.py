@@ -38,6 +38,11 @@ class Newest(Generic[T]):
         self._changed.set()
         return replaced
 
+    def take(self) -> T | None:
+        """Take the item out if there is one."""
+        item, self._item = self._item, None
+        return item
+
     def close(self, error: BaseException | None = None) -> None:
         """Nothing more will come; `get` gives what is left, then raises `error` or `SlotClosed`."""
         self._closed = True
@@ -46,10 +51,9 @@ class Newest(Generic[T]):
 
     async def get(self) -> T:
         """Wait for an item and take it out."""
-        while self._item is None:
+        while (item := self.take()) is None:
             if self._closed:
                 raise self._error if self._error is not None else SlotClosed
             self._changed.clear()
             await self._changed.wait()
-        item, self._item = self._item, None
         return item

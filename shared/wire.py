@@ -23,6 +23,7 @@ __all__ = [
     "HEADER",
     "METADATA",
     "STAGES",
+    "SENDER_ID",
     "SUITE",
     "SUITE_NAME",
     "VERSION",
@@ -40,6 +41,9 @@ VERSION = 1
 SUITE = 1
 """AES-256-GCM over the learned keystream, HMAC-SHA-256/128 inner digest, HKDF-SHA-256.  The same
 number names the whole suite in the handshake (SPAKE2-Ed25519, X25519 with ML-KEM-768)."""
+
+SENDER_ID = 0
+"""A session has one sender; the header's field leaves room for more."""
 
 SUITE_NAME = "SPAKE2, X25519 + ML-KEM-768, AES-256-GCM over the learned keystream"
 """For people: logs and reports."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aiortc import (
     RTCConfiguration,
@@ -34,7 +34,7 @@ from shared.link.webrtc import (
     tune_sctp,
 )
 
-__all__ = ["PeerLink"]
+__all__ = ["LinkFactory", "PeerLink"]
 
 _T = TypeVar("_T")
 
@@ -232,6 +232,14 @@ def _is_ours(sdp: str) -> bool:
     media = [line for line in lines if line.startswith("m=")]
     has_fingerprint = any(line.startswith("a=fingerprint:sha-256 ") for line in lines)
     return len(media) == 1 and media[0].startswith("m=application ") and has_fingerprint
+
+
+class LinkFactory(Protocol):
+    """Makes a session's links: `PeerLink` itself, or what a test puts in its place."""
+
+    def __call__(
+        self, *, ice_servers: Sequence[IceServer], host_addresses: Sequence[str] | None
+    ) -> PeerLink: ...
 
 
 def _rtc_ice_server(server: IceServer) -> RTCIceServer:

@@ -44,6 +44,8 @@ __all__ = [
 GREEN_MS = 200.0  # tele-ultrasound guidance works up to here (Bharath 2017)
 AMBER_MS = 400.0  # ITU-T G.114: the general limit one way
 
+UNKNOWN_REASON = DropReason.NOT_RECEIVED  # for what another version may tell
+
 WINDOW_NS = 5_000_000_000  # the live figures look back 5 s: steady to read, quick to turn red
 
 # Not frames of the sender's: somebody forged them or sent them again.
@@ -109,6 +111,10 @@ class FreezeDetector:
         self.count += frozen
         return frozen
 
+    def pause(self) -> None:
+        """The person holds the picture: the gap until the next frame is no freeze."""
+        self._last_ns = None
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -150,7 +156,9 @@ class Metrics:
         self._psnr_count = 0
         self._psnr_min: float | None = None
         self._drops: Counter[DropReason] = Counter()
-        self._told: dict[str, Counter[DropReason]] = {}
+        self._sender_sent = 0
+        self._sender_drops: Counter[DropReason] = Counter()
+        self._link_drops: Counter[DropReason] = Counter()
         self._indexed_drops = 0
         self._index_range: tuple[int, int] | None = None
         self._freezes = FreezeDetector()
@@ -180,18 +188,24 @@ class Metrics:
     def add_drop(self, reason: DropReason, index: int | None = None) -> None:
         """Count a drop; `index` is the frame's index where it is known for certain."""
         self._drops[reason] += 1
+        if reason is DropReason.FROZEN:
+            self._freezes.pause()
         if index is not None and reason not in NOT_THE_SENDERS:
             self._indexed_drops += 1
             self._see_index(index)
 
-    def set_told_drops(self, teller: str, totals: Mapping[str, int]) -> None:
-        """At a receiver: what `teller` says that it has dropped so far, by `DropReason`.
+    def set_sender_tally(self, sent: int, dropped: Mapping[str, int]) -> None:
+        """At a receiver: how many frames the sender sent here so far, and dropped, by reason.
 
-        Frames of the sender whose index is not known here.  Reasons that are not known here
-        either count as not received.
+        Reasons that are not known here count as not received.
         """
         known = {reason.value: reason for reason in DropReason}
-        self._told[teller] = Counter({known[r]: n for r, n in totals.items() if r in known})
+        self._sender_sent = sent
+        self._sender_drops = Counter({known.get(r, UNKNOWN_REASON): n for r, n in dropped.items()})
+
+    def set_link_drops(self, reason: DropReason, count: int) -> None:
+        """At a receiver: frames so far that came whole and were dropped before they were opened."""
+        self._link_drops = Counter({reason: count})
 
     @property
     def frames(self) -> int:
@@ -260,17 +274,25 @@ class Metrics:
         return {reason: n for reason, n in drops.items() if reason not in NOT_THE_SENDERS}
 
     def _all_drops(self) -> Counter[DropReason]:
-        return sum(self._told.values(), self._drops.copy())
+        return self._drops + self._sender_drops + self._link_drops
 
     def _not_received(self) -> int:
-        """Indices between the lowest and highest seen that left the sender and never came."""
-        if self._index_range is None:
-            return 0
-        low, high = self._index_range
-        accounted = (
-            self._frames + self._indexed_drops + sum(told.total() for told in self._told.values())
+        """Frames that left the sender and never came, by its tally or by the gaps in the indices.
+
+        The tally may be a second old where the sender was killed; gaps don't show what was lost
+        before the first frame and after the last.
+        """
+        came = self._frames + sum(
+            count
+            for reason, count in (self._drops + self._link_drops).items()
+            if reason not in NOT_THE_SENDERS
         )
-        return max(0, high - low + 1 - accounted)
+        in_gaps = 0
+        if self._index_range is not None:
+            low, high = self._index_range
+            told = self._sender_drops.total() + self._link_drops.total()
+            in_gaps = high - low + 1 - self._frames - self._indexed_drops - told
+        return max(0, self._sender_sent - came, in_gaps)
 
     def _see_index(self, index: int) -> None:
         low, high = self._index_range or (index, index)

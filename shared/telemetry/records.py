@@ -61,8 +61,9 @@ class DropReason(StrEnum):
     LINK_BUSY = "link_busy"  # sender: the path was full, and a newer frame took its place
     SENDER_BUSY = "sender_busy"  # sender: still working on the one before, and a newer one came
     NO_RECEIVER = "no_receiver"  # sender: nobody was there to send it to
-    NOT_RECEIVED = "not_received"  # receiver: dropped by the sender or lost on the way
+    NOT_RECEIVED = "not_received"  # receiver: left the sender and never came
     SUPERSEDED = "superseded"  # receiver: a newer frame was ready before it could be shown
+    FROZEN = "frozen"  # receiver: the person had frozen the picture
     LATE = "late"  # receiver: arrived after a newer frame was shown
     AUTH_FAILURE = "auth_failure"
     REPLAYED = "replayed"

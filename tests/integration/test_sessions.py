@@ -275,7 +275,7 @@ async def test_altered_and_replayed_frames_are_counted_and_never_shown(ends: End
         async with SenderSession(
             Feed(count=60).frames(),
             ends.sender,
-            link_factory=lambda ice, hosts: TamperingLink(ice_servers=ice, host_addresses=hosts),
+            link_factory=TamperingLink,
         ) as sender:
             async with ReceiverSession(code_of(sender), ends.receiver) as receiver:
                 async for frame in receiver:

@@ -50,9 +50,9 @@ async def test_both_ends_agree_on_session_and_network_and_can_talk() -> None:
         sender, receiver = await paired()
         assert sender.session_id == receiver.session_id
         assert sender.network == receiver.network == NETWORK
-        sender.send(control.Drops(totals={"link_busy": 3}))
+        sender.send(control.Tally(sent=7, dropped={"link_busy": 3}))
         receiver.send(control.EpochAck(epoch=1))
-        assert await receiver.receive() == control.Drops(totals={"link_busy": 3})
+        assert await receiver.receive() == control.Tally(sent=7, dropped={"link_busy": 3})
         assert await sender.receive() == control.EpochAck(epoch=1)
         await asyncio.gather(sender.link.close(), receiver.link.close())
 

@@ -14,9 +14,9 @@ from shared.control import (
     MAX_MESSAGE_BYTES,
     MAX_TIMING_ROWS,
     Bye,
-    Drops,
     Epoch,
     EpochAck,
+    Tally,
     TimingRow,
     Timings,
     pack,
@@ -51,7 +51,9 @@ messages = st.one_of(
         ),
     ),
     st.builds(
-        Drops, totals=st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9_]{0,31}\Z"), u64, max_size=4)
+        Tally,
+        sent=u64,
+        dropped=st.dictionaries(st.from_regex(r"\A[a-z][a-z0-9_]{0,31}\Z"), u64, max_size=4),
     ),
     st.builds(
         Bye,
@@ -116,7 +118,7 @@ def test_a_drop_reason_is_a_short_plain_name_and_its_count_no_less_than_zero(
     totals: dict[str, int],
 ) -> None:
     with pytest.raises(HandshakeFailed):
-        parse(json.dumps({"type": "drops", "totals": totals}).encode())
+        parse(json.dumps({"type": "tally", "sent": 1, "dropped": totals}).encode())
 
 
 def test_a_detail_is_one_printable_line_whoever_wrote_it() -> None:

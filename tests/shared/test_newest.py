@@ -61,3 +61,11 @@ async def test_closing_wakes_whoever_waits() -> None:
     slot.close()
     with pytest.raises(SlotClosed):
         await asyncio.wait_for(getting, 1)
+
+
+async def test_an_item_may_be_taken_out_without_waiting() -> None:
+    slot: Newest[int] = Newest()
+    assert slot.take() is None
+    slot.put(3)
+    assert slot.take() == 3
+    assert slot.take() is None

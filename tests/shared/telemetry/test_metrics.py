@@ -153,10 +153,52 @@ def test_what_the_sender_says_it_dropped_is_not_held_against_the_network() -> No
     metrics = Metrics()
     for index in (0, 5, 9):
         metrics.add_frame(line(index), index * MS)
-    metrics.set_told_drops("sender", {"link_busy": 3})
-    metrics.set_told_drops("sender", {"link_busy": 5})  # totals, not news
+    metrics.set_sender_tally(1, {"link_busy": 3})
+    metrics.set_sender_tally(5, {"link_busy": 5})  # totals, not news
     dropped = metrics.summary(1.0).frames_dropped
     assert dropped == {DropReason.LINK_BUSY: 5, DropReason.NOT_RECEIVED: 2}
+
+
+def test_what_was_lost_before_the_first_frame_and_after_the_last_is_counted_by_the_tally() -> None:
+    metrics = Metrics()
+    metrics.set_sender_tally(30, {"sender_busy": 4})
+    assert metrics.summary(1.0).frames_dropped == {
+        DropReason.SENDER_BUSY: 4,
+        DropReason.NOT_RECEIVED: 30,
+    }
+    for index in range(10, 20):
+        metrics.add_frame(line(index), index * MS)
+    metrics.add_drop(DropReason.LATE, 12)
+    metrics.set_link_drops(DropReason.SUPERSEDED, 3)
+    assert metrics.summary(1.0).frames_dropped[DropReason.NOT_RECEIVED] == 30 - 10 - 1 - 3
+
+
+def test_an_old_tally_does_not_hide_what_the_gaps_show() -> None:
+    metrics = Metrics()
+    metrics.set_sender_tally(2, {})
+    for index in (0, 1, 9):
+        metrics.add_frame(line(index), index * MS)
+    assert metrics.summary(1.0).frames_dropped == {DropReason.NOT_RECEIVED: 7}
+
+
+def test_a_reason_that_this_version_does_not_know_is_still_counted() -> None:
+    metrics = Metrics()
+    metrics.set_sender_tally(0, {"sunspots": 3, "link_busy": 1})
+    assert metrics.summary(1.0).frames_dropped == {
+        DropReason.NOT_RECEIVED: 3,
+        DropReason.LINK_BUSY: 1,
+    }
+
+
+def test_a_gap_in_which_the_person_held_the_picture_is_no_freeze() -> None:
+    metrics = Metrics()
+    for index in range(20):
+        metrics.add_frame(line(index), index * 33 * MS)
+    metrics.add_drop(DropReason.FROZEN, 20)
+    metrics.add_frame(line(21), 5_000 * MS)
+    assert metrics.freezes == 0
+    metrics.add_frame(line(22), 9_000 * MS)
+    assert metrics.freezes == 1
 
 
 def test_forgeries_and_replays_are_no_dropped_frames() -> None:

@@ -1,0 +1,138 @@
+"""Letting receivers in: the code of the moment, how often it was tried, and who paired with it.
+
+For each peer that joins the room: connect, run the handshake, and make the code for the next.  It
+refuses more than three wrong tries at one code, and lets each code pair once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from shared.association import Association, associate
+from shared.crypto.handshake import DtlsFingerprints, NetworkId, SenderHandshake
+from shared.crypto.messages import abort_message
+from shared.crypto.pairing import PairingCode, PairingTries
+from shared.errors import CodeUsed, LinkFailed, PeerGone
+from shared.link.peer import PeerLink
+from signaling.client import SignalingClient
+
+__all__ = ["Admission"]
+
+ANSWER_TIMEOUT_S = 20.0  # a receiver that joined answers as soon as it has gathered its candidates
+
+
+class Admission:
+    """The door of one room.
+
+    `places` is how many receivers may pair.  `on_code` is called with every new code; what it
+    raises comes out of the method that made the code.
+    """
+
+    def __init__(
+        self,
+        signaling: SignalingClient,
+        nameplate: str,
+        session_id: str,
+        network: NetworkId,
+        *,
+        places: int,
+        on_code: Callable[[PairingCode], None],
+    ) -> None:
+        self._signaling = signaling
+        self._nameplate = nameplate
+        self._session_id = session_id
+        self._network = network
+        self._places = places
+        self._on_code = on_code
+        self._code: PairingCode | None = None
+        self._tries = PairingTries()
+        self._answers: dict[str, asyncio.Future[str]] = {}
+
+    @property
+    def code(self) -> PairingCode | None:
+        """The code that the next receiver pairs with, or None when no more are let in."""
+        return self._code
+
+    @property
+    def guessed_at(self) -> bool:
+        """Whether the code was tried wrongly so often that it is no longer valid."""
+        return self._tries.over and not self._tries.used
+
+    def open(self) -> None:
+        """Make a code for the next receiver, if there is a place left."""
+        self._tries = PairingTries()
+        self._code = None
+        if self._places > 0:
+            self._code = PairingCode.generate(self._nameplate)
+            self._on_code(self._code)
+
+    def close(self) -> None:
+        """Let nobody in any more."""
+        self._code = None
+
+    def answered(self, peer: str, sdp: str) -> None:
+        """The peer's answer came through the signaling server."""
+        answer = self._answers.get(peer)
+        if answer is not None and not answer.done():
+            answer.set_result(sdp)
+
+    def left(self, peer: str) -> None:
+        """The peer left the room."""
+        answer = self._answers.get(peer)
+        if answer is not None and not answer.done():
+            answer.set_exception(PeerGone("it left before it was connected"))
+
+    async def admit(self, peer: str, link: PeerLink) -> Association:
+        """Connect to `peer` over `link` and pair with it.
+
+        Raises `PeerGone`, `LinkFailed`, `SignalingUnreachable`, `RoomUnavailable`, `CodeUsed`,
+        and the handshake's `WrongCode`, `KeystreamMismatch` and `HandshakeFailed`.
+        """
+        await self._connect(peer, link)
+        return await self._pair(link)
+
+    async def _connect(self, peer: str, link: PeerLink) -> None:
+        answer = self._answers[peer] = asyncio.get_running_loop().create_future()
+        try:
+            await self._signaling.send(peer, {"type": "offer", "sdp": await link.create_offer()})
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                sdp = await answer
+        except TimeoutError:
+            raise LinkFailed("it did not answer in time") from None
+        finally:
+            answer.cancel()
+            del self._answers[peer]
+        await link.accept_answer(sdp)
+        await link.connected()
+
+    async def _pair(self, link: PeerLink) -> Association:
+        local, remote = link.fingerprints
+        tries, code = self._tries, self._code
+        try:
+            if code is None:
+                raise CodeUsed(
+                    "the code was used already: each code pairs once",
+                    hint="ask the sender for a new code",
+                )
+            tries.begin()
+        except CodeUsed as error:
+            link.send_control(abort_message(error))
+            raise
+        handshake = SenderHandshake(
+            code.secret,
+            self._session_id,
+            DtlsFingerprints(sender=local, receiver=remote),
+            self._network,
+        )
+        try:
+            association = await associate(link, handshake, on_agreed=tries.succeeded)
+        except BaseException:
+            if handshake.code_was_wrong:
+                tries.wrong()
+            elif not tries.used:
+                tries.abandoned()
+            raise
+        self._places -= 1
+        self.open()
+        return association

@@ -1,0 +1,81 @@
+"""Beginning epochs: every receiver is given the secret before a frame is sealed under it.
+
+The shell between the pure key schedule, the receivers' control channels and the pipeline.  One
+epoch begins at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import Executor
+
+from sender.audience import Attendee
+from sender.pipeline import Pipeline
+from shared.crypto.keyschedule import EpochReason, EpochSecret, SenderSchedule
+from shared.wire import SENDER_ID
+
+__all__ = ["Epochs"]
+
+ACK_TIMEOUT_S = 5.0  # one reliable message each way; as long as a silent peer is tolerated
+LEAVE_ACK_TIMEOUT_S = 1.0  # who has left holds the old key: a slow receiver must not prolong that
+CHECK_EVERY_S = 0.1  # how often the age of the epoch is looked at; its limit is a minute
+
+
+class Epochs:
+    """The epochs of one session.
+
+    `attendees()` are the receivers to give a new secret to.  `worker` is the pipeline's thread:
+    there an epoch changes between two frames and never within one.  `on_entered(secret)` is
+    called once a new epoch is in force.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        worker: Executor,
+        *,
+        rekey_after_s: float,
+        attendees: Callable[[], Collection[Attendee]],
+        on_entered: Callable[[EpochSecret], None],
+    ) -> None:
+        self._pipeline = pipeline
+        self._worker = worker
+        self._schedule = SenderSchedule(SENDER_ID, rekey_after_s=rekey_after_s)
+        self._attendees = attendees
+        self._on_entered = on_entered
+        self._one_at_a_time = asyncio.Lock()
+
+    async def begin(self, reason: EpochReason) -> None:
+        """Begin the next epoch and put it in force.
+
+        A receiver that does not confirm within 5 s (1 s when another has left) is not waited
+        for: it gets no frame of the epoch until it has confirmed.
+        """
+        async with self._one_at_a_time:
+            now_ns = time.monotonic_ns()
+            if self._pipeline.epoch is None:
+                secret = self._schedule.start(now_ns)
+            else:
+                secret = self._schedule.rotate(now_ns, reason)
+            waiting = [
+                asyncio.create_task(attendee.hand_over(secret, SENDER_ID))
+                for attendee in self._attendees()
+            ]
+            if waiting:
+                limit_s = LEAVE_ACK_TIMEOUT_S if reason == "leave" else ACK_TIMEOUT_S
+                _, late = await asyncio.wait(waiting, timeout=limit_s)
+                for task in late:
+                    task.cancel()
+            await asyncio.get_running_loop().run_in_executor(
+                self._worker, self._pipeline.enter_epoch, self._schedule, secret.epoch
+            )
+            self._on_entered(secret)
+
+    async def keep(self) -> None:
+        """Begin a new epoch whenever the last is old enough, for ever."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY_S)
+            if self._schedule.due(time.monotonic_ns()):
+                await self.begin("time")
