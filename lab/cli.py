@@ -28,7 +28,9 @@ __all__ = ["keystream_app"]
 
 _STEPS = 400
 
-keystream_app = typer.Typer(help="Train keystream networks and look at them.", no_args_is_help=True)
+keystream_app = typer.Typer(
+    help="Train keystream networks and look at them.", no_args_is_help=True, add_completion=False
+)
 
 
 @keystream_app.command("train")

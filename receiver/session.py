@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from shared.frame import Frame
 from shared.keystream.backend import Backend, open_backend
 from shared.keystream.network import DEFAULT_FAMILY, load_network, shipped_families
 from shared.link.link import IceServer
-from shared.link.peer import LinkFactory, PeerLink
+from shared.link.peer import LinkFactory, PeerLink, usable_ice_servers
 from shared.newest import Newest, SlotClosed
 from shared.telemetry.metrics import drop_reason
 from shared.telemetry.records import DropReason, KeystreamIdentity
@@ -194,8 +194,8 @@ class ReceiverSession:
         ) as signaling:
             room = await signaling.join_room(self._code.nameplate)
             ice_servers = settings.ice_servers
-            if ice_servers is None:
-                ice_servers = room.ice_servers
+            if ice_servers is None:  # the operator's, who is not trusted to write them well
+                ice_servers, _refused = usable_ice_servers(room.ice_servers)
             self._link = self._link_factory(
                 ice_servers=ice_servers, host_addresses=settings.host_addresses
             )
@@ -203,6 +203,7 @@ class ReceiverSession:
             await self._connect(signaling)
             # From here on the server is not needed: it may go away, and knows nothing of the rest.
             self._association = await self._pair(keystreams)
+            self._link.accept_frames()
         agreed = self._association.network
         backend = await asyncio.to_thread(keystreams.backend, agreed.family)
         self._keystream = KeystreamIdentity(
@@ -215,8 +216,8 @@ class ReceiverSession:
         self._ledger = Ledger(self.journal.began_at_ns)
         self._exit.callback(self._write_lines, everything=True)
         self._exit.push_async_callback(self._stop_tasks)
-        self._hearing = asyncio.create_task(self._guarded(self._hear()))
-        receiving = asyncio.create_task(self._guarded(self._receive()))
+        self._hearing = asyncio.create_task(self._guarded(self._hear))
+        receiving = asyncio.create_task(self._guarded(self._receive))
         self._tasks += [self._hearing, receiving]
 
     async def _connect(self, signaling: SignalingClient) -> None:
@@ -239,10 +240,10 @@ class ReceiverSession:
         )
         return await associate(self._link, handshake)
 
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run one of the session's tasks; what it raises ends the iteration."""
         try:
-            await work
+            await work()
         except Exception as error:  # handed on whole to whoever iterates
             self._slot.close(error)
 
@@ -351,5 +352,6 @@ async def _first_offer(signaling: SignalingClient) -> tuple[str, str]:
             case _:
                 continue
     raise RoomUnavailable(
-        "the sender closed the room", hint="ask whether it still runs, and for a new code"
+        "the room was closed before the sender made an offer",
+        hint="ask whether the sender still runs, and for a new code",
     )

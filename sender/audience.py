@@ -53,6 +53,7 @@ class Attendee:
         self._drops_before = Counter(drops_before)
         self._outbox: Newest[SealedFrame] = Newest()
         self._ready = False
+        self._first_epoch: int | None = None
         self._acknowledged = 0
         self._acknowledgement = asyncio.Event()
         self._sent = 0
@@ -96,7 +97,10 @@ class Attendee:
 
     def offer(self, frame: SealedFrame) -> bool:
         """Send `frame` if this receiver can take it now; whether it can."""
-        if not self._ready or self._acknowledged < frame.epoch:
+        has_key = self._first_epoch is not None and (
+            self._first_epoch <= frame.epoch <= self._acknowledged
+        )
+        if not (self._ready and has_key):
             self._skipped += 1
             return False
         self._ready = False
@@ -107,6 +111,8 @@ class Attendee:
 
     async def hand_over(self, secret: EpochSecret, sender: int) -> None:
         """Give the secret of a new epoch, and wait until the receiver says that it holds it."""
+        if self._first_epoch is None:
+            self._first_epoch = secret.epoch
         with suppress(PeerGone):  # then `attend` says so
             self._association.send(control.Epoch.announce(secret, sender))
         while self._acknowledged < secret.epoch and not self._over:
@@ -139,7 +145,7 @@ class Attendee:
         with suppress(PeerGone):
             self._flush_timings()
             self._association.send(control.Bye(reason=reason, detail=detail))
-        await self._link.close(reason)
+        await self._link.close()
 
     async def _hear(self) -> None:
         while True:

@@ -147,6 +147,7 @@ async def _run(
     frames: int | None,
 ) -> None:
     console = _Console(code_file)
+    console.forget_code()  # of a sender that was killed: a receiver must not take it for ours
     session = SenderSession(
         play(source, fps=fps, loop=loop, frames=frames),
         settings,
@@ -203,7 +204,7 @@ class _Console:
         )
 
     def forget_code(self) -> None:
-        """The session is over: nothing pairs with the code any more."""
+        """Remove the file: nothing pairs with a code in it."""
         if self._code_file is not None:
             with suppress(OSError):
                 self._code_file.unlink(missing_ok=True)

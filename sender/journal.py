@@ -61,12 +61,15 @@ class SenderJournal(Journal):
             )
         )
 
+    def has_sent(self, frame: SealedFrame) -> bool:
+        """Whether some receiver's path has taken `frame`."""
+        return (frame.epoch, frame.counter) in self._sent
+
     def frame_sent(self, frame: SealedFrame, sent_at_ns: int) -> None:
         """A receiver's path has taken `frame`; the first of several receivers is what counts."""
-        key = (frame.epoch, frame.counter)
-        if key in self._sent:
+        if self.has_sent(frame):
             return
-        self._sent.append(key)
+        self._sent.append((frame.epoch, frame.counter))
         encoded = frame.encoded
         stages = {name: us / 1e3 for name, us in frame.stages_us.items()}
         line = SentFrameLine(

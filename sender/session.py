@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ from shared.frame import Frame
 from shared.keystream.backend import Backend, open_backend
 from shared.keystream.network import DEFAULT_FAMILY, KeystreamNetwork, load_network
 from shared.link.link import IceServer
-from shared.link.peer import LinkFactory, PeerLink
+from shared.link.peer import LinkFactory, PeerLink, usable_ice_servers
 from shared.newest import Newest, SlotClosed
 from shared.telemetry.records import DropReason, KeystreamIdentity
 from shared.wire import SENDER_ID
@@ -187,25 +187,31 @@ class SenderSession:
         self._signaling = await self._exit.enter_async_context(
             SignalingClient(settings.signaling, ssl_context=client_context(settings.ca))
         )
-        self._room = await self._signaling.create_room()
+        room = await self._signaling.create_room()
         self._admission = Admission(
             self._signaling,
-            self._room.nameplate,
+            room.nameplate,
             self.session_id,
             NetworkId(network.family, network.digest),
             places=settings.max_receivers,
             on_code=self._tell_code,
         )
         self.journal.session_started(self.session_id, settings.codec, self._keystream)
+        # Those of the server's operator are not trusted to be well written.
+        self._ice_servers, refused = usable_ice_servers(room.ice_servers)
+        if settings.ice_servers is not None:
+            self._ice_servers = settings.ice_servers
+        elif refused:
+            self._notice("ICE servers ignored", f"{len(refused)} can't be used")
         self._admission.open()
         self._exit.push_async_callback(self._stop_tasks)
-        for work in (self._attend_room(), self._stream(), self._keep_epochs(), self._keep_tally()):
+        for work in (self._attend_room, self._stream, self._keep_epochs, self._keep_tally):
             self._tasks.append(asyncio.create_task(self._guarded(work)))
 
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run one of the session's tasks; what it raises ends the session."""
         try:
-            await work
+            await work()
         except Exception as error:  # handed on whole to whoever awaits `finished`
             await self._conclude(error)
 
@@ -289,7 +295,7 @@ class SenderSession:
         """Begin to let `peer` in, unless the server says a peer twice or too many come at once."""
         joining = len(self._peers) - len(self._attendees)
         if peer not in self._peers and joining < MAX_JOINING:
-            self._peers[peer] = asyncio.create_task(self._guarded(self._serve(peer)))
+            self._peers[peer] = asyncio.create_task(self._guarded(lambda: self._serve(peer)))
 
     async def _serve(self, peer: str) -> None:
         """Let one receiver in and serve it until it leaves."""
@@ -306,12 +312,9 @@ class SenderSession:
 
         Its link is closed with `stack`.
         """
-        ice_servers = self.settings.ice_servers
-        if ice_servers is None:
-            ice_servers = self._room.ice_servers
         try:
             link = self._link_factory(
-                ice_servers=ice_servers, host_addresses=self.settings.host_addresses
+                ice_servers=self._ice_servers, host_addresses=self.settings.host_addresses
             )
             stack.push_async_callback(link.close)
             association = await self._admission.admit(peer, link)
@@ -367,10 +370,13 @@ class SenderSession:
 
     def _remove(self, attendee: Attendee) -> None:
         del self._attendees[attendee.peer]
-        if not self._attendees:
-            for unseen in (attendee.unsent, self._slot.take()):
-                if unseen is not None:
-                    self.journal.dropped(DropReason.NO_RECEIVER, unseen.index)
+        frame = attendee.unsent
+        if frame is not None and not self.journal.has_sent(frame):
+            others = self._attendees.values()
+            if not any(other.unsent is frame for other in others):  # else it may still be sent
+                self.journal.dropped(DropReason.NO_RECEIVER, frame.index)
+        if not self._attendees and (waiting := self._slot.take()) is not None:
+            self.journal.dropped(DropReason.NO_RECEIVER, waiting.index)
         self._some_ready.set()  # who waits for a path to be ready looks again who is there
 
     async def _keep_epochs(self) -> None:

@@ -77,15 +77,6 @@ class ClockEstimator:
         self._estimate = self._agreed(t4)
         return True
 
-    def to_local(self, remote_ns: int) -> int:
-        """The moment on our clock, in ns, at which the other end's clock showed `remote_ns`.
-
-        Raises `LookupError` before the first ping has come back.
-        """
-        if self._estimate is None:
-            raise LookupError("no ping has come back yet")
-        return remote_ns - self._estimate.offset_ns
-
     def _agreed(self, now_ns: int) -> ClockEstimate:
         """Intersect from the newest sample backwards, each widened by the drift since.
 

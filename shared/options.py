@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,9 @@ IceServerOption = Annotated[
     typer.Option(
         metavar="URL",
         envvar="VEILSCOPE_ICE_SERVERS",
-        help="A STUN or TURN server (stun:HOST:PORT), instead of those that the signaling server "
-        "hands out; repeatable. None is contacted unless given here or there.",
+        help="A STUN server (stun:HOST:PORT), instead of the STUN and TURN servers that the "
+        "signaling server hands out; the first is used. None is contacted unless given here or "
+        "there.",
     ),
 ]
 AddressOption = Annotated[
@@ -62,8 +64,10 @@ AddressOption = Annotated[
     typer.Option(
         metavar="IP",
         envvar="VEILSCOPE_ADDRESSES",
-        help="Offer only this address of this machine to the other end (127.0.0.1: nothing leaves "
-        "the machine); repeatable.",
+        help="Link to the other end from this address of this machine only; repeatable. With "
+        "loopback addresses alone (127.0.0.1) the link stays inside the machine, and no STUN or "
+        "TURN server is contacted. With others a TURN server, if the signaling server hands one "
+        "out, may be reached from another address of this machine.",
     ),
 ]
 LogOption = Annotated[
@@ -76,9 +80,12 @@ LogOption = Annotated[
 ]
 
 
+_STUN_URL = re.compile(r"stun:[^:?\s]+(:[0-9]{1,5})?")  # what aiortc reads of RFC 7064
+
+
 @dataclass(frozen=True, slots=True)
 class IceServerUrl:
-    """A STUN server given by its URL alone; TURN credentials come from the signaling server."""
+    """A STUN server given by its URL alone, as it needs no credentials."""
 
     urls: str
     username: str | None = None
@@ -86,14 +93,21 @@ class IceServerUrl:
 
 
 def parse_ice_servers(urls: Sequence[str] | None) -> tuple[IceServerUrl, ...] | None:
-    """The servers of `--ice-server`, or None where the option was not given."""
+    """The STUN servers of `--ice-server`, or None where the option was not given.
+
+    Raises `BadInput` for anything else; TURN servers too, as they need credentials, and those have
+    no place on a command line that others on this machine can read.
+    """
     if not urls:
         return None
     for url in urls:
-        if not url.startswith(("stun:", "stuns:", "turn:", "turns:")):
+        if url.startswith(("turn:", "turns:")):
             raise BadInput(
-                f"not an ICE server: {url}", hint="it looks like stun:HOST:PORT or turn:HOST:PORT"
+                "a TURN server can't be given here: it needs credentials",
+                hint="give it to the signaling server instead, in the file of its --ice-config",
             )
+        if not _STUN_URL.fullmatch(url):
+            raise BadInput(f"not a STUN server: {url}", hint="it looks like stun:HOST:PORT")
     return tuple(IceServerUrl(url) for url in urls)
 
 

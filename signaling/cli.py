@@ -77,7 +77,8 @@ def signal(
         typer.Option(
             min=1,
             max=100_000,
-            help="Connections from one address; raise it behind a reverse proxy.",
+            help="Connections from one address. Raise it behind a reverse proxy, from whose "
+            "address all clients come.",
         ),
     ] = _DEFAULTS.connections_per_address,
     room_idle: Annotated[

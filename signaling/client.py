@@ -49,7 +49,7 @@ from signaling.messages import (
 )
 from signaling.outbox import Outbox
 from signaling.refusals import Refused
-from signaling.transport import CLOSE_S, Endpoint, Transport
+from signaling.transport import CLOSE_S, Endpoint, Transport, open_session
 
 __all__ = [
     "ClientEvent",
@@ -109,7 +109,7 @@ class SignalingClient:
         self._over = False
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+        self._session = open_session()
         return self
 
     async def __aexit__(

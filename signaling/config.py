@@ -46,7 +46,8 @@ def ice_servers(urls: Sequence[str], config: Path | None = None) -> tuple[IceSer
     """The ICE servers to hand to the peers: `urls` without credentials, then those of a JSON file.
 
     Raises:
-        BadInput: a URL is not a stun: URL, or the file can't be read or holds something else.
+        BadInput: a URL is not `stun:host` or `stun:host:port`, or the file can't be read or holds
+            something else.
     """
     servers: list[IceServer] = []
     for url in urls:
@@ -60,7 +61,7 @@ def ice_servers(urls: Sequence[str], config: Path | None = None) -> tuple[IceSer
         except ValidationError:
             raise BadInput(
                 f"{url!r} is not the URL of a STUN server",
-                hint="write it as stun:host:port",
+                hint="write it as stun:host:port; for an IPv6 address, give a name that has it",
             ) from None
     if config is not None:
         servers += _read_ice_config(config)

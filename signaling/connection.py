@@ -16,12 +16,14 @@ __all__ = ["CLOSE_S", "Connection"]
 log = logging.getLogger("signaling")
 
 CLOSE_S = 2.0  # how long a closing connection may take to say goodbye
-MAX_UNSENT = 128  # messages waiting for a peer that reads too slowly
+# Messages waiting for a peer that reads too slowly; all that a sender missed is posted at once.
+MAX_UNSENT = 256
 
 _CLOSE_CODES: dict[RefusalCode, WSCloseCode] = {
     "too-large": WSCloseCode.MESSAGE_TOO_BIG,
     "server-full": WSCloseCode.TRY_AGAIN_LATER,
     "too-many-connections": WSCloseCode.TRY_AGAIN_LATER,
+    "too-many-joins": WSCloseCode.TRY_AGAIN_LATER,
 }  # RFC 6455, section 7.4; any other refusal is a policy violation
 
 

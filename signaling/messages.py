@@ -61,8 +61,16 @@ PeerId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Token = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Sdp = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SDP_CHARS)]
+# RFC 7064 and RFC 7065 without IPv6 literals: a client's WebRTC stack takes none.
+_HOST = r"[A-Za-z0-9_.-]+"
+_PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_TRANSPORT = r"\?transport=(udp|tcp)"
 IceUrl = Annotated[
-    str, StringConstraints(pattern=r"^(stun|stuns|turn|turns):[!-~]+$", max_length=256)
+    str,
+    StringConstraints(
+        pattern=rf"^(stuns?:{_HOST}(:{_PORT})?|turns?:{_HOST}(:{_PORT})?({_TRANSPORT})?)$",
+        max_length=256,
+    ),
 ]
 Secret = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
@@ -213,7 +221,10 @@ class RelayedEvent(_Message):
 
 
 class RoomClosedEvent(_Message):
-    """The room is no more; the server closes the connection after this."""
+    """The room is no more for this peer; the server closes the connection after this.
+
+    `idle` may also be the fate of one receiver, in whose place nothing happened.
+    """
 
     type: Literal["room-closed"] = "room-closed"
     number: Count
@@ -228,6 +239,7 @@ RefusalCode: TypeAlias = Literal[
     "server-full",
     "too-large",
     "too-many-connections",
+    "too-many-joins",
     "too-many-messages",
     "too-slow",
     "unsupported-version",

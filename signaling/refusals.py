@@ -26,6 +26,10 @@ _REFUSALS: dict[RefusalCode, tuple[str, str]] = {
         "the signaling server has too many connections from this network",
         _TRY_LATER,
     ),
+    "too-many-joins": (
+        "too many are trying to join the room at the moment",
+        "try again in a moment; if it goes on, ask the sender to start again for a new room",
+    ),
     "too-many-messages": (
         "the signaling server refused: too many messages at once",
         _TRY_LATER,

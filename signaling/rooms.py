@@ -5,6 +5,10 @@ sender and a receiver of the same room, never between receivers and never across
 the connection keeps the place for a grace period and takes it back with the secret token that was
 given at the start; what was told meanwhile is told again, so that nothing is lost or doubled.
 
+Anybody may join who guesses a room's number.  So joins have a rate, a receiver may only answer,
+and a place in which nothing happens is given up: a stranger can't make the sender miss events,
+nor hold a room full.
+
 Pure: no asyncio, no sockets, no clock.  Each call takes the time and returns an `Update` that says
 what to deliver to whom and what happened, in words that name the room's number and nobody.
 """
@@ -17,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from signaling.limits import Limits
+from signaling.limits import Limits, TokenBucket
 from signaling.messages import (
     Answer,
     Created,
@@ -37,8 +41,11 @@ __all__ = ["Delivery", "RefusedError", "Rooms", "Update"]
 
 _NS_PER_S = 1_000_000_000
 
-# The newest events of each peer, kept to be told again after a dropped connection.
-HISTORY = 64
+# The newest events of a peer, kept to be told again after a dropped connection.  A sender may miss
+# a join and a leave for each of the 60 joins that the default limits grant within the 53 s in which
+# a dead connection is noticed and its place kept, and the answers of all receivers that were there.
+SENDER_HISTORY = 160
+RECEIVER_HISTORY = 16  # an offer, and the end of the room
 # A nameplate rests after its room closed, so that a code read out for that room finds no room
 # instead of a stranger's, whose pairing tries it would spend.
 NAMEPLATE_REST_S = 600.0
@@ -75,16 +82,19 @@ class _Peer:
     id: str
     token: str = field(repr=False)
     room: _Room = field(repr=False)
+    history: deque[Event] = field(repr=False)
+    active_ns: int  # when it came, or when the last relay from it or to it was
     away_since_ns: int | None = None  # None while connected
     relays: int = 0  # accepted from this peer
     told: int = 0  # events told to this peer
-    history: deque[Event] = field(default_factory=lambda: deque(maxlen=HISTORY), repr=False)
+    unanswered: int = 0  # relays to this receiver that it may still answer
 
 
 @dataclass
 class _Room:
     nameplate: str
     touched_ns: int
+    joins: TokenBucket
     peers: dict[str, _Peer] = field(default_factory=dict)  # the sender first
 
     @property
@@ -127,9 +137,10 @@ class Rooms:
         """Open a room; raises `RefusedError` (server-full)."""
         if len(self._rooms) >= self._limits.rooms:
             raise RefusedError("server-full", "the server has no room left; try again later")
-        room = _Room(self._free_nameplate(now_ns), now_ns)
+        joins = TokenBucket(rate_per_s=self._limits.joins_per_s, burst=self._limits.join_burst)
+        room = _Room(self._free_nameplate(now_ns), now_ns, joins)
         self._rooms[room.nameplate] = room
-        peer = self._add_peer(room)
+        peer = self._add_peer(room, SENDER_HISTORY, now_ns)
         reply = Created(
             nameplate=room.nameplate,
             peer=peer.id,
@@ -139,14 +150,20 @@ class Rooms:
         return Update((Delivery(peer.id, reply),), (f"room {room.nameplate}: created",), peer.id)
 
     def join(self, nameplate: str, now_ns: int) -> Update:
-        """Enter a room as a receiver; raises `RefusedError` (no-such-room, room-full)."""
+        """Enter a room as a receiver.
+
+        Raises:
+            RefusedError: no-such-room, room-full, too-many-joins.
+        """
         room = self._rooms.get(nameplate)
         if room is None:
             raise RefusedError("no-such-room", "there is no such room")
         if len(room.peers) >= self._limits.peers_per_room:
             raise RefusedError("room-full", "the room is full")
+        if not room.joins.take(now_ns):
+            raise RefusedError("too-many-joins", "too many joins, try again in a moment")
         room.touched_ns = now_ns
-        peer = self._add_peer(room)
+        peer = self._add_peer(room, RECEIVER_HISTORY, now_ns)
         reply = Joined(
             nameplate=nameplate, peer=peer.id, token=peer.token, ice_servers=self._ice_servers
         )
@@ -198,7 +215,7 @@ class Rooms:
         return self._remove_receiver(peer, now_ns)
 
     def expire(self, now_ns: int) -> Update:
-        """Remove who stayed away too long, close idle rooms, and end the nameplates' rest."""
+        """Remove who stayed away or idle too long, close idle rooms, end the nameplates' rest."""
         limits = self._limits
         deliveries: list[Delivery] = []
         happened: list[str] = []
@@ -209,6 +226,8 @@ class Rooms:
             else:
                 gone = [p.id for p in room.peers.values() if self._overdue(p, now_ns)]
                 updates = [self.leave(peer_id, now_ns) for peer_id in gone]
+                still = [p for p in room.peers.values() if self._idle(p, now_ns)]
+                updates += [self._dismiss(peer, now_ns) for peer in still]
             for update in updates:
                 deliveries += update.deliveries
                 happened += update.happened
@@ -221,7 +240,8 @@ class Rooms:
         """Hand `payload` on, from the sender to one of its receivers or the other way round.
 
         To anybody else it goes nowhere, without a complaint: the other peer may have left a moment
-        ago, of which the sender learns by an event of its own.
+        ago, of which the sender learns by an event of its own.  So does what a receiver says more
+        often than it was spoken to.
         """
         peer = self._peers.get(peer_id)
         if peer is None:
@@ -232,13 +252,27 @@ class Rooms:
         other = room.peers.get(to)
         if other is None or (peer is room.sender) == (other is room.sender):
             return Update()
+        receiver = other if peer is room.sender else peer
+        if peer is room.sender:
+            receiver.unanswered += 1
+        elif receiver.unanswered:
+            receiver.unanswered -= 1
+        else:
+            return Update()
+        receiver.active_ns = now_ns
         told = self._tell(other, lambda n: RelayedEvent(number=n, sender=peer.id, payload=payload))
         return Update(told, (f"room {room.nameplate}: {payload.type} relayed",))
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _add_peer(self, room: _Room) -> _Peer:
-        peer = _Peer(self._rng.randbytes(16).hex(), self._rng.randbytes(32).hex(), room)
+    def _add_peer(self, room: _Room, history: int, now_ns: int) -> _Peer:
+        peer = _Peer(
+            self._rng.randbytes(16).hex(),
+            self._rng.randbytes(32).hex(),
+            room,
+            deque(maxlen=history),
+            active_ns=now_ns,
+        )
         room.peers[peer.id] = peer
         self._peers[peer.id] = peer
         self._tokens[peer.token] = peer
@@ -261,6 +295,12 @@ class Rooms:
         line = f"room {room.nameplate}: receiver left, {len(room.peers) - 1} there"
         return Update(told, (line,))
 
+    def _dismiss(self, peer: _Peer, now_ns: int) -> Update:
+        """Take the place of a receiver that does not pair."""
+        closed = self._tell(peer, lambda n: RoomClosedEvent(number=n, reason="idle"))
+        left = self._remove_receiver(peer, now_ns)
+        return Update(closed + left.deliveries, left.happened)
+
     def _close(self, room: _Room, reason: Literal["sender-left", "idle"], now_ns: int) -> Update:
         deliveries: list[Delivery] = []
         for peer in list(room.peers.values()):
@@ -276,6 +316,10 @@ class Rooms:
     def _overdue(self, peer: _Peer, now_ns: int) -> bool:
         grace_ns = self._limits.resume_grace_s * _NS_PER_S
         return peer.away_since_ns is not None and now_ns - peer.away_since_ns >= grace_ns
+
+    def _idle(self, peer: _Peer, now_ns: int) -> bool:
+        idle_ns = self._limits.join_idle_s * _NS_PER_S
+        return peer is not peer.room.sender and now_ns - peer.active_ns >= idle_ns
 
     def _end_rests(self, now_ns: int) -> None:
         while self._resting:

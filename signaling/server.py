@@ -10,21 +10,25 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
+import socket
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from shared.errors import BadInput
 from signaling.config import ServerConfig
 from signaling.connection import CLOSE_S, Connection
+from signaling.door import Door
 from signaling.limits import TokenBucket
 from signaling.messages import (
     Create,
     Join,
     Leave,
+    PeerJoinedEvent,
     ProtocolError,
     Relay,
     Resume,
@@ -64,16 +68,18 @@ class SignalingServer:
         self._rooms = Rooms(self._config.limits, ice_servers=self._config.ice_servers)
         self._connections: set[Connection] = set()
         self._of_peer: dict[str, Connection] = {}
+        self._door = Door(self._config.limits, clock_ns=clock_ns)
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._stopping = False
 
     @property
     def url(self) -> str:
         """Where clients connect, such as `ws://127.0.0.1:8765`, with the port really in use."""
-        if self._runner is None or not self._runner.addresses:
+        if self._listener is None or not self._listener.sockets:
             raise RuntimeError("the server is not running")
-        host, port = self._runner.addresses[0][:2]
+        host, port = self._listener.sockets[0].getsockname()[:2]
         scheme = "ws" if self._config.tls is None else "wss"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
@@ -85,12 +91,7 @@ class SignalingServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
         await self._runner.setup()
         try:
-            await web.TCPSite(
-                self._runner,
-                self._config.host,
-                self._config.port,
-                ssl_context=self._config.tls,
-            ).start()
+            self._listener = await self._listen(self._runner)
         except OSError as error:
             await self._runner.cleanup()
             raise _cannot_listen(self._config, error) from None
@@ -108,12 +109,26 @@ class SignalingServer:
     ) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
+        if self._listener is not None:
+            self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
+
+    async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
+        handler = cast(web.Server, runner.server)  # `setup()` made it
+        tls = self._config.tls
+        return await asyncio.get_running_loop().create_server(
+            lambda: self._door.protocol(handler),
+            self._config.host,
+            self._config.port,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else self._config.limits.hello_s,
+        )
 
     def sweep(self) -> None:
         """Expire by the clock: rooms, places, and connections that never said what they want."""
         now_ns = self._clock_ns()
+        self._door.expire(now_ns)
         self._carry_out(self._rooms.expire(now_ns))
         late_ns = now_ns - round(self._config.limits.hello_s * _NS_PER_S)
         for connection in self._connections:
@@ -137,19 +152,27 @@ class SignalingServer:
 
     async def _serve_health(self, _request: web.Request) -> web.Response:
         counts = {"rooms": self._rooms.room_count, "peers": self._rooms.peer_count}
-        return web.json_response({"status": "ok", **counts})
+        response = web.json_response({"status": "ok", **counts})
+        response.force_close()  # the door would, without a goodbye
+        return response
 
     async def _serve_websocket(self, request: web.Request) -> web.WebSocketResponse:
         limits = self._config.limits
-        socket = web.WebSocketResponse(
+        websocket = web.WebSocketResponse(
             timeout=CLOSE_S,
             heartbeat=HEARTBEAT_S,
             compress=False,  # a small message must not unpack into a big one
             max_msg_size=4 * limits.message_bytes,  # up to this, the refusal says what is wrong
         )
-        await socket.prepare(request)
+        await websocket.prepare(request)
+        with self._door.serving(request.transport):
+            await self._serve(websocket, request)
+        return websocket
+
+    async def _serve(self, websocket: web.WebSocketResponse, request: web.Request) -> None:
+        limits = self._config.limits
         connection = Connection(
-            socket,
+            websocket,
             request.transport,
             address=request.remote or "",
             opened_ns=self._clock_ns(),
@@ -161,7 +184,7 @@ class SignalingServer:
         elif self._too_many(connection.address):
             connection.refuse("too-many-connections", "too many connections; try again later")
         try:
-            async for message in socket:
+            async for message in websocket:
                 if message.type is WSMsgType.ERROR:
                     break
                 self._receive(connection, message)
@@ -172,7 +195,6 @@ class SignalingServer:
             self._forget(connection)
             connection.finish(WSCloseCode.OK)
             await connection.written()
-        return socket
 
     def _too_many(self, address: str) -> bool:
         limits = self._config.limits
@@ -247,6 +269,8 @@ class SignalingServer:
             if connection is None:
                 continue
             connection.post(delivery.message)
+            if isinstance(delivery.message, PeerJoinedEvent):
+                connection.bucket.grant()  # for the offer, so that joins can't use its rate up
             if isinstance(delivery.message, RoomClosedEvent):
                 del self._of_peer[delivery.peer]
                 connection.finish(WSCloseCode.OK)
@@ -263,7 +287,10 @@ def _cannot_listen(config: ServerConfig, error: OSError) -> BadInput:
         return BadInput(
             f"this user may not listen on {where}", hint="choose a --port of 1024 or above"
         )
-    reason = (error.strerror or "no such address").lower()
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        reason = "no such address"
+    else:  # the error's own text repeats the address
+        reason = os.strerror(error.errno).lower()
     return BadInput(
         f"can't listen on {where}: {reason}",
         hint="--host takes an address of this machine, such as 127.0.0.1 or 0.0.0.0",

@@ -1,4 +1,4 @@
-"""TLS for both ends of a signaling connection, from PEM files."""
+"""TLS for both ends of a signaling connection, from PEM files; nothing older than TLS 1.2."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from shared.errors import BadInput
 
 __all__ = ["client_context", "server_context"]
+
+OLDEST_TLS = ssl.TLSVersion.TLSv1_2  # RFC 8996; some systems' own settings allow older ones
 
 
 def server_context(cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
@@ -32,6 +34,7 @@ def server_context(cert: Path | None, key: Path | None) -> ssl.SSLContext | None
                 hint=f"{option} takes a PEM file that this user may read",
             ) from None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = OLDEST_TLS
 
     def no_passphrase() -> str:
         raise BadInput(
@@ -63,7 +66,7 @@ def client_context(authorities: Path | None) -> ssl.SSLContext | None:
     if authorities is None:
         return None
     try:
-        return ssl.create_default_context(cafile=authorities)
+        context = ssl.create_default_context(cafile=authorities)
     except ssl.SSLError:
         raise BadInput(
             f"{authorities} holds no certificate", hint="--ca takes a PEM file of authorities"
@@ -73,3 +76,5 @@ def client_context(authorities: Path | None) -> ssl.SSLContext | None:
             f"can't read {authorities}: {error.strerror}",
             hint="--ca takes a PEM file that this user may read",
         ) from None
+    context.minimum_version = OLDEST_TLS
+    return context

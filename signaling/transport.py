@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from types import SimpleNamespace
 
 import aiohttp
 
@@ -28,10 +29,30 @@ from signaling.messages import (
 )
 from signaling.refusals import Refused
 
-__all__ = ["CLOSE_S", "Endpoint", "Transport"]
+__all__ = ["CLOSE_S", "Endpoint", "Transport", "open_session"]
 
 HEARTBEAT_S = 10.0  # a dead connection is noticed after 1.5 times this
 CLOSE_S = 2.0  # how long a goodbye may take
+
+
+class _RedirectedError(aiohttp.ClientError):
+    """The server pointed somewhere else, perhaps without TLS: not where the person wanted to go."""
+
+
+def open_session() -> aiohttp.ClientSession:
+    """An HTTP session for `Endpoint.connect`, which follows no redirect."""
+    trace = aiohttp.TraceConfig()
+    trace.on_request_redirect.append(_refuse_redirect)
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None), trace_configs=[trace])
+
+
+async def _refuse_redirect(
+    _session: aiohttp.ClientSession,
+    _context: SimpleNamespace,
+    params: aiohttp.TraceRequestRedirectParams,
+) -> None:
+    params.response.close()
+    raise _RedirectedError
 
 
 class Endpoint:
@@ -43,7 +64,10 @@ class Endpoint:
         self._tls = tls
 
     async def connect(self, session: aiohttp.ClientSession) -> Transport:
-        """Raises `SignalingUnreachable`."""
+        """Open a connection; `session` is one of `open_session()`.
+
+        Raises `SignalingUnreachable`.
+        """
         try:
             async with asyncio.timeout(self.answer_within_s):
                 socket = await session.ws_connect(
@@ -55,7 +79,7 @@ class Endpoint:
                 )
         except TimeoutError:
             raise self.unreachable("does not answer") from None
-        except aiohttp.WSServerHandshakeError:
+        except (aiohttp.WSServerHandshakeError, _RedirectedError):
             raise self.not_signaling() from None
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError):
             raise SignalingUnreachable(

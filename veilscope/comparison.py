@@ -35,15 +35,19 @@ def compare(source: Source, frames: Path, folder: Path) -> list[Picture]:
     """Write `original.png`, `as-sent.png` and `comparison.png` of the middle saved frame.
 
     `frames` holds the saved frames and their sealed bytes.  Returns the three pictures for a
-    report.  Raises `BadInput` if there is no saved frame, `OutputFailed` for a full disk.
+    report.  Raises `BadInput` if no frame is saved whole or the source is another, `OutputFailed`
+    for a full disk.
     """
-    saved = sorted(frames.glob("frame-*.sealed"))
+    saved = sorted(p for p in frames.glob("frame-*.sealed") if p.with_suffix(".png").is_file())
     if not saved:
-        raise BadInput(f"no sealed frames are saved in {frames}")
+        raise BadInput(f"no frames are saved with their sealed bytes in {frames}")
     sealed_path = saved[len(saved) // 2]
     shown_path = sealed_path.with_suffix(".png")
     index = int(sealed_path.stem.removeprefix("frame-"))
-    original = apply_masks(next(islice(source.pictures(), index, None)), source.masks)
+    original = next(islice(source.pictures(), index, None), None)
+    if original is None:
+        raise BadInput(f"the source has no picture {index}: the frames are of another")
+    original = apply_masks(original, source.masks)
     height, width = original.shape[:2]
     sealed_bytes = sealed_path.read_bytes()
     sealed = _enlarged(sealed_picture(sealed_bytes, width, height), (width, height))

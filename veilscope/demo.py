@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
@@ -19,13 +20,10 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from sender.sources import open_source
 from shared.codecs import CODECS
 from shared.errors import BadInput, OutputFailed, VeilscopeError
-from shared.telemetry.reader import read_log
-from shared.telemetry.records import SummaryLine
 from shared.telemetry.report import write_report
 from shared.terminal import DebugOption, run_async, stdout
 from veilscope.comparison import compare
@@ -115,6 +113,11 @@ class _Results:
 
 
 async def _stream(results: _Results, *, seconds: float, codec: str, display: str) -> None:
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        # The three don't hear that the terminal was closed: they have sessions of their own.
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGHUP, signal.raise_signal, signal.SIGTERM
+        )
     async with AsyncExitStack() as stack:
         private = stack.enter_context(TemporaryDirectory(prefix="veilscope-demo-"))
         code_file = Path(private) / "code"
@@ -181,11 +184,18 @@ class _Program:
     async def line_after(self, start: str) -> str:
         """The rest of the first line of its output that begins with `start`."""
         assert self._process.stdout is not None  # noqa: S101 -- made with a pipe
-        async with asyncio.timeout(START_TIMEOUT_S):
-            async for raw in self._process.stdout:
-                line = raw.decode(errors="replace").strip()
-                if line.startswith(start):
-                    return line.removeprefix(start)
+        try:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                async for raw in self._process.stdout:
+                    line = raw.decode(errors="replace").strip()
+                    if line.startswith(start):
+                        return line.removeprefix(start)
+        except TimeoutError:
+            raise DemoFailed(
+                f"the {self._name} did not start in time",
+                status=1,
+                hint="is this machine very busy?",
+            ) from None
         await self.ended()
         raise DemoFailed(f"the {self._name} did not start", status=1)
 
@@ -195,9 +205,8 @@ class _Program:
             self._output = asyncio.create_task(self._read(self._process.stdout))
         status = await self._process.wait()
         if status != 0:
-            said = (await self._errors).strip().splitlines()
-            text = said[0].removeprefix("error: ") if said else f"exit status {status}"
-            hint = said[1].strip().removeprefix("→ ") if len(said) > 1 else ""
+            text, hint = _complaint(await self._errors)
+            text = text or f"exit status {status}"
             raise DemoFailed(f"the {self._name} failed: {text}", status=max(status, 1), hint=hint)
 
     async def stop(self) -> None:
@@ -219,6 +228,18 @@ class _Program:
         return "" if stream is None else (await stream.read()).decode(errors="replace")
 
 
+def _complaint(said: str) -> tuple[str, str]:
+    """The last error that a program told of on stderr, and its hint; warnings are passed over."""
+    text = hint = ""
+    for line in said.splitlines():
+        kind, colon, rest = line.partition(": ")
+        if colon and kind in ("error", "unexpected error"):
+            text, hint = rest, ""
+        elif text and not hint and line.startswith("  → "):
+            hint = line.removeprefix("  → ")
+    return text, hint
+
+
 @asynccontextmanager
 async def _program(
     name: str, module: str, *arguments: str, visible: bool = False
@@ -233,6 +254,7 @@ async def _program(
         stdin=asyncio.subprocess.DEVNULL,
         stdout=None if visible else PIPE,
         stderr=PIPE,
+        start_new_session=True,  # Ctrl-C reaches the demo alone, which ends them one by one
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     program = _Program(name, process)
@@ -254,9 +276,6 @@ def _show_results(results: _Results) -> None:
     write_report(
         results.receiver_log, results.report, frames_dir=results.frames, comparison=pictures
     )
-    summary = read_log(results.receiver_log).summary
-    if isinstance(summary, SummaryLine):
-        stdout.print(_table(summary))
     for name, path in (
         ("report", results.report),
         ("comparison", results.comparison),
@@ -264,31 +283,3 @@ def _show_results(results: _Results) -> None:
         ("logs", f"{results.sender_log}, {results.receiver_log}"),
     ):
         stdout.print(f"{name:<12}{path}", soft_wrap=True, markup=False)
-
-
-def _table(summary: SummaryLine) -> Table:
-    dropped = sum(summary.frames_dropped.values())
-    total = summary.frames_shown + dropped
-    latency, psnr = summary.latency_ms, summary.psnr_db
-    table = Table(title="summary", title_justify="left", show_header=False)
-    share = 100 * summary.frames_shown / total if total else 0.0
-    table.add_row("frames shown", f"{summary.frames_shown} of {total} ({share:.1f} %)")
-    table.add_row("frames a second", _figure(summary.fps))
-    table.add_row(
-        "latency, capture to shown",
-        f"p50 {_figure(latency.p50)}, p95 {_figure(latency.p95)}, p99 {_figure(latency.p99)}, "
-        f"max {_figure(latency.max)} ms",
-    )
-    quality = "lossless" if psnr.mean is None else f"mean {psnr.mean:.1f}, min {psnr.min:.1f} dB"
-    table.add_row("PSNR", quality)
-    table.add_row(
-        "refused",
-        f"{summary.auth_failures} auth failures, {summary.replays} replays, "
-        f"{summary.keystream_mismatches} keystream mismatches",
-    )
-    table.add_row("freezes", str(summary.freezes))
-    return table
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"

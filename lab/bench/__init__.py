@@ -15,6 +15,7 @@ __all__ = ["bench_app"]
 bench_app = typer.Typer(
     help="Measure this machine; without a name, all of them in turn.",
     invoke_without_command=True,
+    add_completion=False,
 )
 bench_app.command("keystream")(keystream.main)
 bench_app.command("seal")(seal.main)

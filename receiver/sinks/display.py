@@ -46,7 +46,10 @@ def resolve_display(choice: DisplayChoice) -> Display:
         BadInput: a window is asked for and can't be opened, or `choice` is none of the three.
     """
     if choice not in ("auto", "window", "none"):
-        raise BadInput("--display takes auto, window or none")
+        raise BadInput(
+            f"--display takes auto, window or none, not {choice!r}",
+            hint="leave it out for a window where there is a screen",
+        )
     if choice == "none":
         return Display(False, "")
     display = display_available()

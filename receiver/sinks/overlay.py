@@ -17,11 +17,10 @@ from PIL import Image as PilImage
 from PIL import ImageDraw, ImageFont
 
 from shared.frame import Image
+from shared.telemetry.live import STALE_AFTER_MS
 from shared.telemetry.metrics import tier
 
-__all__ = ["STALE_AFTER_MS", "OverlayFacts", "compose"]
-
-STALE_AFTER_MS = 1000.0  # a person who looks at a still picture for 1 s must be told
+__all__ = ["OverlayFacts", "compose"]
 
 Colour = tuple[int, int, int]  # RGB
 WHITE: Colour = (236, 239, 244)

@@ -1,13 +1,11 @@
 """Records what was shown as a video: H.264 in MP4 or Matroska.
 
-A thread encodes.  Each frame keeps the moment at which it was captured, so a recording runs at
+Each frame keeps the moment at which it was captured, so a recording runs at
 the pace of the session, pauses included.  A recording is lossy; `FilesSink` keeps exact pictures.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +18,7 @@ from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 
 from receiver.sinks import ShownFrame
+from receiver.sinks.background import BackgroundSink, reason_of
 from shared.errors import BadInput, OutputFailed
 from shared.frame import Frame
 
@@ -31,11 +30,9 @@ TIME_BASE = Fraction(1, 90_000)  # the usual clock of video: finer than any fram
 BT709 = 1  # ITU-T H.273: the code for the matrix, the primaries and the transfer alike
 LIMITED_RANGE = 1  # 16 to 235, what players expect of a video file
 OPTIONS = {"preset": "veryfast", "crf": "16", "tune": "zerolatency"}  # crf 16: no loss to the eye
-BYTES_WAITING = 256 * 1024 * 1024  # three seconds of 1280x720 RGB at 30 fps
-CLOSE_WITHIN_S = 30.0
 
 
-class RecordSink:
+class RecordSink(BackgroundSink):
     """A `Sink` that writes the video `path`; the first frame sets its size.
 
     A later frame of another size is fitted into it, with black bars.  MP4 is written in fragments,
@@ -44,6 +41,10 @@ class RecordSink:
     Raises:
         BadInput: the ending is neither .mp4 nor .mkv, or this PyAV has no H.264 encoder.
     """
+
+    bytes_waiting = 256 * 1024 * 1024  # three seconds of 1280x720 RGB at 30 fps
+    close_within_s = 30.0
+    gives_up = True  # a video can't go on after a hole in its container
 
     def __init__(
         self, path: Path, *, on_failure: Callable[[OutputFailed], None] | None = None
@@ -55,85 +56,27 @@ class RecordSink:
             )
         if ENCODER not in av.codecs_available:
             raise BadInput("this PyAV has no H.264 encoder", hint="pip install av, from PyPI")
+        super().__init__(on_failure=on_failure)
         self._path = path
-        self._on_failure = on_failure
         self._container: Any = None
         self._stream: Any = None
         self._first_ns = 0
         self._last_pts = -1
-        self._waiting: deque[Frame] = deque()
-        self._bytes_waiting = 0
-        self._closing = False
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._failure: OSError | None = None
-        self.recorded = 0
-        self.not_recorded = 0
 
-    def start(self) -> None:
-        """Open the file.
-
-        Raises:
-            OutputFailed: it can't be opened for writing.
-        """
+    def _open(self) -> None:
         form = FORMATS[self._path.suffix.lower()]
         options = {"movflags": "frag_keyframe+empty_moov"} if form == "mp4" else {}
         try:
             self._path.touch()  # libav opens a file at the first packet only
             self._container = av.open(str(self._path), "w", format=form, options=options)
         except OSError as error:
-            raise self._output_failed("", error) from error
-        self._thread = threading.Thread(target=self._run, name="recording", daemon=True)
-        self._thread.start()
+            raise OutputFailed(
+                f"the recording {self._path} can't be written: {error.strerror}",
+                hint="give another path with --record",
+            ) from error
 
-    def show(self, shown: ShownFrame) -> None:
-        with self._changed:
-            if self._closing or self._failure is not None:
-                self.not_recorded += 1
-                return
-            if self._bytes_waiting + shown.frame.image.nbytes > BYTES_WAITING:
-                self.not_recorded += 1
-                return
-            self._waiting.append(shown.frame)
-            self._bytes_waiting += shown.frame.image.nbytes
-            self._changed.notify()
-
-    def close(self) -> None:
-        with self._changed:
-            if self._closing:
-                return
-            self._closing = True
-            self._changed.notify()
-        if self._thread is not None:
-            self._thread.join(CLOSE_WITHIN_S)
-        missing = self.not_recorded + len(self._waiting)
-        if missing or self._failure is not None:
-            raise self._output_failed(f"{missing} frames are missing in it", self._failure)
-
-    def _run(self) -> None:
-        try:
-            while (frame := self._take()) is not None:
-                self._encode(frame)
-                self.recorded += 1
-            self._finish()
-        except OSError as error:  # PyAV's errors of the disk are OSErrors, as Python's own
-            with self._changed:
-                self._failure = error
-                self.not_recorded += len(self._waiting) + 1
-                self._waiting.clear()
-            if self._on_failure is not None:
-                self._on_failure(self._output_failed("the session goes on", error))
-
-    def _take(self) -> Frame | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closing)
-            if not self._waiting:
-                return None
-            frame = self._waiting.popleft()
-            self._bytes_waiting -= frame.image.nbytes
-            return frame
-
-    def _encode(self, frame: Frame) -> None:
+    def _keep(self, shown: ShownFrame) -> None:
+        frame = shown.frame
         if self._stream is None:
             self._open_stream(frame)
         pts = round((frame.captured_at_ns - self._first_ns) * TIME_BASE.denominator / 1e9)
@@ -173,14 +116,18 @@ class RecordSink:
         return canvas
 
     def _finish(self) -> None:
-        if self._stream is not None:
-            for packet in self._stream.encode(None):
-                self._container.mux(packet)
-        self._container.close()
+        try:
+            if self._stream is not None and self._failure is None:
+                for packet in self._stream.encode(None):
+                    self._container.mux(packet)
+        finally:
+            self._container.close()
         if self._stream is None:
             self._path.unlink(missing_ok=True)  # nothing was shown: no empty video
 
-    def _output_failed(self, consequence: str, cause: OSError | None) -> OutputFailed:
-        reason = cause.strerror if cause is not None and cause.strerror else "too slow a disk"
-        text = f"the recording {self._path} can't be written ({reason})"
-        return OutputFailed(f"{text}; {consequence}" if consequence else text)
+    def _failed(self, missing: int | None, cause: Exception | None) -> OutputFailed:
+        rest = "the session goes on" if missing is None else f"{missing} frames are missing in it"
+        return OutputFailed(
+            f"the recording {self._path} can't be written ({reason_of(cause)}); {rest}",
+            hint="" if missing is None else "free some space, or give a path on a faster disk",
+        )

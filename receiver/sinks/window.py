@@ -41,8 +41,10 @@ class WindowSink:
     """A `Sink` that shows frames on the screen.
 
     The callbacks are called from the window's thread: `on_shown(frame_index, monotonic_ns)` once
-    a frame is on the screen, `on_replaced(frame_index)` when a frame will never be, `on_quit()`
-    when the person leaves.  Ask `display_available` before making one.
+    a frame is on the screen, `on_replaced(frame_index)` when a frame will never be since a newer
+    one came, `on_frozen(frame_index)` when it will never be since the person had frozen the
+    picture, `on_quit()` when the person leaves or the window fails.  Ask `display_available`
+    before making one.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class WindowSink:
         snapshot_dir: Path = Path(),
         on_shown: Callable[[int, int], None] = lambda _index, _at_ns: None,
         on_replaced: Callable[[int], None] = lambda _index: None,
+        on_frozen: Callable[[int], None] = lambda _index: None,
         on_quit: Callable[[], None] = lambda: None,
     ) -> None:
         self._snapshot_dir = snapshot_dir
         self._on_shown = on_shown
         self._on_replaced = on_replaced
+        self._on_frozen = on_frozen
         self._on_quit = on_quit
         self._info = info
         self._lock = threading.Lock()
@@ -80,15 +84,15 @@ class WindowSink:
         """Open the window.
 
         Raises:
-            OutputFailed: OpenCV can't open it.
+            OutputFailed: OpenCV can't open it, or does not within 10 s.
         """
         self._thread = threading.Thread(target=self._run, name="window", daemon=True)
         self._thread.start()
-        self._opened.wait(OPEN_WITHIN_S)
-        if self._failure is not None:
-            raise OutputFailed(
-                "the window can't be opened", hint="use --display none"
-            ) from self._failure
+        opened = self._opened.wait(OPEN_WITHIN_S)
+        if not opened or self._failure is not None:
+            self._stop.set()
+            failure, self._failure = self._failure, None
+            raise OutputFailed("the window can't be opened", hint="use --display none") from failure
 
     def show(self, shown: ShownFrame) -> None:
         with self._lock:
@@ -98,27 +102,35 @@ class WindowSink:
                 replaced, self._next = self._next, shown
         self._wake.set()
         if replaced is not None:
-            self._on_replaced(replaced.frame.index)
+            self._passed_over(replaced)
 
     def close(self) -> None:
+        """Close the window.
+
+        Raises:
+            OutputFailed: it failed while it was open.  The first call only.
+        """
         self._stop.set()
         self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(5.0)
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise OutputFailed("the window failed", hint="use --display none") from failure
 
     def _run(self) -> None:
+        quit_asked = False
         try:
             self._open()
-        except cv2.error as error:
-            self._failure = error
             self._opened.set()
-            return
-        self._opened.set()
-        quit_asked = False
-        while not self._stop.is_set() and not quit_asked:
-            self._wake.wait(KEYS_S)
-            self._wake.clear()
-            quit_asked = self._turn()
+            while not self._stop.is_set() and not quit_asked:
+                self._wake.wait(KEYS_S)
+                self._wake.clear()
+                quit_asked = self._turn()
+        except Exception as error:  # told by `start` or `close`, in the program's own thread
+            self._failure = error
+            quit_asked = self._opened.is_set()
+            self._opened.set()
         with contextlib.suppress(cv2.error):  # the person closed it already
             cv2.destroyAllWindows()
             cv2.waitKey(1)
@@ -126,7 +138,7 @@ class WindowSink:
             self._ended = True
             unseen, self._next = self._next, None
         if unseen is not None:
-            self._on_replaced(unseen.frame.index)
+            self._passed_over(unseen)
         if quit_asked:
             self._on_quit()
 
@@ -164,12 +176,15 @@ class WindowSink:
             return None
         self._arrived_at_ns = time.monotonic_ns()
         if self._frozen:
-            self._on_replaced(new.frame.index)
+            self._passed_over(new)
             return None
         if self._current is None:
             self._fit_window(new)
         self._current = new
         return new
+
+    def _passed_over(self, shown: ShownFrame) -> None:
+        (self._on_frozen if self._frozen else self._on_replaced)(shown.frame.index)
 
     def _fit_window(self, shown: ShownFrame) -> None:
         width, height = shown.frame.width, shown.frame.height

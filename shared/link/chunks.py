@@ -86,13 +86,8 @@ class Reassembler:
         self._given_up: list[int] = []
 
     @property
-    def half_built(self) -> int:
-        """Frames begun and not complete."""
-        return len(self._half_built)
-
-    @property
     def held_bytes(self) -> int:
-        """Bytes of chunks held for them."""
+        """Bytes of chunks held for frames begun and not complete."""
         return self._held_bytes
 
     def take_given_up(self) -> list[int]:

@@ -34,7 +34,6 @@ from shared.link.messages import (
     Ack,
     Ping,
     Pong,
-    clean_reason,
     pack_ack,
     pack_app,
     pack_bye,
@@ -50,7 +49,7 @@ CALIBRATE_TIMEOUT_S = 10.0  # the burst takes 0.25 s and a round trip; the rest 
 CALIBRATION_SAMPLES = 8  # of the 12 pings of the burst at connect
 
 FLUSH_TIMEOUT_S = 1.0  # at close, for frames in flight to land
-GOODBYE_TIMEOUT_S = 1.0  # at close, for the other end to hear why
+GOODBYE_TIMEOUT_S = 1.0  # at close, for the other end to hear of it
 
 # Bytes handed to the transport ahead of what it has sent.  Pings, acknowledgements and control
 # messages wait behind them: 64 KiB is 8 ms at the 8 MB/s that the transport manages.
@@ -78,6 +77,7 @@ class Endpoint(ABC):
         self._heartbeat = Heartbeat(send=self._post_heartbeat, now_ns=now_ns, silence_s=silence_s)
         self._window = SendWindow()
         self._reassembler = Reassembler()
+        self._accepting_frames = False
         self._dropped: Counter[str] = Counter()
         self._malformed = 0
         self._controls: deque[bytes] = deque()
@@ -90,6 +90,7 @@ class Endpoint(ABC):
         self._opened = False
         self._end: LinkEnd | None = None
         self._transport_closed = False
+        self._both_said_goodbye = False
         self._changed = asyncio.Event()  # set at any change that somebody may wait for
 
     # -- the transport below ----------------------------------------------------------------------
@@ -150,7 +151,7 @@ class Endpoint(ABC):
             self._malformed += 1
 
     def _on_control_message(self, message: bytes) -> None:
-        if self._end is not None:
+        if self._end is not None and self._end.cause != "local":
             return
         self._heartbeat.heard(self.now_ns())
         try:
@@ -159,7 +160,11 @@ class Endpoint(ABC):
             self._malformed += 1
             return
         if kind != APP:
-            self._finish(LinkEnd("peer", clean_reason(body)))
+            self._both_said_goodbye = self._end is not None
+            self._finish(LinkEnd("peer"))
+            self._wake()
+        elif self._end is not None:
+            return
         elif not 1 <= len(body) <= MAX_CONTROL_BYTES or len(self._controls) >= RECEIVED_CONTROLS:
             self._malformed += 1
             self._finish(LinkEnd("lost", "it broke the rules of the control channel"))
@@ -170,6 +175,9 @@ class Endpoint(ABC):
     # -- the frames channel -----------------------------------------------------------------------
 
     def _take_chunk(self, message: bytes, now_ns: int) -> None:
+        if not self._accepting_frames:  # a stranger's: not held, and not acknowledged either
+            self._malformed += 1
+            return
         whole = self._reassembler.add(message, now_ns)
         for frame_id in self._reassembler.take_given_up():
             self._dropped["incomplete"] += 1
@@ -274,12 +282,12 @@ class Endpoint(ABC):
 
     @property
     def malformed_messages(self) -> int:
-        """Messages of the other end that made no sense and were ignored."""
+        """Messages of the other end that made no sense, or were not asked for; all ignored."""
         return self._malformed
 
     @property
     def window(self) -> SendWindow:
-        """For reading: how many frames are on the way, and how long the quickest took."""
+        """For reading: how many frames are on the way, and how many may be."""
         return self._window
 
     async def connected(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
@@ -290,7 +298,7 @@ class Endpoint(ABC):
         except TimeoutError:
             raise _unreachable(f"no connection within {timeout_s:g} s") from None
         if self._end is not None and self._end.cause != "local" and not self._opened:
-            raise _unreachable(self._end.reason or "the other end closed the link")
+            raise _unreachable(self._end.detail or "the other end closed the link")
         self._raise_if_over()
 
     async def calibrated(self, timeout_s: float = CALIBRATE_TIMEOUT_S) -> ClockEstimate:
@@ -347,7 +355,7 @@ class Endpoint(ABC):
             raise RuntimeError("the link takes no frame now: wait for writable() first")
         frame_id = self._next_frame_id
         self._next_frame_id += 1
-        self._window.on_sent(frame_id, nbytes, self.now_ns())
+        self._window.on_sent(frame_id, self.now_ns())
         self._feeding = True
         try:
             for message in split(frame_id, data):
@@ -362,6 +370,10 @@ class Endpoint(ABC):
             self._feeding = False
             self._wake()
         return frame_id
+
+    def accept_frames(self) -> None:
+        """Begin to take frames; until then what arrives of them is ignored, and nothing held."""
+        self._accepting_frames = True
 
     async def receive_frame(self) -> ReceivedFrame:
         """The next whole frame; raises `PeerGone` when the link is over and all were read."""
@@ -388,7 +400,7 @@ class Endpoint(ABC):
             await self._changed.wait()
         return self._end
 
-    async def close(self, reason: str = "") -> None:
+    async def close(self) -> None:
         """Let frames in flight land, tell the other end, and release everything.  Idempotent.
 
         Takes no longer than `FLUSH_TIMEOUT_S + GOODBYE_TIMEOUT_S` and what the sockets need.
@@ -398,12 +410,12 @@ class Endpoint(ABC):
             if say_goodbye:
                 await self._flush()
             say_goodbye = say_goodbye and self._end is None
-            self._finish(LinkEnd("local", clean_reason(reason)))
+            self._finish(LinkEnd("local"))
             if say_goodbye:
-                self._post_control(pack_bye(reason))
+                self._post_control(pack_bye())
                 await self._goodbye_heard()
         finally:
-            self._finish(LinkEnd("local", clean_reason(reason)))
+            self._finish(LinkEnd("local"))
             await asyncio.shield(self._begin_release())
 
     async def _flush(self) -> None:
@@ -417,7 +429,7 @@ class Endpoint(ABC):
         """The other end closes the transport as soon as it has read our goodbye."""
         try:
             async with asyncio.timeout(GOODBYE_TIMEOUT_S):
-                while not self._transport_closed:
+                while not (self._transport_closed or self._both_said_goodbye):
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
@@ -443,5 +455,6 @@ class Endpoint(ABC):
 def _unreachable(detail: str) -> LinkFailed:
     return LinkFailed(
         f"the two ends could not be connected: {detail}",
-        hint="a firewall may block UDP between them; a TURN server (--ice-server) gets around it",
+        hint="a firewall may block UDP between them; a TURN server, which the signaling server "
+        "hands out (its option --ice-config), gets around it",
     )

@@ -56,11 +56,11 @@ class ReceivedFrame:
 class LinkEnd:
     """Why a link is over: `local` we closed it, `peer` the other end did, `lost` it went silent.
 
-    `reason` is what the closing end said, one printable line, not to be trusted; it may be empty.
+    `detail` is what this end saw of it, in its own words: nothing the other end sent is in it.
     """
 
     cause: Literal["local", "peer", "lost"]
-    reason: str = ""
+    detail: str = ""
 
     @property
     def clean(self) -> bool:
@@ -69,11 +69,11 @@ class LinkEnd:
 
     def error(self) -> PeerGone:
         """The error that ends whoever still waits for this link."""
-        detail = f": {self.reason}" if self.reason else ""
         if self.cause == "local":
-            return PeerGone(f"the link was closed at this end{detail}")
+            return PeerGone("the link was closed at this end")
         if self.cause == "peer":
-            return PeerGone(f"the other end closed the link{detail}")
+            return PeerGone("the other end closed the link")
+        detail = f": {self.detail}" if self.detail else ""
         return PeerGone(
             f"the other end is gone{detail}",
             hint="check the other program and the network, then pair again",
@@ -143,8 +143,15 @@ class Link(Protocol):
         """
         ...
 
+    def accept_frames(self) -> None:
+        """Begin to take frames; until then what arrives of them is ignored, and nothing held.
+
+        For the end that shows frames, once it has paired and before it tells the other end so.
+        """
+        ...
+
     async def receive_frame(self) -> ReceivedFrame:
-        """The next whole frame.  Frames may arrive out of order."""
+        """The next whole frame, once `accept_frames` was called.  They may come out of order."""
         ...
 
     def frames(self) -> AsyncIterator[ReceivedFrame]:
@@ -155,6 +162,6 @@ class Link(Protocol):
         """Return when the link is over, however it came to that."""
         ...
 
-    async def close(self, reason: str = "") -> None:
+    async def close(self) -> None:
         """Let frames in flight land, tell the other end, and release everything.  Idempotent."""
         ...

@@ -20,7 +20,6 @@ __all__ = [
     "Ack",
     "Ping",
     "Pong",
-    "clean_reason",
     "pack_ack",
     "pack_app",
     "pack_bye",
@@ -41,8 +40,6 @@ BYE = 0x11
 _ACK = struct.Struct(">BI")
 _PING = struct.Struct(">Bq")
 _PONG = struct.Struct(">Bqqq")
-
-MAX_REASON_CHARS = 200  # a line for a person
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +96,13 @@ def pack_app(message: bytes) -> bytes:
     return bytes((APP,)) + message
 
 
-def pack_bye(reason: str) -> bytes:
-    return bytes((BYE,)) + clean_reason(reason).encode()
+def pack_bye() -> bytes:
+    """A goodbye says nothing: whoever has not paired must not put words on a person's screen."""
+    return bytes((BYE,))
 
 
 def parse_control(message: bytes) -> tuple[int, bytes]:
     """Split a control channel's message into its kind and the rest; raises `MalformedFrame`."""
-    if len(message) < 1 or message[0] not in (APP, BYE):
-        raise MalformedFrame("an unknown control message")
-    return message[0], message[1:]
-
-
-def clean_reason(reason: str | bytes) -> str:
-    """One printable line of bounded length, whatever the other end sent."""
-    if isinstance(reason, bytes):
-        reason = reason.decode("utf-8", errors="replace")
-    printable = "".join(c if c.isprintable() else " " for c in reason)
-    return printable[:MAX_REASON_CHARS].strip()
+    if message[:1] == bytes((APP,)) or message == pack_bye():
+        return message[0], message[1:]
+    raise MalformedFrame("an unknown control message")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -34,7 +35,9 @@ from shared.link.webrtc import (
     tune_sctp,
 )
 
-__all__ = ["LinkFactory", "PeerLink"]
+__all__ = ["LinkFactory", "PeerLink", "usable_ice_servers"]
+
+_LOG = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -48,8 +51,10 @@ class PeerLink(Endpoint):
     the other `accept_offer`; then both `connected()`.  Use it as `async with`, or `close()` it.
 
     `ice_servers`: STUN and TURN servers; of each kind aiortc uses the first.  `host_addresses`:
-    the addresses of this machine to use, all of them by default.  `silence_s`: after how long
-    without a sign of life the other end counts as gone.  Raises `BadInput` for what can't be used.
+    the addresses of this machine to use, all of them by default; where they are all loopback
+    addresses, no server is contacted and nothing leaves the machine.  `silence_s`: after how long
+    without a sign of life the other end counts as gone.  Raises `BadInput` for what can't be used
+    (see `usable_ice_servers`).
     """
 
     def __init__(
@@ -61,9 +66,11 @@ class PeerLink(Endpoint):
     ) -> None:
         super().__init__(silence_s=silence_s)
         self._host_addresses = _checked_addresses(host_addresses)
-        self._connection = RTCPeerConnection(
-            RTCConfiguration(iceServers=[_rtc_ice_server(server) for server in ice_servers])
-        )
+        servers = [_rtc_ice_server(server) for server in ice_servers]
+        if servers and _stays_inside(self._host_addresses):
+            _LOG.warning("no STUN or TURN server is contacted: only loopback addresses are used")
+            servers = []
+        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         self._negotiation: asyncio.Task[Any] | None = None
         self._control: RTCDataChannel | None = None
         self._frames_channel: RTCDataChannel | None = None
@@ -231,7 +238,25 @@ def _is_ours(sdp: str) -> bool:
     lines = sdp.splitlines() if len(sdp) <= MAX_SDP_CHARS else []
     media = [line for line in lines if line.startswith("m=")]
     has_fingerprint = any(line.startswith("a=fingerprint:sha-256 ") for line in lines)
-    return len(media) == 1 and media[0].startswith("m=application ") and has_fingerprint
+    candidates = [line for line in lines if line.startswith("a=candidate:")]
+    return (
+        len(media) == 1
+        and media[0].startswith("m=application ")
+        and has_fingerprint
+        and all(_names_no_host(candidate) for candidate in candidates)
+    )
+
+
+def _names_no_host(candidate: str) -> bool:
+    """Whether its address is a number (RFC 8839 section 5.1).
+
+    A name would be looked up by multicast DNS, on every network that this machine is in.
+    """
+    try:
+        ipaddress.ip_address(candidate.split()[4])
+    except (IndexError, ValueError):
+        return False
+    return True
 
 
 class LinkFactory(Protocol):
@@ -242,15 +267,34 @@ class LinkFactory(Protocol):
     ) -> PeerLink: ...
 
 
+def usable_ice_servers(
+    servers: Sequence[IceServer],
+) -> tuple[tuple[IceServer, ...], tuple[IceServer, ...]]:
+    """Split into (usable, refused): those that `PeerLink` takes, and those that it can't read.
+
+    For servers that somebody else handed out, whose mistakes must not end a session.
+    """
+    usable = tuple(server for server in servers if _is_usable(server))
+    return usable, tuple(server for server in servers if not _is_usable(server))
+
+
+def _is_usable(server: IceServer) -> bool:
+    urls = _urls(server)
+    return bool(urls) and all(is_ice_url(url) for url in urls)
+
+
+def _urls(server: IceServer) -> list[str]:
+    return [server.urls] if isinstance(server.urls, str) else list(server.urls)
+
+
 def _rtc_ice_server(server: IceServer) -> RTCIceServer:
-    urls = [server.urls] if isinstance(server.urls, str) else list(server.urls)
-    if not urls or not all(is_ice_url(url) for url in urls):
+    if not _is_usable(server):
         raise BadInput(
             "an ICE server's address can't be used",
             hint="write it as stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT?transport=tcp",
         )
     return RTCIceServer(
-        urls=urls, username=server.username or None, credential=server.credential or None
+        urls=_urls(server), username=server.username or None, credential=server.credential or None
     )
 
 
@@ -261,3 +305,10 @@ def _checked_addresses(addresses: Sequence[str] | None) -> list[str] | None:
         return [str(ipaddress.ip_address(address)) for address in addresses]
     except ValueError:
         raise BadInput("a host address must be an IPv4 or IPv6 address") from None
+
+
+def _stays_inside(addresses: list[str] | None) -> bool:
+    """Whether a link from these addresses can reach this machine alone."""
+    if not addresses:
+        return False
+    return all(ipaddress.ip_address(address).is_loopback for address in addresses)

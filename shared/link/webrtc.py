@@ -44,7 +44,9 @@ def prepare_ice(connection: aioice.Connection, host_addresses: Sequence[str] | N
     """Restrict one ICE connection to `host_addresses`, before it gathers its candidates.
 
     With None it uses every address of this machine, and 127.0.0.1 where there is none at all (two
-    programs on a laptop without a network).  Its sockets get large buffers, best effort.
+    programs on a laptop without a network).  A STUN server is asked from those addresses; the way
+    to a TURN server the system chooses, as aioice binds no address for it.  The sockets get large
+    buffers, best effort.
     """
     gather = connection.get_component_candidates
     connect = connection.connect

@@ -1,325 +1,328 @@
-"""Draws the report's charts as inline SVG.
+"""The charts of a session's report, drawn from its log by matplotlib as inline SVG.
 
-Pure: numbers in, markup out; colours are CSS classes of the report's page, so that one drawing
-serves light, dark and print.  It loads nothing, and every text it is given is escaped.
+Pure: a log in, markup out, the same for the same log.  Where the log holds nothing to draw there
+is no drawing.  Colours are the page's CSS variables, so that one drawing serves light and dark.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
-__all__ = ["Chart", "Mark", "Series", "histogram", "stage_bars", "time_chart"]
+from shared.telemetry.metrics import AMBER_MS, GREEN_MS, FreezeDetector, tier
+from shared.telemetry.reader import SessionLog
+from shared.telemetry.records import FrameLine, SentFrameLine, SentStages, ShownStages
 
-WIDTH = 960.0
-LEFT, RIGHT, TOP, BOTTOM = 58.0, 16.0, 18.0, 34.0  # margins in SVG units, room for the labels
-TIME_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
-MOST_POINTS = 1200  # more than a screen has columns; longer series are drawn as mean and range
+__all__ = [
+    "StageRow",
+    "distribution",
+    "latency_chart",
+    "psnr_chart",
+    "size_chart",
+    "stage_chart",
+    "stage_rows",
+]
 
+WIDTH = 960  # SVG units; a figure is drawn at 72 dpi, where one is a point and a pixel
+LEFT, RIGHT, TOP, BOTTOM = 58, 16, 36, 46  # margins in SVG units, room for the labels
+MOST_POINTS = 960  # a screen has no more columns; a longer series is drawn as mean and range
+BINS = 48
+STYLE: dict[Any, object] = {
+    "font.size": 11.5,
+    "text.parse_math": False,  # a log's text is text
+    "svg.fonttype": "none",
+    "lines.linewidth": 1.6,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+# The page's CSS variables.  Each is drawn in a colour that stands for it and is then replaced.
+STAGES = tuple(ShownStages.model_fields)
+VARIABLES = (
+    *("ink", "soft", "line", "card", "accent", "psnr", "size", "green", "amber", "red"),
+    *("green-band", "amber-band", "red-band", "in-bar"),
+    *STAGES,
+)
 
-_Axis = Callable[[float], float]  # a value's place in SVG units
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its font cache is nobody's concern
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A moment on the time axis: an epoch, a drop, a freeze."""
+class StageRow:
+    """One stage's times in ms."""
 
-    at_s: float
-    text: str
-    css: str
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Values over time, of equal lengths; `margins` (±) may be empty."""
-
-    at_s: Sequence[float]
-    values: Sequence[float]
-    labels: Sequence[str]
-    margins: Sequence[float] = ()
+    name: str
+    mean: float
+    p50: float
+    p95: float
+    most: float
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """An SVG drawing and the points that the page's script shows on hover: `[x, y, text]`."""
-
-    svg: Markup
-    points: tuple[tuple[float, float, str], ...] = ()
-
-
-def time_chart(
-    series: Series,
-    *,
-    title: str,
-    unit: str,
-    until_s: float,
-    css: str = "line",
-    height: float = 250.0,
-    from_zero: bool = True,
-    bands: Sequence[tuple[float, float, str, str]] = (),
-    marks: Sequence[Mark] = (),
-    ticks: Sequence[Mark] = (),
-) -> Chart:
-    """Draw `series` from 0 to `until_s` seconds.
-
-    `bands` are (low, high, CSS class, text) behind the line; `marks` are vertical lines;
-    `ticks` short strokes on the time axis.
-    """
-    drawn = _thinned(series)
-    low, high = _value_range(drawn, from_zero=from_zero)
-    steps = _steps(low, high)
-    low, high = min(low, steps[0]), max(high, steps[-1])
-    until_s = max(until_s, 0.1)
-    bottom = height - BOTTOM
-
-    def x(at_s: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * min(max(at_s / until_s, 0.0), 1.0)
-
-    def y(value: float) -> float:
-        return bottom - (bottom - TOP) * (value - low) / (high - low)
-
-    parts: list[str] = []
-    for band_low, band_high, band_css, text in bands:
-        if band_low < high:
-            top = y(min(band_high, high))
-            parts.append(
-                f'<rect class="{band_css}" x="{LEFT:g}" y="{top:.1f}" '
-                f'width="{WIDTH - LEFT - RIGHT:g}" height="{y(band_low) - top:.1f}"/>'
-            )
-            parts.append(_text(WIDTH - RIGHT - 8, top + 14, text, "band-name", "end"))
-    for step in steps:
-        parts.append(_line(LEFT, y(step), WIDTH - RIGHT, y(step), "grid"))
-        parts.append(_text(LEFT - 8, y(step) + 4, f"{step:g}", "axis", "end"))
-    parts += [
-        _text(x(step), bottom + 20, _clock(step, until_s), "axis", "middle")
-        for step in _time_steps(until_s)
-    ]
-    parts += [_stroke(x(tick.at_s), bottom - 9, bottom, tick) for tick in ticks]
-    room = -math.inf
-    for mark in marks:
-        parts.append(_stroke(x(mark.at_s), TOP, bottom, mark))
-        if x(mark.at_s) > room:  # no name over a name
-            parts.append(_text(x(mark.at_s) + 4, TOP + 12, mark.text, "mark-name", "start"))
-            room = x(mark.at_s) + 8 + 7 * len(mark.text)
-    if drawn.lows:
-        parts.append(_area(drawn, x, y, f"range {css}-range"))
-    parts.append(_path(drawn, x, y, css))
-    points = tuple(
-        (round(x(t), 1), round(y(v), 1), label)
-        for t, v, label in zip(drawn.at_s, drawn.values, drawn.labels, strict=True)
-    )
-    return Chart(_svg("".join(parts), height, f"{title}, in {unit}, over time"), points)
+def latency_chart(log: SessionLog) -> Markup | None:
+    """Latency at a receiver; at a sender the time from capture until the frame had left."""
+    known = [(f, latency) for f in log.frames if (latency := _latency(f)) is not None]
+    if not known:
+        return None
+    receiver = log.session.role == "receiver"
+    values = np.array([latency for _, latency in known])
+    bounds = np.array([getattr(f, "latency_bound_ms", None) or 0.0 for f, _ in known])
+    title = "Latency" if receiver else "Time at the sender"
+    with _chart(f"{title}, in ms, over time", height=314) as (axes, drawing):
+        at_s = np.array([f.at_s for f, _ in known])
+        low, high = min(0.0, (values - bounds).min()), (values + bounds).max() * 1.08
+        axes.set_ylim(low, max(high, 1.0))
+        if receiver:
+            _bands(axes)
+        _over_time(axes, log, at_s, values, "accent", margins=bounds)
+        _ticks(axes, log, [drop.at_s for drop in log.drops], "red")
+        _ticks(axes, log, _freezes(log), "amber")
+    return drawing.svg
 
 
-def histogram(
-    values: Sequence[float],
-    *,
-    title: str,
-    unit: str,
-    marks: Sequence[tuple[float, str]] = (),
-    tiers: Sequence[tuple[float, str]] = (),
-    height: float = 220.0,
-) -> Chart:
-    """Draw how often `values` occur; bars take the CSS class of the first tier they lie below."""
-    if not values:
-        return Chart(Markup(""))
-    top_value = float(np.percentile(values, 99.5)) * 1.1  # a few outliers must not flatten the rest
-    steps = _steps(0.0, max(top_value, 1e-3), about=8)
-    high = steps[-1]
-    counts, edges = np.histogram(np.minimum(values, high), bins=48, range=(0.0, high))
-    most = int(counts.max())
-    bottom = height - BOTTOM
-
-    def x(value: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * min(value / high, 1.0)
-
-    def y(count: float) -> float:
-        return bottom - (bottom - TOP - 14) * count / most
-
-    parts = [_line(LEFT, bottom, WIDTH - RIGHT, bottom, "grid")]
-    points = []
-    for index, count in enumerate(counts.tolist()):
-        left, right = float(edges[index]), float(edges[index + 1])
-        if not count:
-            continue
-        css = next((name for below, name in tiers if left < below), "bar")
-        parts.append(
-            f'<rect class="{css}" x="{x(left) + 1:.1f}" y="{y(count):.1f}" rx="2" '
-            f'width="{x(right) - x(left) - 2:.1f}" height="{bottom - y(count):.1f}"/>'
+def distribution(log: SessionLog) -> Markup | None:
+    """How many frames took how long; the slowest few are counted in the last bar."""
+    latencies = [value for f in log.frames if (value := _latency(f)) is not None]
+    if not latencies:
+        return None
+    receiver = log.session.role == "receiver"
+    # a few outliers must not flatten the rest
+    high = max(float(np.percentile(latencies, 99.5)) * 1.1, 1e-3)
+    counts, edges = np.histogram(np.clip(latencies, 0.0, high), bins=BINS, range=(0.0, high))
+    colours = [tier(edge) if receiver else "accent" for edge in edges[:-1].tolist()]
+    title = "latency" if receiver else "time at the sender"
+    with _chart(f"Distribution of {title}, in ms", height=254) as (axes, drawing):
+        axes.bar(
+            edges[:-1], counts, 0.9 * high / BINS, align="edge", color=[_colour(c) for c in colours]
         )
-        share = 100 * count / len(values)
-        and_more = " and more" if index == len(counts) - 1 else ""
-        label = f"{left:.1f} to {right:.1f} {unit}{and_more}: {count} frames ({share:.1f} %)"
-        points.append((round((x(left) + x(right)) / 2, 1), round(y(count), 1), label))
-    parts += [_text(x(step), bottom + 20, f"{step:g}", "axis", "middle") for step in steps]
-    parts.append(_text(LEFT - 8, y(most) + 4, str(most), "axis", "end"))
-    parts.append(_text(LEFT - 8, bottom + 4, "0", "axis", "end"))
-    room = -math.inf
-    for value, name in marks:
-        if value <= high:
-            parts.append(_line(x(value), TOP, x(value), bottom, "mark percentile"))
-            row = TOP - 4 if x(value) > room else TOP + 10
-            parts.append(_text(x(value) + 4, row, name, "mark-name", "start"))
-            room = x(value) + 8 + 7 * len(name)
-    return Chart(_svg("".join(parts), height, f"Distribution of {title}, in {unit}"), tuple(points))
+        axes.set_xlim(0.0, high)
+        axes.set_xlabel("ms")
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        values = np.percentile(latencies, [50, 95, 99]).tolist()
+        percentiles = zip(values, ("median", "p95", "p99"), strict=True)
+        _marks(axes, [(value, name, "ink") for value, name in percentiles if value <= high])
+    return drawing.svg
 
 
-def stage_bars(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], *, unit: str) -> Chart:
-    """Draw one stacked bar a row: (row's name, [(stage, value), …])."""
-    totals = [sum(value for _, value in stages) for _, stages in rows]
-    high = max([*totals, 1e-3])
-    steps = _steps(0.0, high, about=8)
-    high = max(high, steps[-1])
-    bar, gap = 40.0, 20.0
-    height = TOP + len(rows) * (bar + gap) + BOTTOM - 14
-    left = 110.0
-    bottom = height - BOTTOM
-    scale = (WIDTH - left - 90) / high
-    parts: list[str] = []
-    points = []
-    for step in steps:
-        parts.append(_line(left + step * scale, TOP - 8, left + step * scale, bottom, "grid"))
-        parts.append(_text(left + step * scale, bottom + 20, f"{step:g}", "axis", "middle"))
-    for row, (name, stages) in enumerate(rows):
-        top = TOP + row * (bar + gap)
-        parts.append(_text(left - 10, top + bar / 2 + 5, name, "row-name", "end"))
-        start = left
-        for stage, value in stages:
-            width = value * scale
-            parts.append(
-                f'<rect class="stage-{stage}" x="{start:.2f}" y="{top:g}" '
-                f'width="{max(width - 1, 0.4):.2f}" height="{bar:g}"/>'
-            )
-            if width > 7.2 * len(stage) + 10:
-                parts.append(_text(start + width / 2, top + bar / 2 + 4, stage, "in-bar", "middle"))
-            points.append((round(start + width / 2, 1), top, f"{name}: {stage} {value:.2f} {unit}"))
-            start += width
-        parts.append(_text(start + 8, top + bar / 2 + 5, f"{totals[row]:.1f}", "row-name", "start"))
-    return Chart(_svg("".join(parts), height, "Time split by stage"), tuple(points))
+def stage_rows(log: SessionLog) -> list[StageRow]:
+    """The stages that were measured, in the order of a frame's life."""
+    kind = SentStages if log.session.role == "sender" else ShownStages
+    rows = []
+    for name in kind.model_fields:
+        known = [v for f in log.frames if (v := getattr(f.stages_ms, name)) is not None]
+        if known:
+            p50, p95, most = np.percentile(known, [50, 95, 100]).tolist()
+            rows.append(StageRow(name, float(np.mean(known)), p50, p95, most))
+    return rows
 
 
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    at_s: list[float]
-    values: list[float]
-    labels: list[str]
-    lows: list[float]
-    highs: list[float]
+def stage_chart(rows: Sequence[StageRow]) -> Markup | None:
+    """Mean and p95 of each stage, end to end."""
+    if not rows:
+        return None
+    with _chart("Time split by stage, in ms", height=184, left=110) as (axes, drawing):
+        bars = {"mean": [row.mean for row in rows], "p95 each": [row.p95 for row in rows]}
+        lengths = np.maximum(np.array(list(bars.values())), 0.0)
+        ends = np.cumsum(lengths, axis=1)
+        longest = max(float(ends.max()), 1e-3)
+        axes.set_xlim(0.0, longest * 1.1)
+        for row, end, length in zip(rows, ends.T, lengths.T, strict=True):
+            bar = axes.barh([1, 0], length, 0.66, end - length, color=_colour(row.name))
+            room = longest * 1.1 * (7 * len(row.name) + 10) / WIDTH
+            names = [row.name if wide else "" for wide in length > room]
+            axes.bar_label(bar, names, label_type="center", color=_colour("in-bar"))
+        for y, total in zip((1, 0), ends[:, -1].tolist(), strict=True):
+            axes.annotate(
+                f"{total:.1f}", (total, y), (8, 0), textcoords="offset points", va="center",
+                color=_colour("ink"),
+            )  # fmt: skip
+        axes.set_yticks([1, 0], list(bars))
+        axes.grid(visible=False, axis="y")
+        axes.grid(visible=True, axis="x", color=_colour("line"))
+        axes.set_xlabel("ms")
+    return drawing.svg
 
 
-def _thinned(series: Series) -> _Drawn:
-    """At most `MOST_POINTS` points; of a longer series the mean and range of each slice."""
-    count = len(series.values)
-    values = np.asarray(series.values, dtype=np.float64)
-    margins = np.asarray(series.margins or np.zeros(count), dtype=np.float64)
-    if count <= MOST_POINTS:
-        ranged = bool(series.margins)
-        return _Drawn(
-            list(series.at_s),
-            values.tolist(),
-            list(series.labels),
-            (values - margins).tolist() if ranged else [],
-            (values + margins).tolist() if ranged else [],
-        )
-    edges = np.linspace(0, count, MOST_POINTS + 1).astype(int)
-    slices = [slice(a, b) for a, b in pairwise(edges.tolist())]
-    at_s = np.asarray(series.at_s)
-    return _Drawn(
-        [float(at_s[s].mean()) for s in slices],
-        [float(values[s].mean()) for s in slices],
-        [f"{series.labels[s.start]} and {s.stop - s.start - 1} more (mean)" for s in slices],
-        [float((values[s] - margins[s]).min()) for s in slices],
-        [float((values[s] + margins[s]).max()) for s in slices],
-    )
+def psnr_chart(log: SessionLog) -> Markup | None:
+    """PSNR of the frames that are not bit-exact; None where all are."""
+    known = [(f.at_s, f.psnr_db) for f in log.frames if f.psnr_db is not None]
+    if not known:
+        return None
+    with _chart("PSNR, in dB, over time", height=254) as (axes, drawing):
+        at_s, values = np.array(known).T
+        margin = max(0.08 * float(np.ptp(values)), 0.5)
+        axes.set_ylim(values.min() - margin, values.max() + margin)
+        _over_time(axes, log, at_s, values, "psnr")
+    return drawing.svg
 
 
-def _value_range(drawn: _Drawn, *, from_zero: bool) -> tuple[float, float]:
-    if not drawn.values:
-        return 0.0, 1.0
-    low = min([*drawn.values, *drawn.lows])
-    high = max([*drawn.values, *drawn.highs])
-    margin = max((high - low) * 0.08, 1e-3)
-    if from_zero:  # below zero only what the clocks' error puts there
-        return min(0.0, low), high + margin
-    return low - margin, high + margin
+def size_chart(log: SessionLog) -> Markup | None:
+    """KiB of each sealed frame."""
+    if not log.frames:
+        return None
+    with _chart("Size of the sealed frame, in KiB, over time", height=234) as (axes, drawing):
+        at_s, values = np.array([(f.at_s, f.bytes / 1024) for f in log.frames]).T
+        axes.set_ylim(0.0, values.max() * 1.1 + 0.1)
+        _over_time(axes, log, at_s, values, "size")
+    return drawing.svg
 
 
-def _steps(low: float, high: float, *, about: int = 5) -> list[float]:
-    """Round numbers that cover `low` to `high`, about `about` of them."""
-    rough = max(high - low, 1e-9) / about
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
-    first = math.floor(low / step)
-    last = math.ceil(high / step - 1e-9)
-    return [round(index * step, 10) for index in range(first, last + 1)]
+# -- what is measured -----------------------------------------------------------------------------
 
 
-def _time_steps(until_s: float) -> list[float]:
-    """At most ten moments from 0 to `until_s` at intervals that people count in."""
-    step = next((s for s in TIME_STEPS_S if until_s / s <= 9), until_s / 9)
-    return [index * step for index in range(int(until_s / step + 1e-9) + 1)]
+def _latency(frame: FrameLine | SentFrameLine) -> float | None:
+    if isinstance(frame, FrameLine):
+        return frame.latency_ms
+    known = [v for name in SentStages.model_fields if (v := getattr(frame.stages_ms, name))]
+    return sum(known) if known else None
 
 
-def _clock(at_s: float, until_s: float) -> str:
-    if until_s <= 120:
-        return f"{at_s:g} s"
-    minutes, seconds = divmod(round(at_s), 60)
-    if until_s <= 7200:
-        return f"{minutes}:{seconds:02d}"
-    return f"{minutes // 60}:{minutes % 60:02d} h"
-
-
-def _path(drawn: _Drawn, x: _Axis, y: _Axis, css: str) -> str:
-    lines = []
-    for run in _runs(drawn.at_s):
-        points = [f"{x(drawn.at_s[i]):.1f},{y(drawn.values[i]):.1f}" for i in run]
-        # a lone point becomes a line to itself, which round ends make a dot
-        points = points if len(points) > 1 else points * 2
-        lines.append(f'<polyline class="{css}" points="{" ".join(points)}"/>')
-    return "".join(lines)
-
-
-def _area(drawn: _Drawn, x: _Axis, y: _Axis, css: str) -> str:
-    areas = []
-    for run in _runs(drawn.at_s):
-        upper = [f"{x(drawn.at_s[i]):.1f},{y(drawn.highs[i]):.1f}" for i in run]
-        lower = [f"{x(drawn.at_s[i]):.1f},{y(drawn.lows[i]):.1f}" for i in reversed(run)]
-        areas.append(f'<polygon class="{css}" points="{" ".join(upper + lower)}"/>')
-    return "".join(areas)
-
-
-def _runs(at_s: Sequence[float]) -> list[range]:
-    """Stretches of points to join; across a long pause nothing was measured, so no line is."""
-    if not at_s:
+def _freezes(log: SessionLog) -> list[float]:
+    if log.session.role == "sender":
         return []
-    gaps = np.diff(at_s)
-    longest = max(0.25, 4 * float(np.median(gaps))) if len(gaps) else math.inf
-    starts = [0, *(int(i) + 1 for i in np.flatnonzero(gaps > longest)), len(at_s)]
-    return [range(first, end) for first, end in pairwise(starts)]
+    detector = FreezeDetector()
+    return [f.at_s for f in log.frames if detector.add(round(f.at_s * 1e9))]
 
 
-def _stroke(x: float, top: float, bottom: float, mark: Mark) -> str:
-    return (
-        f'<line class="mark {mark.css}" x1="{x:.1f}" y1="{top:g}" x2="{x:.1f}" y2="{bottom:g}">'
-        f"<title>{escape(mark.text)}</title></line>"
-    )
+# -- drawing --------------------------------------------------------------------------------------
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
-    return f'<line class="{css}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+class _Drawing:
+    svg = Markup("")
 
 
-def _text(x: float, y: float, text: str, css: str, anchor: str) -> str:
-    return (
-        f'<text class="{css}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
-    )
+@contextmanager
+def _chart(label: str, *, height: int, left: int = LEFT) -> Iterator[tuple[Axes, _Drawing]]:
+    """Axes to draw on; the drawing's `svg` is there when the block ends."""
+    drawing = _Drawing()
+    # The salt makes ids the same each time, and different among the charts of a page.
+    with mpl.rc_context({**STYLE, "svg.hashsalt": label}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of glyphs that matplotlib's font lacks: the page has more
+        figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72)
+        box = (left, BOTTOM, WIDTH - left - RIGHT, height - TOP - BOTTOM)
+        axes = figure.add_axes((box[0] / WIDTH, box[1] / height, box[2] / WIDTH, box[3] / height))
+        figure.patch.set_visible(False)
+        axes.patch.set_visible(False)
+        axes.grid(visible=True, axis="y", color=_colour("line"))
+        axes.tick_params(color=_colour("line"), labelcolor=_colour("soft"))
+        axes.xaxis.label.set_color(_colour("soft"))
+        for spine in axes.spines.values():
+            spine.set_color(_colour("line"))
+        yield axes, drawing
+        drawing.svg = _inline_svg(figure, label, height)
 
 
-def _svg(body: str, height: float, label: str) -> Markup:
-    head = f'<svg viewBox="0 0 {WIDTH:g} {height:g}" role="img" aria-label="{escape(label)}">'
-    return Markup(f"{head}{body}</svg>")  # noqa: S704 - built of numbers and escaped text
+def _inline_svg(figure: Figure, label: str, height: int) -> Markup:
+    file = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(file, format="svg", metadata=nothing)
+    body = file.getvalue().partition("<svg")[2].partition(">")[2]
+    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
+    body = re.sub(r' id="[\w.]+_\d+"', "", body)  # nothing refers to these
+    body = body.replace("xlink:href", "href")
+    body = re.sub(r"#fe00([0-9a-f]{2})", lambda m: f"var(--{VARIABLES[int(m[1], 16)]})", body)
+    head = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">'
+    return Markup(head + body)  # noqa: S704 - matplotlib escapes the texts that it draws
+
+
+def _colour(variable: str) -> str:
+    """What stands for the page's CSS variable while matplotlib draws."""
+    return f"#fe00{VARIABLES.index(variable):02x}"
+
+
+def _over_time(
+    axes: Axes,
+    log: SessionLog,
+    at_s: NDArray[np.float64],
+    values: NDArray[np.float64],
+    colour: str,
+    *,
+    margins: NDArray[np.float64] | float = 0.0,
+) -> None:
+    """Draw `values` ± `margins`; of a long series the mean and range of each slice."""
+    scale = _time_axis(axes, log)
+    slices = np.unique(np.linspace(0, len(at_s), MOST_POINTS, endpoint=False).astype(int))
+    counts = np.diff(slices, append=len(at_s))
+    times = np.add.reduceat(at_s, slices) / counts
+    means = np.add.reduceat(values, slices) / counts
+    lows = np.minimum.reduceat(values - margins, slices)
+    highs = np.maximum.reduceat(values + margins, slices)
+    gaps = np.diff(times)
+    longest = max(0.25, 4 * float(np.median(gaps))) if len(gaps) else 0.0
+    # across a long pause nothing was measured, so no line is drawn
+    for run in np.split(np.arange(len(times)), np.flatnonzero(gaps > longest) + 1):
+        x, lone = times[run] / scale, "." if len(run) == 1 else ""
+        axes.plot(x, means[run], color=_colour(colour), marker=lone)
+        if (highs[run] > lows[run]).any():
+            axes.fill_between(
+                x, lows[run], highs[run], color=_colour(colour), alpha=0.25, linewidth=0
+            )
+    epochs = [(e.at_s / scale, f"epoch {e.epoch}", "soft") for e in log.epochs]
+    events = [(e.at_s / scale, e.event.replace("_", " "), "amber") for e in log.events]
+    _marks(axes, sorted(epochs + events))
+
+
+def _time_axis(axes: Axes, log: SessionLog) -> float:
+    """Set up the time axis; returns how many seconds its unit has."""
+    scale, name = (1.0, "s") if log.duration_s <= 120 else (60.0, "minutes")
+    axes.set_xlim(0.0, max(log.duration_s, 0.1) / scale)
+    axes.set_xlabel(name)
+    axes.xaxis.set_major_locator(MaxNLocator(10))
+    return scale
+
+
+def _bands(axes: Axes) -> None:
+    low, high = axes.get_ylim()
+    edges = ((low, GREEN_MS, "green"), (GREEN_MS, AMBER_MS, "amber"), (AMBER_MS, np.inf, "red"))
+    for bottom, top, name in edges:
+        if bottom < high:
+            top = min(top, high)
+            axes.axhspan(bottom, top, color=_colour(f"{name}-band"), linewidth=0, zorder=0)
+    names = ((GREEN_MS, f"{GREEN_MS:.0f} ms"), (AMBER_MS, f"{AMBER_MS:.0f} ms"))
+    for limit, name in names:
+        if limit < high:
+            axes.annotate(
+                f"up to {name}", (1, limit), (-8, -4), ("axes fraction", "data"),
+                "offset points", ha="right", va="top", color=_colour("soft"),
+            )  # fmt: skip
+
+
+def _marks(axes: Axes, marks: Iterable[tuple[float, str, str]]) -> None:
+    """Dashed lines at `(x, name, colour)`, in order; names in two rows, none over another."""
+    _, until = axes.get_xlim()
+    column, rooms = -1, [-np.inf, -np.inf]
+    for x, name, colour in marks:
+        place = x / until * (WIDTH - LEFT - RIGHT)
+        if int(place) == column:
+            continue
+        column = int(place)
+        axes.axvline(x, color=_colour(colour), linewidth=1.2, linestyle=(0, (3, 3)))
+        row = next((row for row, room in enumerate(rooms) if place > room), None)
+        if row is not None:
+            rooms[row] = place + 8 + 6.5 * len(name)
+            axes.annotate(
+                name, (x, 1), (3, 4 + 14 * row), ("data", "axes fraction"), "offset points",
+                color=_colour("soft"),
+            )  # fmt: skip
+
+
+def _ticks(axes: Axes, log: SessionLog, at_s: Sequence[float], colour: str) -> None:
+    """Short strokes on the time axis, one a column of the screen."""
+    _, until = axes.get_xlim()
+    scale = until / max(log.duration_s, 0.1)
+    columns = np.unique(np.round(np.array(at_s) * scale / until * WIDTH)) * until / WIDTH
+    if len(columns):
+        axes.vlines(columns, 0, 0.05, _colour(colour), transform=axes.get_xaxis_transform())

@@ -24,7 +24,7 @@ from shared.telemetry.metrics import Snapshot, tier
 from shared.telemetry.records import Role
 from shared.terminal import stdout
 
-__all__ = ["LiveFacts", "LivePanel", "LiveState", "render", "status_line"]
+__all__ = ["STALE_AFTER_MS", "LiveFacts", "LivePanel", "LiveState", "render", "status_line"]
 
 LiveState = Literal["waiting", "pairing", "live", "stale", "ended"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,11 @@ from types import TracebackType
 
 from shared.errors import OutputFailed
 from shared.telemetry.records import Line
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["JsonLinesLog"]
 
@@ -29,12 +35,12 @@ class JsonLinesLog:
     """The log file of one session.
 
     A file of the same name is replaced when the first line comes, and not before: a program that
-    ends before its session began loses no earlier log.
+    ends before its session began loses no earlier log, and leaves no empty one.
 
     `on_failure` is called once, from the writing thread, when a line can't be written at first.
 
     Raises:
-        OutputFailed: the file can't be opened.
+        OutputFailed: the file can't be opened, or another running session writes to it.
     """
 
     def __init__(
@@ -42,14 +48,7 @@ class JsonLinesLog:
     ) -> None:
         self._path = path
         self._on_failure = on_failure
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            self._fd = os.open(path, flags, 0o644)
-        except OSError as error:
-            raise OutputFailed(
-                f"the log {path} can't be opened: {error.strerror}",
-                hint="give another path with --log",
-            ) from error
+        self._fd, self._made = _open(path)
         self._size = 0  # bytes of whole lines written
         self._pending: deque[Line] = deque()
         self._cut = b""  # the rest of a line cut short that could not be taken back (a pipe)
@@ -121,6 +120,9 @@ class JsonLinesLog:
                 break
         with contextlib.suppress(OSError):  # pipes and devices can't be synced
             os.fsync(self._fd)
+        if self._made and not self._replaced:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
         with contextlib.suppress(OSError):
             os.close(self._fd)
 
@@ -173,3 +175,35 @@ class JsonLinesLog:
             if not self._closing
             else "free some space, or give another path with --log",
         )
+
+
+def _open(path: Path) -> tuple[int, bool]:
+    """Open `path` for this session alone; returns the descriptor and whether the file is new."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    try:
+        try:
+            fd, made = os.open(path, flags | os.O_EXCL, 0o644), True
+        except FileExistsError:
+            fd, made = os.open(path, flags, 0o644), False
+    except OSError as error:
+        raise OutputFailed(
+            f"the log {path} can't be opened: {error.strerror}",
+            hint="give another path with --log",
+        ) from error
+    if not _locked(fd):
+        os.close(fd)
+        raise OutputFailed(f"{path} is another session's log", hint="give another path with --log")
+    return fd, made
+
+
+def _locked(fd: int) -> bool:
+    """Take the lock that a log's writer holds until it ends; False if another one holds it."""
+    if fcntl is None or not stat.S_ISREG(os.fstat(fd).st_mode):
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True

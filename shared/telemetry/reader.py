@@ -68,6 +68,10 @@ def read_log(path: Path) -> SessionLog:
     Raises:
         BadInput: there is no such file, it is empty, or it is not a session's log.
     """
+    if path.is_char_device():  # /dev/full would be read for ever
+        raise BadInput(
+            f"{path} is not a session's log", hint="a log is written by --log on either end"
+        )
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:

@@ -7,31 +7,22 @@ says what the log lacks; it works out nothing that could not be checked against 
 from __future__ import annotations
 
 import base64
+import errno
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
 from shared.errors import BadInput, OutputFailed
-from shared.telemetry.figures import (
-    distribution,
-    latency_chart,
-    psnr_chart,
-    size_chart,
-    stage_chart,
-    stage_rows,
-)
 from shared.telemetry.metrics import AMBER_MS, GREEN_MS, tier
 from shared.telemetry.reader import SessionLog, read_log
-from shared.telemetry.records import (
-    DropReason,
-    SummaryLine,
-)
+from shared.telemetry.records import DropReason, SummaryLine
 
-__all__ = ["Picture", "write_report"]
+__all__ = ["Picture", "check_report", "write_report"]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -41,6 +32,7 @@ REASONS: dict[DropReason, str] = {
     DropReason.NO_RECEIVER: "nobody was there to send it to",
     DropReason.NOT_RECEIVED: "never reached the receiver",
     DropReason.SUPERSEDED: "a newer frame was ready before it could be shown",
+    DropReason.FROZEN: "the person had frozen the picture",
     DropReason.LATE: "arrived after a newer frame was shown",
     DropReason.AUTH_FAILURE: "the authentication tag did not fit",
     DropReason.REPLAYED: "sent a second time",
@@ -90,7 +82,10 @@ def write_report(
         BadInput: the log can't be read or is no log, or a picture is no PNG.
         OutputFailed: the page can't be written.
     """
+    from shared.telemetry import charts  # brings matplotlib: seconds that other commands don't owe
+
     log = read_log(log_path)
+    stages = charts.stage_rows(log)
     saved = [] if frames_dir is None else _first_middle_last(frames_dir)
     page = (
         _environment()
@@ -100,12 +95,12 @@ def write_report(
             sent=log.session.role == "sender",
             tiles=_tiles(log),
             notes=_notes(log),
-            latency=latency_chart(log),
-            distribution=distribution(log),
-            stages=stage_rows(log),
-            stage_chart=stage_chart(log),
-            psnr=psnr_chart(log),
-            sizes=size_chart(log),
+            latency=charts.latency_chart(log),
+            distribution=charts.distribution(log),
+            stages=stages,
+            stage_chart=charts.stage_chart(stages),
+            psnr=charts.psnr_chart(log),
+            sizes=charts.size_chart(log),
             drops=_drop_rows(log),
             pictures=[_embedded(picture) for picture in saved],
             comparison=[_embedded(picture) for picture in comparison],
@@ -113,7 +108,19 @@ def write_report(
             amber_ms=AMBER_MS,
         )
     )
-    _write_whole(out_path, page)
+    with _in_place_of(out_path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(out_path)
+
+
+def check_report(path: Path) -> None:
+    """Make sure that a report can be put at `path`, before the session that it is to tell of.
+
+    Raises:
+        OutputFailed: it can't be.
+    """
+    with _in_place_of(path) as temporary:
+        temporary.touch()
 
 
 def _environment() -> jinja2.Environment:
@@ -126,16 +133,17 @@ def _environment() -> jinja2.Environment:
     )
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Put the page in place at once, so that a failure leaves the old one or none."""
+@contextmanager
+def _in_place_of(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write first, so that a failure leaves the old page or none."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         try:
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(path)
-        except OSError:
+            yield temporary
+        finally:
             temporary.unlink(missing_ok=True)
-            raise
     except OSError as error:
         raise OutputFailed(
             f"the report {path} can't be written: {error.strerror}", hint="give another path"

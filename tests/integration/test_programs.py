@@ -293,3 +293,108 @@ async def test_the_demo_runs_all_three_and_leaves_its_results(tmp_path: Path) ->
     for name in ("report.html", "comparison.png", "original.png", "as-sent.png"):
         assert (folder / name).stat().st_size > 0
         assert name not in ("report.html", "comparison.png") or name in outcome.output
+
+
+async def test_a_report_that_cannot_be_written_is_refused_before_the_code_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    report = tmp_path / "nowhere" / "r.html"
+    async with program("receiver", "--report", report, "--display", "none") as running:
+        outcome = await running.ended()
+    assert outcome.status == 7
+    assert "report" in complaint(outcome)
+    assert "pairing code" not in outcome.output
+
+
+async def test_a_mistyped_code_is_the_first_thing_said() -> None:
+    async with program("receiver", "--code", "7-abandon") as running:
+        outcome = await running.ended()
+    assert outcome.status == 2
+    assert "pairing code" in complaint(outcome)
+    assert outcome.output == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(("--display", "foo"), "--display takes"), (("--display", "none"), "input ended")],
+)
+async def test_bad_input_at_the_receiver_says_what_to_do_next(
+    arguments: tuple[str, ...], words: str
+) -> None:
+    async with program("receiver", *arguments) as running:
+        outcome = await running.ended()
+    assert outcome.status == 2
+    assert words in complaint(outcome)
+    assert "  → " in outcome.errors
+
+
+async def test_no_more_frames_are_saved_than_were_asked_for(tmp_path: Path) -> None:
+    code_file, frames = tmp_path / "code", tmp_path / "frames"
+    async with (
+        signaling() as url,
+        program("sender", *both(url), *PHANTOM, "--code-file", code_file) as sender,
+        program(
+            "receiver", *both(url), "--code-file", code_file, "--display", "none",
+            "--frames", "5", "--save-frames", frames,
+        ) as receiver,
+    ):  # fmt: skip
+        received = await receiver.ended()
+        await sender.ended()
+    assert (received.status, received.errors) == (0, "")
+    assert len(list(frames.glob("*.png"))) == 5
+    assert "5 of" in received.output
+
+
+async def test_a_full_disk_does_not_hide_that_the_sender_is_gone(tmp_path: Path) -> None:
+    code_file, frames = tmp_path / "code", tmp_path / "frames"
+    async with (
+        signaling() as url,
+        program("sender", *both(url), *PHANTOM, "--code-file", code_file) as sender,
+        program(
+            "receiver", *both(url), "--code-file", code_file, "--display", "none",
+            "--log", "/dev/full", "--save-frames", frames,
+        ) as receiver,
+    ):  # fmt: skip
+        await receiver.says("receiver: live")
+        while len(list(frames.glob("*.png"))) < 3:
+            await asyncio.sleep(0.05)
+        sender.process.kill()
+        received = await receiver.ended()
+    assert received.status == 5
+    lines = received.errors.splitlines()
+    assert [line.partition(":")[0] for line in lines[:3]] == ["warning", "warning", "error"]
+    assert "lines are lost" in lines[1]
+    assert "gone" in lines[2]
+
+
+async def test_a_log_in_use_is_refused_before_the_code_is_spent(tmp_path: Path) -> None:
+    code_file, log = tmp_path / "code", tmp_path / "both.jsonl"
+    async with (
+        signaling() as url,
+        program(
+            "sender", *both(url), *PHANTOM, "--code-file", code_file, "--log", log
+        ) as sender,
+    ):  # fmt: skip
+        await sender.says("pairing code:")
+        async with program(
+            "receiver", *both(url), "--code-file", code_file, "--log", log
+        ) as receiver:
+            outcome = await receiver.ended()
+        assert outcome.status == 7
+        assert "another session's log" in complaint(outcome)
+        assert code_file.exists()
+
+
+async def test_ctrl_c_at_the_demo_ends_all_three_well(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    async with program(
+        "veilscope", "demo", "--seconds", "60", "--display", "none", "--output", folder
+    ) as running:
+        await running.says("receiver: live")
+        while not (folder / "receiver.jsonl").read_text().count('"frame"') > 5:
+            await asyncio.sleep(0.05)
+        running.process.send_signal(signal.SIGINT)
+        outcome = await running.ended()
+    assert (outcome.status, outcome.errors) == (130, "")
+    for name in ("receiver.jsonl", "sender.jsonl"):
+        assert not read_log(folder / name).summary_computed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +26,14 @@ from shared.errors import (
     SourceFailed,
     WrongCode,
 )
-from shared.link.peer import PeerLink
+from shared.link.link import IceServer
+from shared.link.peer import LinkFactory, PeerLink
+from shared.options import IceServerUrl
 from shared.quality import psnr_db
 from shared.telemetry.log import JsonLinesLog
 from shared.telemetry.reader import read_log
 from shared.telemetry.records import FrameLine, SummaryLine
-from signaling.config import ServerConfig
+from signaling.config import ServerConfig, ice_servers
 from signaling.server import SignalingServer
 from tests.integration.peers import LIMIT_S, Ends, Feed, ends_at, picture
 
@@ -400,3 +403,38 @@ async def test_a_slow_consumer_sees_the_newest_frames_and_the_rest_is_counted(en
     summary = receiver.journal.summary()
     assert summary.frames_shown == len(indices)
     assert sum(summary.frames_dropped.values()) == indices[-1] - indices[0] + 1 - len(indices)
+
+
+async def test_both_ends_use_the_ice_servers_of_the_signaling_servers_operator() -> None:
+    offered = ice_servers(["stun:127.0.0.1:9"])
+    used: dict[str, list[object]] = {"sender": [], "receiver": []}
+
+    def factory(end: str) -> LinkFactory:
+        def make(
+            *, ice_servers: Sequence[IceServer], host_addresses: Sequence[str] | None
+        ) -> PeerLink:
+            used[end].append(list(ice_servers))
+            return PeerLink(host_addresses=host_addresses)
+
+        return make
+
+    async with (
+        asyncio.timeout(LIMIT_S),
+        SignalingServer(ServerConfig(port=0, ice_servers=offered)) as server,
+    ):
+        ends = ends_at(server.url)
+        own = (IceServerUrl("stun:127.0.0.1:10"),)
+        for sending, receiving, expected in (
+            (ends.sender, ends.receiver, list(offered)),
+            (ends.sending(ice_servers=own), ends.receiving(ice_servers=own), list(own)),
+        ):
+            async with SenderSession(
+                Feed().frames(), sending, link_factory=factory("sender")
+            ) as sender:
+                async with ReceiverSession(
+                    code_of(sender), receiving, link_factory=factory("receiver")
+                ) as receiver:
+                    async for _ in receiver:
+                        break
+            assert used == {"sender": [expected], "receiver": [expected]}
+            used = {"sender": [], "receiver": []}

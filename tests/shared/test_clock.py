@@ -138,11 +138,3 @@ def test_a_sample_from_before_the_newest_is_refused():
     before = clock.estimate
     assert not ping(clock, 0, 9 * MS, MS, MS)
     assert clock.estimate == before
-
-
-def test_remote_times_are_mapped_to_ours_by_the_offset():
-    clock = ClockEstimator()
-    with pytest.raises(LookupError):
-        clock.to_local(0)
-    ping(clock, 0, 1_000 * MS, MS, MS)
-    assert clock.to_local(1_500 * MS) == 500 * MS

@@ -154,6 +154,14 @@ async def test_a_port_in_use_ends_it_with_one_line() -> None:
     assert "--port 0" in hint
 
 
+async def test_an_address_of_another_machine_ends_it_with_one_line_that_repeats_nothing() -> None:
+    async with program("--host", "192.0.2.1", "--port", "8765") as process:
+        status, errors = await end_of(process)
+    assert status == 2
+    first = next(line for line in errors.splitlines() if line.startswith("error"))
+    assert first == "error: can't listen on 192.0.2.1:8765: cannot assign requested address"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -161,6 +169,7 @@ async def test_a_port_in_use_ends_it_with_one_line() -> None:
         ("--cert", "missing.pem"),
         ("--ice-config", "missing.json"),
         ("--ice-server", "turn:example.org"),
+        ("--ice-server", "stun:example.org:port"),
         ("--port", "65536"),
         ("--peers-per-room", "1"),
     ],

@@ -199,6 +199,21 @@ async def test_full_rooms_and_servers_are_told_apart() -> None:
             await late.create_room()
 
 
+async def test_a_room_that_too_many_join_asks_for_a_moment() -> None:
+    limits = Limits(join_burst=1)
+    async with (
+        SignalingServer(ServerConfig(port=0, limits=limits), clock_ns=lambda: 0) as server,
+        SignalingClient(server.url) as sender,
+        SignalingClient(server.url) as receiver,
+        SignalingClient(server.url) as late,
+    ):
+        room = await sender.create_room()
+        await receiver.join_room(room.nameplate)
+        with pytest.raises(RoomUnavailable, match="too many are trying to join") as raised:
+            await late.join_room(room.nameplate)
+    assert "try again in a moment" in raised.value.hint
+
+
 async def test_a_client_that_sends_too_much_learns_it_from_its_events() -> None:
     limits = Limits(message_burst=3)
     async with (
@@ -305,6 +320,24 @@ async def test_a_web_server_that_knows_no_signaling_is_told_apart(
     async with SignalingClient(server.url + "/healthz") as client:
         with pytest.raises(SignalingUnreachable, match="does not speak"):
             await client.create_room()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed(server: SignalingServer, status: int) -> None:
+    elsewhere = server.url.replace("ws://", "http://") + "/ws"
+
+    async def point(_request: web.Request) -> web.Response:
+        return web.Response(status=status, headers={"Location": elsewhere})
+
+    app = web.Application()
+    app.router.add_get("/ws", point)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with SignalingClient(f"ws://127.0.0.1:{runner.addresses[0][1]}") as client:
+        with pytest.raises(SignalingUnreachable, match="does not speak"):
+            await client.create_room()
+    await runner.cleanup()
 
 
 async def test_a_server_that_never_answers_is_given_up(impostor: Impostor) -> None:

@@ -39,7 +39,17 @@ def test_a_turn_server_belongs_into_the_file(url: str) -> None:
     assert "--ice-config" in raised.value.hint
 
 
-@pytest.mark.parametrize("url", ["", "stun.example.org", "https://stun.example.org", "stun:a b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "stun.example.org",
+        "https://stun.example.org",
+        "stun:a b",
+        "stun:example.org:port",
+        "stun:[2001:db8::1]:3478",
+    ],
+)
 def test_what_is_no_stun_url_is_refused(url: str) -> None:
     with pytest.raises(BadInput):
         ice_servers([url])
@@ -90,6 +100,29 @@ def test_a_certificate_and_its_key_make_a_context(certificate: Any) -> None:
     context = server_context(certificate.cert, certificate.key)
     assert context is not None
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+def test_old_tls_is_refused_even_where_the_system_allows_it(
+    certificate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = ssl.create_default_context
+
+    def lenient(*args: Any, **kwargs: Any) -> ssl.SSLContext:
+        context = make(*args, **kwargs)
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        return context
+
+    monkeypatch.setattr(ssl, "create_default_context", lenient)
+    for context in (
+        server_context(certificate.cert, certificate.key),
+        client_context(certificate.cert),
+    ):
+        assert context is not None
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_without_authorities_of_its_own_a_client_goes_by_the_systems() -> None:
+    assert client_context(None) is None
 
 
 def test_one_file_alone_is_refused(certificate: Any) -> None:

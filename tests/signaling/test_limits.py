@@ -39,6 +39,13 @@ def test_a_rested_bucket_is_full_and_not_fuller() -> None:
     assert [bucket.take(3600 * S) for _ in range(5)] == [True] * 3 + [False] * 2
 
 
+def test_a_granted_message_comes_on_top_of_the_burst_and_only_once() -> None:
+    bucket = TokenBucket(rate_per_s=1, burst=2)
+    bucket.grant()
+    assert [bucket.take(0) for _ in range(4)] == [True] * 3 + [False]
+    assert [bucket.take(S) for _ in range(2)] == [True, False]
+
+
 @settings(derandomize=True, max_examples=200, deadline=None)
 @given(
     rate=st.floats(0.1, 1000),

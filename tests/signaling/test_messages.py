@@ -158,11 +158,8 @@ def test_another_version_is_told_from_nonsense_even_with_unknown_fields(version:
         parse_hello(json.dumps({"type": "new", "version": version, "unheard": {"of": 1}}))
 
 
-@pytest.mark.parametrize(
-    "url", ["http://x", "stun:", "stun:a b", "stun:a\x1b[0m", "turn:é", "stun:" + "x" * 300]
-)
-def test_an_ice_url_that_is_none_is_refused(url: str) -> None:
-    text = json.dumps(
+def created_with(url: str) -> str:
+    return json.dumps(
         {
             "type": "created",
             "version": 1,
@@ -172,8 +169,54 @@ def test_an_ice_url_that_is_none_is_refused(url: str) -> None:
             "ice_servers": [{"urls": [url]}],
         }
     )
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x",
+        "stun:",
+        "stun:a b",
+        "stun:a\x1b[0m",
+        "turn:é",
+        "stun:" + "x" * 300,
+        "stun:host:",
+        "stun:host:0",
+        "stun:host:65536",
+        "stun:host:99999",
+        "stun:host:1:2",
+        "stun:host:3478\n",
+        "stun:user@host",
+        "stun://host",
+        "stun:host?transport=udp",
+        "turn:host:port",
+        "turn:host?transport=sctp",
+        "turn:host?transport=",
+        "turn:host?x=1",
+        "turn:[2001:db8::1]",
+        "turn:2001:db8::1",
+    ],
+)
+def test_an_ice_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ProtocolError):
-        parse_server_message(text)
+        parse_server_message(created_with(url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "stun:stun.example.org",
+        "stun:192.0.2.1:65535",
+        "stuns:stun-1.example.org:5349",
+        "turn:turn_server:3478",
+        "turn:turn.example.org:3478?transport=udp",
+        "turns:turn.example.org?transport=tcp",
+    ],
+)
+def test_an_ice_url_is_accepted_as_a_peer_connection_takes_it(url: str) -> None:
+    message = parse_server_message(created_with(url))
+    assert isinstance(message, Created)
+    assert message.ice_servers == [IceServer([url])]
 
 
 def test_no_repr_and_no_error_shows_a_secret() -> None:

@@ -76,6 +76,9 @@ async def test_what_is_sent_while_the_connection_is_down_arrives_once_and_in_ord
         room = await sender.create_room()
         peer = (await receiver.join_room(room.nameplate)).peer
         await through(sender, PeerJoined)
+        for number in range(3):
+            await sender.send(peer, description(number))
+            await next_event(receiver)
         wire.lead_to(None)
         wire.cut()
         await through(sender, ConnectionLost)

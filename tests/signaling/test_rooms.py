@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import Any
 
@@ -20,7 +21,14 @@ from signaling.messages import (
     Resumed,
     RoomClosedEvent,
 )
-from signaling.rooms import HISTORY, NAMEPLATE_REST_S, RefusedError, Rooms, Update
+from signaling.rooms import (
+    NAMEPLATE_REST_S,
+    RECEIVER_HISTORY,
+    SENDER_HISTORY,
+    RefusedError,
+    Rooms,
+    Update,
+)
 
 S = 1_000_000_000
 OFFER = Offer(type="offer", sdp="v=0 offer")
@@ -79,6 +87,19 @@ def test_offers_go_to_the_receiver_and_answers_to_the_sender() -> None:
     ]
 
 
+def test_a_receiver_may_answer_each_offer_once_and_say_nothing_else() -> None:
+    rooms = make()
+    sender = reply(rooms.create(0))
+    receiver = reply(rooms.join(sender.nameplate, 0))
+    assert told(rooms.relay(receiver.peer, sender.peer, ANSWER, 0)) == []
+    for _ in range(2):
+        rooms.relay(sender.peer, receiver.peer, OFFER, 0)
+    answers = [told(rooms.relay(receiver.peer, sender.peer, ANSWER, 0)) for _ in range(3)]
+    assert [len(answer) for answer in answers] == [1, 1, 0]
+    # What went nowhere is counted all the same, or a client that comes back would say it again.
+    assert told(rooms.resume(receiver.token, 2, 0)) == [(receiver.peer, Resumed(received=4))]
+
+
 def test_nothing_goes_between_receivers_to_oneself_or_to_another_room() -> None:
     rooms = make()
     sender, stranger = reply(rooms.create(0)), reply(rooms.create(0))
@@ -115,6 +136,91 @@ def test_a_room_takes_no_more_peers_than_its_limit_until_one_leaves() -> None:
     assert refused.value.code == "room-full"
     rooms.leave(receiver.peer, 0)
     rooms.join(nameplate, 0)
+
+
+def test_joins_of_a_room_have_a_rate_that_another_room_does_not_feel() -> None:
+    rooms = make(join_burst=3, joins_per_s=0.5)
+    nameplate, other = (reply(rooms.create(0)).nameplate for _ in range(2))
+    for _ in range(3):
+        rooms.leave(rooms.join(nameplate, 0).admitted, 0)
+    for now_ns in (0, 2 * S - 1):
+        with pytest.raises(RefusedError, match="try again in a moment") as refused:
+            rooms.join(nameplate, now_ns)
+        assert refused.value.code == "too-many-joins"
+    rooms.join(other, 0)
+    rooms.join(nameplate, 2 * S)
+
+
+def test_who_finds_the_room_full_does_not_use_its_joins_up() -> None:
+    rooms = make(peers_per_room=2, join_burst=2)
+    nameplate = reply(rooms.create(0)).nameplate
+    receiver = reply(rooms.join(nameplate, 0))
+    for _ in range(10):
+        with pytest.raises(RefusedError, match="full"):
+            rooms.join(nameplate, 0)
+    rooms.leave(receiver.peer, 0)
+    rooms.join(nameplate, 0)
+
+
+def test_a_room_has_places_for_every_receiver_that_a_sender_may_have_and_for_strangers() -> None:
+    rooms = make()
+    nameplate = reply(rooms.create(0)).nameplate
+    for second in range(23):
+        rooms.join(nameplate, second * S)
+    with pytest.raises(RefusedError, match="full"):
+        rooms.join(nameplate, 23 * S)
+
+
+def test_a_receiver_that_does_nothing_loses_its_place() -> None:
+    rooms = make(join_idle_s=60)
+    sender = reply(rooms.create(0))
+    silent = reply(rooms.join(sender.nameplate, 0))
+    busy = reply(rooms.join(sender.nameplate, 0))
+    rooms.relay(sender.peer, busy.peer, OFFER, 20 * S)
+    rooms.relay(silent.peer, sender.peer, ANSWER, 20 * S)  # not asked for: nothing happens
+    assert told(rooms.expire(60 * S - 1)) == []
+    update = rooms.expire(60 * S)
+    assert told(update) == [
+        (silent.peer, RoomClosedEvent(number=1, reason="idle")),
+        (sender.peer, PeerLeftEvent(number=3, peer=silent.peer)),
+    ]
+    assert update.happened == (f"room {sender.nameplate}: receiver left, 1 there",)
+    with pytest.raises(RefusedError):
+        rooms.resume(silent.token, 1, 60 * S)
+    rooms.relay(busy.peer, sender.peer, ANSWER, 70 * S)
+    assert told(rooms.expire(130 * S - 1)) == []
+    assert [peer for peer, _ in told(rooms.expire(130 * S))] == [busy.peer, sender.peer]
+    assert (rooms.room_count, rooms.peer_count) == (1, 1)
+
+
+def test_coming_back_does_not_make_a_silent_receiver_busy() -> None:
+    rooms = make(join_idle_s=60)
+    sender = reply(rooms.create(0))
+    silent = reply(rooms.join(sender.nameplate, 0))
+    rooms.lost(silent.peer, 50 * S)
+    rooms.resume(silent.token, 0, 59 * S)
+    rooms.expire(60 * S)
+    assert rooms.peer_count == 1
+
+
+def test_strangers_cannot_make_a_sender_miss_more_than_is_kept() -> None:
+    """A connection that died unnoticed, and then the whole grace period."""
+    rooms = make()
+    sender = reply(rooms.create(0))
+    there = [rooms.join(sender.nameplate, 0).admitted for _ in range(8)]
+    for peer in there:
+        rooms.relay(sender.peer, peer, OFFER, 0)
+    received = 8
+    for tenth in range(1, 525):
+        if tenth == 225:
+            rooms.lost(sender.peer, tenth * S // 10)
+        for peer in there:
+            rooms.relay(peer, sender.peer, ANSWER, tenth * S // 10)
+        with contextlib.suppress(RefusedError):
+            rooms.leave(rooms.join(sender.nameplate, tenth * S // 10).admitted, tenth * S // 10)
+    missed = told(rooms.resume(sender.token, received, 52 * S))[1:]
+    assert [type(event) for _, event in missed].count(RelayedEvent) == 8
+    assert [type(event) for _, event in missed].count(PeerLeftEvent) >= 50
 
 
 def test_a_server_opens_no_more_rooms_than_its_limit_until_one_closes() -> None:
@@ -191,13 +297,14 @@ def test_who_comes_back_in_time_is_told_what_was_missed_and_nothing_twice() -> N
         (sender.peer, Resumed(received=1)),
         (sender.peer, RelayedEvent(number=2, sender=receiver.peer, payload=ANSWER)),
     ]
-    assert told(rooms.expire(3600 * S)) == []
+    assert told(rooms.expire(60 * S)) == []
 
 
 def test_an_event_that_a_dying_socket_swallowed_is_told_again() -> None:
     rooms = make()
     sender = reply(rooms.create(0))
     receiver = reply(rooms.join(sender.nameplate, 0))
+    rooms.relay(sender.peer, receiver.peer, OFFER, 0)
     assert len(told(rooms.relay(receiver.peer, sender.peer, ANSWER, 0))) == 1
     again = told(rooms.resume(sender.token, 1, 0))[1:]
     assert again == [(sender.peer, RelayedEvent(number=2, sender=receiver.peer, payload=ANSWER))]
@@ -217,11 +324,16 @@ def test_who_missed_more_than_is_kept_is_refused() -> None:
     rooms = make()
     sender = reply(rooms.create(0))
     receiver = reply(rooms.join(sender.nameplate, 0))
-    for _ in range(HISTORY):
+    for _ in range(SENDER_HISTORY):
+        rooms.relay(sender.peer, receiver.peer, OFFER, 0)
         rooms.relay(receiver.peer, sender.peer, ANSWER, 0)
-    assert len(told(rooms.resume(sender.token, 1, 0))) == 1 + HISTORY
+    assert len(told(rooms.resume(sender.token, 1, 0))) == 1 + SENDER_HISTORY
     with pytest.raises(RefusedError):
         rooms.resume(sender.token, 0, 0)
+    got = SENDER_HISTORY - RECEIVER_HISTORY
+    assert len(told(rooms.resume(receiver.token, got, 0))) == 1 + RECEIVER_HISTORY
+    with pytest.raises(RefusedError):
+        rooms.resume(receiver.token, got - 1, 0)
 
 
 def test_a_token_opens_nothing_after_leaving_expiry_or_a_restart() -> None:
@@ -239,7 +351,7 @@ def test_a_token_opens_nothing_after_leaving_expiry_or_a_restart() -> None:
 
 
 def test_an_idle_room_closes_for_everybody_and_activity_keeps_it_open() -> None:
-    rooms = make(room_idle_s=100)
+    rooms = make(room_idle_s=100, join_idle_s=1000)
     sender = reply(rooms.create(0))
     receiver = reply(rooms.join(sender.nameplate, 60 * S))
     assert told(rooms.expire(159 * S)) == []

@@ -32,10 +32,19 @@ from signaling.messages import (
     Resumed,
     RoomClosedEvent,
 )
-from signaling.rooms import RefusedError, Rooms, Update
+from signaling.rooms import RECEIVER_HISTORY, RefusedError, Rooms, Update
 
 S = 1_000_000_000
-LIMITS = Limits(rooms=4, peers_per_room=3, resume_grace_s=30, room_idle_s=300)
+LIMITS = Limits(
+    rooms=4,
+    peers_per_room=3,
+    join_burst=2,
+    joins_per_s=0.05,
+    resume_grace_s=30,
+    join_idle_s=200,
+    room_idle_s=300,
+)
+JOIN_EVERY = round(S / LIMITS.joins_per_s)
 
 
 @dataclass
@@ -46,6 +55,8 @@ class Peer:
     token: str
     room: Room
     is_sender: bool
+    active: int = 0
+    unanswered: int = 0
     away_since: int | None = None
     seen: list[Any] = field(default_factory=list)
     owed: list[Any] = field(default_factory=list)  # all events that it must see, in order
@@ -55,6 +66,8 @@ class Peer:
 class Room:
     nameplate: str
     touched: int
+    joins_ns: int = LIMITS.join_burst * JOIN_EVERY  # what it had saved up at `joins_counted`
+    joins_counted: int = 0
     peers: list[Peer] = field(default_factory=list)
 
 
@@ -114,7 +127,7 @@ class RoomsMachine(RuleBasedStateMachine):
         reply: Any = update.deliveries[0].message
         assert reply.nameplate == room.nameplate
         assert reply.peer == update.admitted
-        peer = Peer(reply.peer, reply.token, room, is_sender=not room.peers)
+        peer = Peer(reply.peer, reply.token, room, is_sender=not room.peers, active=self.now)
         room.peers.append(peer)
         assert peer.id not in self.everybody
         self.everybody[peer.id] = self.there[peer.id] = peer
@@ -145,6 +158,14 @@ class RoomsMachine(RuleBasedStateMachine):
             with refused("no-such-room" if room is None else "room-full"):
                 self.rooms.join(nameplate, self.now)
             return multiple()
+        saved_ns = room.joins_ns + self.now - room.joins_counted
+        room.joins_ns = min(LIMITS.join_burst * JOIN_EVERY, saved_ns)
+        room.joins_counted = self.now
+        if room.joins_ns < JOIN_EVERY:
+            with refused("too-many-joins"):
+                self.rooms.join(nameplate, self.now)
+            return multiple()
+        room.joins_ns -= JOIN_EVERY
         update = self.rooms.join(nameplate, self.now)
         room.touched = self.now
         peer = self.admit(update, room)
@@ -162,7 +183,11 @@ class RoomsMachine(RuleBasedStateMachine):
             source.room.touched = self.now
             both = target_peer.id in self.there and source.room is target_peer.room
             if both and source.is_sender != target_peer.is_sender:
-                self.owe(target_peer, RelayedEvent, (source.id, payload))
+                receiver = target_peer if source.is_sender else source
+                if source.is_sender or receiver.unanswered:
+                    receiver.unanswered += 1 if source.is_sender else -1
+                    receiver.active = self.now
+                    self.owe(target_peer, RelayedEvent, (source.id, payload))
         self.deliver(update)
 
     @rule(peer=known)
@@ -175,6 +200,10 @@ class RoomsMachine(RuleBasedStateMachine):
     def resume(self, peer: Peer, swallowed: int) -> None:
         received = max(0, len(peer.seen) - swallowed)
         if peer.id not in self.there:
+            with refused("resume-refused"):
+                self.rooms.resume(peer.token, received, self.now)
+            return
+        if not peer.is_sender and len(peer.owed) - received > RECEIVER_HISTORY:
             with refused("resume-refused"):
                 self.rooms.resume(peer.token, received, self.now)
             return
@@ -206,6 +235,11 @@ class RoomsMachine(RuleBasedStateMachine):
                     continue
                 if peer.id in self.there:
                     self.remove(peer, "sender-left")
+            for peer in list(room.peers):
+                idle = self.now - peer.active >= LIMITS.join_idle_s * S
+                if idle and peer.id in self.there and not peer.is_sender:
+                    self.owe(peer, RoomClosedEvent, "idle")
+                    self.remove(peer, "idle-receiver")
         self.deliver(update)
 
     # -- what must hold -------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import socket
@@ -68,6 +69,10 @@ async def health(server: SignalingServer) -> Any:
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         assert response.status == 200
         return await response.json()
+
+
+def port_of(server: SignalingServer) -> int:
+    return int(server.url.rpartition(":")[2])
 
 
 async def test_offer_and_answer_travel_between_the_two(connect: Connect) -> None:
@@ -183,6 +188,90 @@ async def test_too_many_messages_at_once_are_refused(connect: Connect) -> None:
         for _ in range(5):
             await websocket.send_json(relay("0" * 32))
         assert await refusal(websocket) == ("too-many-messages", 1008)
+
+
+async def test_a_sender_is_not_charged_for_answering_the_joins_of_strangers(
+    connect: Connect,
+) -> None:
+    """The offers to them, all at once, are more messages than the sender's rate allows."""
+    limits = Limits(message_burst=2, join_burst=12, connections_per_address=100)
+    async with SignalingServer(ServerConfig(port=0, limits=limits), clock_ns=lambda: 0) as server:
+        sender = await connect(CREATE, server)
+        created = await hear(sender)
+        for _ in range(12):
+            stranger = await connect(join(created["nameplate"]), server)
+            peer = (await hear(stranger))["peer"]
+            await stranger.send_json({"type": "leave"})
+            assert (await hear(sender))["peer"] == peer
+            assert (await hear(sender))["type"] == "peer-left"
+            await sender.send_json(relay(peer))
+        assert await refusal(await connect(join(created["nameplate"]), server)) == (
+            "too-many-joins",
+            1013,
+        )
+        await sender.send_json(relay("0" * 32))  # the last that is left of its own
+        await sender.send_json(relay("0" * 32))
+        assert await refusal(sender) == ("too-many-messages", 1008)
+
+
+async def test_a_silent_receiver_makes_room_for_another(clock: Any, connect: Connect) -> None:
+    limits = Limits(peers_per_room=2)
+    async with SignalingServer(ServerConfig(port=0, limits=limits), clock_ns=clock) as server:
+        sender = await connect(CREATE, server)
+        created = await hear(sender)
+        stranger = await connect(join(created["nameplate"]), server)
+        await hear(stranger)
+        await hear(sender)
+        clock.turn(60)
+        server.sweep()
+        assert await hear(stranger) == {"type": "room-closed", "number": 1, "reason": "idle"}
+        assert (await stranger.receive(timeout=WAIT_S)).type is aiohttp.WSMsgType.CLOSE
+        assert (await hear(sender))["type"] == "peer-left"
+        assert (await hear(await connect(join(created["nameplate"]), server)))["type"] == "joined"
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /ws HTTP/1.1\r\nHost: x\r\n", b"GET /else HTTP/1.1\r\nHost: x\r\n\r\n"]
+)
+async def test_a_connection_that_never_becomes_a_websocket_is_cut(
+    server: SignalingServer, connect: Connect, clock: Any, said: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+    writer.write(said)
+    websocket = await connect(CREATE)
+    await hear(websocket)
+    clock.turn(9.9)
+    server.sweep()
+    assert (await health(server))["status"] == "ok"
+    assert not reader.at_eof()
+    clock.turn(0.1)
+    server.sweep()
+    async with asyncio.timeout(WAIT_S):
+        with contextlib.suppress(ConnectionResetError):
+            while await reader.read(4096):
+                pass
+    writer.close()
+    await websocket.send_json({"type": "leave"})  # the WebSocket goes on
+    assert (await websocket.receive(timeout=WAIT_S)).data == 1000
+
+
+async def test_more_connections_without_a_request_than_the_limit_are_cut_at_once() -> None:
+    limits = Limits(connections_per_address=2)
+    async with SignalingServer(ServerConfig(port=0, limits=limits)) as server:
+        streams = [await asyncio.open_connection("127.0.0.1", port_of(server)) for _ in range(4)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+        async with asyncio.timeout(WAIT_S):
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        writer.close()
+        streams.pop()[1].close()
+        async with asyncio.timeout(WAIT_S):
+            while True:  # the server notices the closed one in its own time
+                with contextlib.suppress(aiohttp.ClientError):
+                    if (await health(server))["status"] == "ok":
+                        break
+        for _, writer in streams:
+            writer.close()
 
 
 async def test_too_many_connections_from_one_address_are_refused(connect: Connect) -> None:
@@ -334,10 +423,18 @@ async def test_a_port_in_use_is_named() -> None:
 
 
 async def test_an_address_of_another_machine_is_refused() -> None:
-    with pytest.raises(BadInput, match=r"192\.0\.2\.1") as raised:
+    with pytest.raises(
+        BadInput, match=r"^can't listen on 192\.0\.2\.1:0: cannot assign [a-z ]+$"
+    ) as raised:
         async with SignalingServer(ServerConfig(host="192.0.2.1", port=0)):
             pass
     assert "--host" in raised.value.hint
+
+
+async def test_a_name_that_is_no_address_is_refused() -> None:
+    with pytest.raises(BadInput, match="no such address"):
+        async with SignalingServer(ServerConfig(host="no-such-host.invalid", port=0)):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -355,7 +452,7 @@ async def test_who_speaks_something_else_gets_an_error_and_no_log_line(
     status: bytes,
 ) -> None:
     caplog.set_level(logging.WARNING)
-    port = int(server.url.rpartition(":")[2])
+    port = port_of(server)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request_bytes)
     async with asyncio.timeout(WAIT_S):

@@ -74,5 +74,6 @@ def test_none_asks_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_any_other_choice_is_refused() -> None:
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInput) as refused:
         resolve_display("sometimes")  # type: ignore[arg-type]
+    assert refused.value.hint

@@ -77,7 +77,7 @@ def test_a_full_disk_is_told_once_and_the_rest_is_still_tried(
         sink.close()
     sink.close()
     assert len(failures) == 1
-    assert (sink.saved, sink.not_saved) == (2, 2)
+    assert (sink.kept, sink.lost) == (2, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "frame-000000.png",
         "frame-000003.png",
@@ -88,7 +88,7 @@ def test_a_slow_disk_never_blocks_and_what_is_too_much_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = pictures(1)[0]
-    monkeypatch.setattr(files_module, "BYTES_WAITING", 3 * (image.nbytes + 6))
+    monkeypatch.setattr(FilesSink, "bytes_waiting", 3 * (image.nbytes + 6))
     disk = threading.Event()
     monkeypatch.setattr(
         files_module, "encode_png", lambda picture: disk.wait(30) and encode_png(picture)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import threading
 from pathlib import Path
 
 import av
@@ -113,3 +115,46 @@ def test_a_full_disk_is_told_once_and_show_goes_on(tmp_path: Path) -> None:
     sink.close()
     sink.show(shown(99, 9000, noise.integers(0, 256, (240, 320, 3), np.uint8)))
     assert len(failures) == 1
+
+
+def test_a_failure_of_any_kind_is_told_and_the_container_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[OutputFailed] = []
+    path = tmp_path / "x.mkv"
+    sink = RecordSink(path, on_failure=failures.append)
+    sink.start()
+    container = sink._container
+    closed = threading.Event()
+
+    class Container:
+        def add_stream(self, *_: object, **__: object) -> None:
+            raise ValueError("no such pixel format")
+
+        def close(self) -> None:
+            container.close()
+            closed.set()
+
+    sink._container = Container()
+    for index in range(3):
+        sink.show(shown(index, index * 33, smooth(32, 32, 90)))
+    with pytest.raises(OutputFailed, match="3 frames are missing") as failed:
+        sink.close()
+    assert closed.is_set()
+    assert isinstance(failed.value.__cause__, ValueError)
+    assert [str(failure) for failure in failures] == [
+        f"the recording {path} can't be written (ValueError); the session goes on"
+    ]
+
+
+def test_a_failure_at_the_end_is_told_though_no_frame_is_missing(tmp_path: Path) -> None:
+    sink = RecordSink(tmp_path / "x.mkv")
+    sink.start()
+
+    class Container:
+        def close(self) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    sink._container = Container()
+    with pytest.raises(OutputFailed, match="No space left"):
+        sink.close()

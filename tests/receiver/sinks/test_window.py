@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,12 +15,17 @@ import cv2
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.skipif(shutil.which("Xvfb") is None, reason="there is no Xvfb here")
+from receiver.sinks import SessionInfo
+from receiver.sinks import window as window_module
+from receiver.sinks.window import WindowSink
+from shared.errors import OutputFailed
 
 
 @pytest.fixture(scope="module")
 def screen() -> Iterator[str]:
     """A virtual screen's DISPLAY."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("there is no Xvfb here")
     reading, writing = os.pipe()
     with subprocess.Popen(
         [
@@ -98,6 +104,7 @@ COMMON = """
         snapshot_dir=Path(sys.argv[1]),
         on_shown=lambda index, at_ns: note("shown", index, at_ns),
         on_replaced=lambda index: note("replaced", index),
+        on_frozen=lambda index: note("frozen", index),
         on_quit=lambda: note("quit"),
     )
     sink.start()
@@ -181,7 +188,7 @@ def test_the_keys_do_what_they_say(screen: str, tmp_path: Path) -> None:
         while keys:
             time.sleep(0.01)
         sink.show(shown(8, (20, 180, 60)))
-        wait_for(lambda: ("replaced", 8) in events)  # frozen: the old picture stays
+        wait_for(lambda: ("frozen", 8) in events)  # the old picture stays
         assert on_screen((200, 30, 40))
         keys += ["s", " "]
         while keys:
@@ -229,3 +236,61 @@ def test_closing_the_window_is_quitting(screen: str, tmp_path: Path, said: str) 
         sink.close()
         """,
     )
+
+
+@pytest.fixture
+def never_opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> WindowSink:
+    """A window on which no call to OpenCV is made."""
+    monkeypatch.setattr(window_module, "cv2", FakeToolkit())
+    return WindowSink(SessionInfo("ab12", "bp"), snapshot_dir=tmp_path)
+
+
+class FakeToolkit:
+    error = cv2.error
+
+    def __getattr__(self, name: str) -> object:
+        return lambda *arguments: None
+
+
+def test_a_window_that_does_not_open_in_time_is_a_failure(
+    never_opened: WindowSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = threading.Event()
+    monkeypatch.setattr(window_module, "OPEN_WITHIN_S", 0.05)
+    monkeypatch.setattr(never_opened, "_open", lambda: hangs.wait(30))
+    with pytest.raises(OutputFailed, match="can't be opened") as failed:
+        never_opened.start()
+    assert "--display none" in failed.value.hint
+    hangs.set()
+    never_opened.close()
+
+
+def test_whatever_keeps_a_window_from_opening_is_the_cause(
+    never_opened: WindowSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("no toolkit")
+
+    monkeypatch.setattr(never_opened, "_open", fail)
+    with pytest.raises(OutputFailed, match="can't be opened") as failed:
+        never_opened.start()
+    assert isinstance(failed.value.__cause__, RuntimeError)
+
+
+def test_a_window_that_fails_while_open_ends_the_session_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quitting = threading.Event()
+    monkeypatch.setattr(window_module, "cv2", FakeToolkit())
+    sink = WindowSink(SessionInfo("ab12", "bp"), on_quit=quitting.set)
+    monkeypatch.setattr(sink, "_open", lambda: None)
+
+    def fail() -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr(sink, "_turn", fail)
+    sink.start()
+    assert quitting.wait(20)
+    with pytest.raises(OutputFailed, match="the window failed"):
+        sink.close()
+    sink.close()

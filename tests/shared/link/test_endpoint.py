@@ -11,10 +11,10 @@ import pytest
 from shared.errors import BadInput, LinkFailed, PeerGone
 from shared.link import MAX_CONTROL_BYTES, MAX_FRAME_BYTES, Link, LinkEnd
 from shared.link.chunks import CHUNK_BYTES, split
-from shared.link.congestion import MAX_LIMIT
+from shared.link.congestion import MAX_LIMIT, START_LIMIT
 from shared.link.endpoint import MAX_WAITING_FRAMES, RECEIVED_CONTROLS
 from shared.link.memory import MemoryLink, memory_pair
-from shared.link.messages import pack_app, pack_ping, pack_pong
+from shared.link.messages import pack_app, pack_bye, pack_ping, pack_pong
 
 pytestmark = pytest.mark.usefixtures("loop_complaints")
 
@@ -24,6 +24,7 @@ async def pair():
     sender, receiver = memory_pair()
     await sender.connected(5)
     await receiver.connected(5)
+    receiver.accept_frames()
     yield sender, receiver
     await sender.close()
     await receiver.close()
@@ -32,6 +33,11 @@ async def pair():
 async def send(link: MemoryLink, data: bytes) -> int:
     await link.writable()
     return await link.send_frame(data)
+
+
+async def fill_window(link: MemoryLink) -> None:
+    for i in range(int(START_LIMIT)):
+        await link.send_frame(bytes([i]))
 
 
 async def settle() -> None:
@@ -80,23 +86,21 @@ async def test_a_peer_that_acknowledges_nothing_stops_the_frames_and_none_is_que
     sender, _ = pair
     posted: list[bytes] = []
     sender._post_frames = posted.append
-    await sender.send_frame(b"one")
-    await sender.send_frame(b"two")
+    await fill_window(sender)
     assert not sender.can_send_frame()
     with pytest.raises(RuntimeError, match="writable"):
-        await sender.send_frame(b"three")
+        await sender.send_frame(b"one too many")
     waiting = asyncio.ensure_future(sender.writable())
     await settle()
     assert not waiting.done()
-    assert posted == [*split(0, b"one"), *split(1, b"two")]
+    assert posted == [message for i in range(int(START_LIMIT)) for message in split(i, bytes([i]))]
     waiting.cancel()
 
 
 async def test_writable_returns_as_soon_as_an_acknowledgement_makes_room(pair):
     sender, receiver = pair
     acknowledge, receiver._acknowledge = receiver._acknowledge, lambda frame_id: None
-    await sender.send_frame(b"one")
-    await sender.send_frame(b"two")
+    await fill_window(sender)
     waiting = asyncio.ensure_future(sender.writable())
     await settle()
     assert not waiting.done()
@@ -139,7 +143,7 @@ async def test_a_frame_whose_sending_is_cancelled_frees_its_place(pair):
 
 async def test_frames_that_are_given_up_half_built_are_acknowledged_and_counted(pair):
     sender, receiver = pair
-    sender.window.on_sent(0, 10, sender.now_ns())
+    sender.window.on_sent(0, sender.now_ns())
     receiver._on_frames_message(next(split(0, bytes(2 * CHUNK_BYTES))))
     receiver._on_frames_message(next(split(64, bytes(2 * CHUNK_BYTES))))
     await settle()
@@ -225,16 +229,61 @@ async def test_a_peer_that_floods_the_control_channel_is_cut_off(pair, flood):
         await other.closed()
 
 
-async def test_a_clean_close_reaches_the_other_end_with_its_reason(pair):
+async def test_a_clean_close_reaches_the_other_end_after_what_was_said_before(pair):
     sender, receiver = pair
     sender.send_control(b"last word")
     async with asyncio.timeout(5):
-        await sender.close("the source ended")
-        assert await receiver.closed() == LinkEnd("peer", "the source ended")
-        assert await sender.closed() == LinkEnd("local", "the source ended")
+        await sender.close()
+        assert await receiver.closed() == LinkEnd("peer")
+        assert await sender.closed() == LinkEnd("local")
     assert await receiver.receive_control() == b"last word"
-    with pytest.raises(PeerGone, match="the source ended"):
+    with pytest.raises(PeerGone, match="the other end closed"):
         await receiver.receive_control()
+
+
+async def test_no_word_of_a_stranger_reaches_an_error_message(pair):
+    sender, receiver = pair
+    sender._post_control(pack_bye() + b"call 555 0100")
+    await settle()
+    assert receiver.malformed_messages == 1
+    sender._post_control(pack_bye())
+    async with asyncio.timeout(5):
+        end = await receiver.closed()
+    assert end == LinkEnd("peer")
+    assert str(end.error()) == "the other end closed the link"
+
+
+async def test_frames_are_neither_held_nor_acknowledged_before_they_are_accepted():
+    sender, receiver = memory_pair()
+    async with sender, receiver:
+        await sender.connected(5)
+        await receiver.connected(5)
+        first = list(split(0, bytes(2 * CHUNK_BYTES)))
+        for message in (first[0], *split(1, b"whole")):
+            receiver._on_frames_message(message)
+        await sender.send_frame(b"too early")
+        await settle()
+        assert receiver._reassembler.held_bytes == 0
+        assert not receiver._frames
+        assert sender.window.in_flight == 1
+        assert receiver.malformed_messages == 3
+        receiver.accept_frames()
+        await sender.send_frame(b"in time")
+        async with asyncio.timeout(5):
+            assert (await receiver.receive_frame()).data == b"in time"
+        receiver._on_frames_message(first[1])
+        assert not receiver._frames  # the half that came too early is gone for good
+        sender.window.on_abandoned(0)  # else the close waits for it
+
+
+async def test_pings_are_answered_before_frames_are_accepted():
+    sender, receiver = memory_pair()
+    async with sender, receiver, asyncio.timeout(5):
+        await sender.calibrated()
+
+
+def test_a_control_message_with_its_kind_fits_what_every_webrtc_peer_accepts():
+    assert len(pack_app(bytes(MAX_CONTROL_BYTES))) == 65_535 + 1
 
 
 async def test_frames_in_flight_land_before_a_close(pair):
@@ -248,7 +297,7 @@ async def test_frames_in_flight_land_before_a_close(pair):
 async def test_closing_twice_and_at_both_ends_at_once_is_fine(pair):
     sender, receiver = pair
     async with asyncio.timeout(5):
-        await asyncio.gather(sender.close("a"), receiver.close("b"), sender.close("c"))
+        await asyncio.gather(sender.close(), receiver.close(), sender.close())
         await sender.close()
     assert (await sender.closed()).clean
     assert (await receiver.closed()).clean
@@ -257,8 +306,7 @@ async def test_closing_twice_and_at_both_ends_at_once_is_fine(pair):
 async def test_whoever_waits_is_told_when_the_link_is_closed_here(pair):
     sender, receiver = pair
     receiver._acknowledge = lambda frame_id: None
-    await sender.send_frame(b"1")
-    await sender.send_frame(b"2")
+    await fill_window(sender)
     waiting = [
         asyncio.ensure_future(coroutine)
         for coroutine in (sender.receive_control(), sender.receive_frame(), sender.writable())
@@ -279,8 +327,8 @@ async def test_a_sender_in_the_middle_of_a_frame_is_told_that_the_peer_closed(pa
     sender._buffered_bytes = lambda: 1 << 20
     feeding = asyncio.ensure_future(sender.send_frame(bytes(100_000)))
     await settle()
-    await receiver.close("enough")
-    with pytest.raises(PeerGone, match="enough"):
+    await receiver.close()
+    with pytest.raises(PeerGone, match="the other end closed"):
         async with asyncio.timeout(5):
             await feeding
 
@@ -289,14 +337,14 @@ async def test_a_cancelled_close_still_frees_everything():
     sender, receiver = memory_pair()
     await sender.connected(5)
     receiver.kill()
-    sender.window.on_sent(99, 1, 0)  # never acknowledged: the close waits for it
-    closing = asyncio.ensure_future(sender.close("bye"))
+    sender.window.on_sent(99, 0)  # never acknowledged: the close waits for it
+    closing = asyncio.ensure_future(sender.close())
     await settle()
     closing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await closing
     async with asyncio.timeout(5):
-        assert await sender.closed() == LinkEnd("local", "bye")
+        assert await sender.closed() == LinkEnd("local")
         await sender.close()
         await receiver.close()
     await settle()

@@ -8,11 +8,9 @@ from shared.errors import MalformedFrame
 from shared.link.messages import (
     APP,
     BYE,
-    MAX_REASON_CHARS,
     Ack,
     Ping,
     Pong,
-    clean_reason,
     pack_ack,
     pack_app,
     pack_bye,
@@ -59,20 +57,12 @@ def test_an_application_message_passes_untouched(message):
     assert parse_control(pack_app(message)) == (APP, message)
 
 
-@pytest.mark.parametrize("message", [b"", b"\x00abc", b"\x01"])
+@pytest.mark.parametrize("message", [b"", b"\x00abc", b"\x01", b"\x11call 555 0100"])
 def test_an_unknown_control_message_is_malformed(message):
     with pytest.raises(MalformedFrame):
         parse_control(message)
 
 
-@given(st.text() | st.binary())
-def test_a_reason_is_one_printable_line_of_bounded_length(reason):
-    cleaned = clean_reason(reason)
-    assert cleaned == "" or cleaned.isprintable()
-    assert len(cleaned) <= MAX_REASON_CHARS
-    assert parse_control(pack_bye(cleaned)) == (BYE, cleaned.encode())
-
-
-def test_a_readable_reason_is_kept_word_for_word():
-    assert clean_reason("the source ended") == "the source ended"
-    assert clean_reason("two\nlines\x1b[31m") == "two lines [31m"
+def test_a_goodbye_is_one_byte_that_says_nothing():
+    assert pack_bye() == bytes((BYE,))
+    assert parse_control(pack_bye()) == (BYE, b"")

@@ -18,8 +18,10 @@ import pytest
 from shared.errors import BadInput, LinkFailed, PeerGone
 from shared.link import Link, LinkEnd
 from shared.link.chunks import split
+from shared.link.congestion import START_LIMIT
 from shared.link.messages import pack_bye
-from shared.link.peer import MAX_SDP_CHARS, PeerLink
+from shared.link.peer import MAX_SDP_CHARS, PeerLink, usable_ice_servers
+from shared.link.webrtc import ice_connection
 
 pytestmark = pytest.mark.usefixtures("loop_complaints")
 
@@ -36,6 +38,7 @@ class Server:
 async def connect(sender: PeerLink, receiver: PeerLink) -> None:
     await sender.accept_answer(await receiver.accept_offer(await sender.create_offer()))
     await asyncio.gather(sender.connected(10), receiver.connected(10))
+    receiver.accept_frames()
 
 
 @pytest.fixture
@@ -43,6 +46,13 @@ async def pair():
     async with PeerLink(host_addresses=LOCAL) as sender, PeerLink(host_addresses=LOCAL) as receiver:
         await connect(sender, receiver)
         yield sender, receiver
+
+
+def stun_and_turn_of(link: PeerLink) -> tuple[object, object]:
+    """The servers that the ICE connection below would ask."""
+    link._connection.createDataChannel("any")
+    connection = ice_connection(link._connection.sctp)
+    return connection.stun_server, connection.turn_server
 
 
 def open_files() -> int:
@@ -82,12 +92,12 @@ async def test_two_hundred_frames_of_mixed_sizes_arrive_bit_for_bit(pair):
     assert sorted(received) == sorted(frames)
     assert receiver.frames_dropped == {}
     assert receiver.malformed_messages == sender.malformed_messages == 0
-    assert sender.window.sent == len(frames)
 
 
 async def test_frames_flow_from_receiver_to_sender_as_well(pair):
     sender, receiver = pair
     data = random.Random(2).randbytes(100_000)
+    sender.accept_frames()
     await receiver.send_frame(data)
     async with asyncio.timeout(10):
         assert (await sender.receive_frame()).data == data
@@ -96,21 +106,22 @@ async def test_frames_flow_from_receiver_to_sender_as_well(pair):
 async def test_a_peer_that_acknowledges_nothing_stops_the_frames(pair):
     sender, receiver = pair
     receiver._acknowledge = lambda frame_id: None
-    await sender.send_frame(b"one")
-    await sender.send_frame(b"two")
+    frames = {bytes([i]) for i in range(int(START_LIMIT))}
+    for frame in frames:
+        await sender.send_frame(frame)
     async with asyncio.timeout(10):
-        assert {(await receiver.receive_frame()).data for _ in range(2)} == {b"one", b"two"}
+        assert {(await receiver.receive_frame()).data for _ in frames} == frames
     assert not sender.can_send_frame()
     with pytest.raises(RuntimeError):
-        await sender.send_frame(b"three")
+        await sender.send_frame(b"one too many")
     del receiver._acknowledge
-    for frame_id in range(2):
+    for frame_id in range(len(frames)):
         receiver._acknowledge(frame_id)
     async with asyncio.timeout(10):
         await sender.writable()
-    await sender.send_frame(b"four")
+    await sender.send_frame(b"goes again")
     async with asyncio.timeout(10):
-        assert (await receiver.receive_frame()).data == b"four"
+        assert (await receiver.receive_frame()).data == b"goes again"
 
 
 async def test_little_of_a_large_frame_is_buffered_at_a_time(pair):
@@ -215,21 +226,46 @@ async def test_ice_servers_that_are_none_are_refused(urls):
 
 async def test_ice_servers_are_passed_on_with_their_credentials():
     servers = [Server("stun:s.test:3478"), Server(["turn:t.test:3479?transport=udp"], "u", "c")]
-    link = PeerLink(ice_servers=servers, host_addresses=LOCAL)
-    link._connection.createDataChannel("any")
-    connection = link._connection.sctp.transport.transport.iceGatherer._connection
-    assert connection.stun_server == ("s.test", 3478)
-    assert connection.turn_server == ("t.test", 3479)
+    link = PeerLink(ice_servers=servers)
+    assert stun_and_turn_of(link) == (("s.test", 3478), ("t.test", 3479))
+    connection = ice_connection(link._connection.sctp)
     assert (connection.turn_username, connection.turn_password) == ("u", "c")
     await link.close()
 
 
-async def test_by_default_no_server_is_asked():
+@pytest.mark.parametrize("addresses", [["127.0.0.1"], ["127.0.0.2", "::1"]])
+async def test_a_link_that_stays_inside_the_machine_asks_no_server(addresses, caplog):
+    servers = [Server("stun:192.0.2.1"), Server("turn:192.0.2.1", "u", "c")]
+    link = PeerLink(ice_servers=servers, host_addresses=addresses)
+    assert stun_and_turn_of(link) == (None, None)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    await link.close()
+
+
+async def test_a_link_inside_the_machine_without_servers_warns_of_nothing(caplog):
     link = PeerLink(host_addresses=LOCAL)
-    link._connection.createDataChannel("any")
-    connection = link._connection.sctp.transport.transport.iceGatherer._connection
-    assert connection.stun_server is None
-    assert connection.turn_server is None
+    assert not caplog.records
+    await link.close()
+
+
+@pytest.mark.parametrize("addresses", [None, ["127.0.0.1", "192.0.2.7"]])
+async def test_a_link_that_may_leave_the_machine_asks_the_servers_given(addresses, caplog):
+    link = PeerLink(ice_servers=[Server("stun:192.0.2.1")], host_addresses=addresses)
+    assert stun_and_turn_of(link) == (("192.0.2.1", 3478), None)
+    assert not caplog.records
+    await link.close()
+
+
+def test_servers_that_can_not_be_read_are_told_from_those_that_can():
+    good = Server(["stun:a.test", "turn:b.test:3478?transport=tcp"], "u", "c")
+    bad = [Server("stun:a:b:c"), Server([]), Server(["stun:ok.test", "ftp:no"])]
+    assert usable_ice_servers([bad[0], good, *bad[1:]]) == ((good,), tuple(bad))
+    assert usable_ice_servers([]) == ((), ())
+
+
+async def test_by_default_no_server_is_asked():
+    link = PeerLink()
+    assert stun_and_turn_of(link) == (None, None)
     await link.close()
 
 
@@ -243,6 +279,9 @@ async def test_by_default_no_server_is_asked():
         lambda sdp: sdp.replace("a=ice-pwd", "a=no-pwd"),
         lambda sdp: sdp.replace("a=fingerprint:", "a=no:"),
         lambda sdp: sdp.replace("typ host", "typ nonsense"),
+        lambda sdp: sdp.replace(" 127.0.0.1 ", " asks-all-networks.local "),
+        lambda sdp: sdp + "a=candidate:1 1 udp 1 asks-all-networks.local 9 typ host\r\n",
+        lambda sdp: sdp + "a=candidate:cut\r\n",
         lambda sdp: "".join(
             line for line in sdp.splitlines(keepends=True) if not line.startswith("a=candidate")
         ),
@@ -266,27 +305,27 @@ async def test_an_unreachable_peer_fails_in_the_time_given_and_says_what_helps()
         assert "firewall" in caught.value.hint
 
 
-async def test_a_clean_close_is_heard_with_its_reason(pair):
+async def test_a_clean_close_is_heard_after_what_was_sent_before(pair):
     sender, receiver = pair
     await sender.send_frame(bytes(100_000))
     sender.send_control(b"last word")
     async with asyncio.timeout(10):
-        await sender.close("the source ended")
-        assert await receiver.closed() == LinkEnd("peer", "the source ended")
+        await sender.close()
+        assert await receiver.closed() == LinkEnd("peer")
         assert [len(frame.data) async for frame in receiver.frames()] == [100_000]
     assert await receiver.receive_control() == b"last word"
-    with pytest.raises(PeerGone, match="the source ended"):
+    with pytest.raises(PeerGone, match="the other end closed"):
         await receiver.receive_control()
 
 
 async def test_a_close_whose_goodbye_is_lost_is_heard_all_the_same(pair):
     sender, receiver = pair
-    goodbye = pack_bye("never arrives")
+    goodbye = pack_bye()
     post = sender._post_control
     sender._post_control = lambda message: post(message) if message != goodbye else None
     async with asyncio.timeout(10):
-        await sender.close("never arrives")
-        assert await receiver.closed() == LinkEnd("peer", "")
+        await sender.close()
+        assert await receiver.closed() == LinkEnd("peer")
 
 
 async def test_channels_that_the_peer_adds_are_closed(pair):
@@ -299,6 +338,29 @@ async def test_channels_that_the_peer_adds_are_closed(pair):
     await sender.send_frame(b"still up")
     async with asyncio.timeout(10):
         assert (await receiver.receive_frame()).data == b"still up"
+
+
+@pytest.mark.parametrize("limit", [{"maxRetransmits": 0}, {"maxPacketLifeTime": 100}])
+@pytest.mark.parametrize("label", ["control", "frames"])
+async def test_channels_that_may_lose_messages_are_closed_and_none_of_them_is_used(label, limit):
+    async with PeerLink(host_addresses=LOCAL) as sender, PeerLink(host_addresses=LOCAL) as receiver:
+        create = sender._connection.createDataChannel
+
+        def create_lossy(name, ordered=True):
+            return create(name, ordered=ordered, **(limit if name == label else {}))
+
+        sender._connection.createDataChannel = create_lossy
+        offer = await sender.create_offer()
+        channel = sender._control if label == "control" else sender._frames_channel
+        closed = asyncio.Event()
+        channel.on("close", closed.set)
+        await sender.accept_answer(await receiver.accept_offer(offer))
+        async with asyncio.timeout(10):
+            await closed.wait()
+        assert (receiver._control is None) == (label == "control")
+        assert (receiver._frames_channel is None) == (label == "frames")
+        with pytest.raises(LinkFailed):
+            await receiver.connected(0.2)
 
 
 async def test_text_and_damaged_messages_are_counted_and_harmless(pair):
@@ -340,6 +402,7 @@ async def test_a_killed_peer_is_noticed():
             answer = await link.accept_offer(json.loads(await child.stdout.readline()))
             child.stdin.write(json.dumps(answer).encode() + b"\n")
             await link.connected()
+            link.accept_frames()
             assert await link.receive_control() == b"up"
             await link.receive_frame()
             os.kill(child.pid, signal.SIGKILL)
@@ -414,6 +477,7 @@ async def main():
     receiver = PeerLink(host_addresses=["127.0.0.1"])
     await sender.accept_answer(await receiver.accept_offer(await sender.create_offer()))
     await asyncio.gather(sender.connected(), receiver.connected())
+    receiver.accept_frames()
     await sender.send_frame(bytes(50_000))
 
 asyncio.run(main())

@@ -1,93 +1,241 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from markupsafe import Markup
 
-from shared.telemetry.charts import (
-    MOST_POINTS,
-    Chart,
-    Mark,
-    Series,
-    histogram,
-    stage_bars,
-    time_chart,
+from shared.telemetry import charts
+from shared.telemetry.reader import SessionLog
+from shared.telemetry.records import (
+    DropLine,
+    DropReason,
+    EpochLine,
+    EventLine,
+    FrameLine,
+    KeystreamIdentity,
+    LatencyFigures,
+    PsnrFigures,
+    SessionLine,
+    ShownStages,
+    SummaryLine,
+)
+
+SESSION = SessionLine(
+    role="receiver",
+    session="7f3a91c2",
+    version="0.1.0",
+    codec="jpeg",
+    keystream=KeystreamIdentity(family="bp", digest="ab" * 32, backend="cpu"),
+    suite="AES-256-GCM",
+    source=None,
+    width=640,
+    height=480,
+    started_at="2026-03-14T09:26:53+00:00",
+)
+SUMMARY = SummaryLine(
+    at_s=0.0,
+    frames_shown=0,
+    frames_dropped={},
+    auth_failures=0,
+    replays=0,
+    keystream_mismatches=0,
+    freezes=0,
+    fps=None,
+    latency_ms=LatencyFigures(),
+    psnr_db=PsnrFigures(),
+    bytes=0,
 )
 
 
-def series(values: list[float], margin: float = 0.0) -> Series:
-    return Series(
-        [index / 30 for index in range(len(values))],
-        values,
-        [f"frame {index}" for index in range(len(values))],
-        [margin] * len(values) if margin else (),
+def frame(index: int, at_s: float, latency_ms: float, bound_ms: float = 0.5) -> FrameLine:
+    return FrameLine(
+        at_s=at_s,
+        frame=index,
+        epoch=1,
+        codec="jpeg",
+        width=640,
+        height=480,
+        channels=3,
+        bytes=4000,
+        latency_ms=latency_ms,
+        latency_bound_ms=bound_ms,
+        psnr_db=41.5,
+        lossless=False,
+        stages_ms=ShownStages(encode=2.0, network=6.0),
     )
 
 
-def coordinates(chart: Chart) -> list[float]:
-    root = ET.fromstring(str(chart.svg))  # noqa: S314 - drawn here
+def session(
+    latencies: Sequence[float], times: Sequence[float] | None = None, bound_ms: float = 0.5
+) -> SessionLog:
+    moments = times or [index / 30 for index in range(len(latencies))]
+    pairs = enumerate(zip(moments, latencies, strict=True))
+    return SessionLog(
+        session=SESSION,
+        frames=tuple(frame(index, at_s, value, bound_ms) for index, (at_s, value) in pairs),
+        drops=(),
+        epochs=(EpochLine(at_s=0.0, epoch=1, reason="start"),),
+        events=(),
+        summary=SUMMARY,
+        summary_computed=False,
+        cut_short=False,
+        unreadable=0,
+    )
+
+
+def parsed(svg: Markup | None) -> ET.Element:
+    assert svg is not None
+    return ET.fromstring(str(svg))  # noqa: S314 - drawn here
+
+
+def styled(svg: Markup | None, *words: str) -> list[ET.Element]:
+    """The elements whose style holds all of `words`."""
+    return [
+        element
+        for element in parsed(svg).iter()
+        if all(word in (element.get("style") or "") for word in words)
+    ]
+
+
+def heights(elements: list[ET.Element]) -> list[float]:
+    """Every y coordinate of the elements' paths."""
     found: list[float] = []
-    for element in root.iter():
-        for points in (element.get("points"),) if element.get("points") else ():
-            found += [float(number) for number in re.findall(r"-?[\d.]+", points)]
+    for element in elements:
+        found += [float(y) for y in re.findall(r"[ML] \S+ (\S+)", element.get("d") or "")]
     return found
 
 
-@given(st.lists(st.floats(-50, 1e5), min_size=0, max_size=60))
-def test_every_line_stays_inside_its_drawing(values: list[float]) -> None:
-    chart = time_chart(series(values, 0.5), title="t", unit="ms", until_s=2.0)
-    found = coordinates(chart)
-    assert all(0 <= number <= 960 for number in found[::2])
-    assert all(number <= 250 for number in found[1::2])
+def every_chart(log: SessionLog) -> list[Markup]:
+    drawn = (
+        charts.latency_chart(log),
+        charts.distribution(log),
+        charts.stage_chart(charts.stage_rows(log)),
+        charts.psnr_chart(log),
+        charts.size_chart(log),
+    )
+    assert all(drawn)
+    return [chart for chart in drawn if chart is not None]
+
+
+LINE = ("fill: none", "var(--accent)")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.floats(-50, 1e5), min_size=1, max_size=60))
+def test_every_latency_can_be_drawn_and_stays_inside_the_drawing(values: list[float]) -> None:
+    chart = charts.latency_chart(session(values))
+    assert all(0 <= y <= 314 for y in heights(styled(chart, *LINE)))
+    parsed(charts.distribution(session(values)))
+
+
+def test_nothing_measured_is_nothing_drawn() -> None:
+    empty = session([])
+    assert charts.latency_chart(empty) is None
+    assert charts.distribution(empty) is None
+    assert charts.psnr_chart(empty) is None
+    assert charts.size_chart(empty) is None
+    assert charts.stage_chart(charts.stage_rows(empty)) is None
 
 
 def test_a_long_series_is_thinned_and_its_extremes_stay_in_the_range() -> None:
     values = [20.0] * 50_000
     values[31_234] = 500.0
-    chart = time_chart(series(values), title="t", unit="ms", until_s=50_000 / 30)
-    assert len(chart.points) == MOST_POINTS
-    heights = coordinates(chart)[1::2]
-    assert min(heights) < 60  # the one slow frame reaches the top of the drawing
+    chart = charts.latency_chart(session(values, bound_ms=0.0))
+    assert chart is not None
+    assert len(chart) < 200_000
+    line = heights(styled(chart, *LINE))
+    shade = heights([e for e in parsed(chart).iter("path") if e.get("style") is None])
+    assert max(line) - min(line) < 20  # the mean hardly moves
+    assert min(shade) < 60  # but the one slow frame reaches the top of the drawing
 
 
-def test_no_line_is_drawn_across_a_long_pause() -> None:
-    times = [0.0, 0.03, 0.06, 2.0, 2.03]
-    chart = time_chart(Series(times, [1.0] * 5, ["x"] * 5), title="t", unit="ms", until_s=3.0)
-    assert str(chart.svg).count("<polyline") == 2
+def test_no_line_is_drawn_across_a_long_pause_and_a_lone_frame_is_a_dot() -> None:
+    log = session([20.0] * 6, [0.0, 0.03, 0.06, 2.0, 2.03, 9.0])
+    chart = charts.latency_chart(log)
+    assert len(styled(chart, *LINE)) == 3
+    dots = [element for element in styled(chart, "stroke: var(--accent)") if element.tag == "use"]
+    assert len([dot for dot in dots if "opacity" not in (dot.get("style") or "")]) == 1
 
 
-def test_texts_are_escaped() -> None:
-    chart = time_chart(
-        series([1.0, 2.0]),
-        title="<x>",
-        unit="ms",
-        until_s=1.0,
-        marks=[Mark(0.5, '<script>"&', "epoch")],
+def test_the_bands_and_the_marks_are_drawn() -> None:
+    log = replace(
+        session([20.0, 30.0, 500.0]),
+        drops=(DropLine(at_s=0.05, index=None, reason=DropReason.LATE),),
+        events=(EventLine(at_s=0.05, event="quality_lowered"),),
     )
-    assert "<script>" not in chart.svg
-    ET.fromstring(str(chart.svg))  # noqa: S314 - drawn here
+    chart = charts.latency_chart(log)
+    for band in ("green", "amber", "red"):
+        assert styled(chart, f"var(--{band}-band)")
+    words = [element.text for element in parsed(chart).iter("text")]
+    assert {"epoch 1", "quality lowered", "up to 200 ms", "up to 400 ms"} <= set(words)
+    assert styled(chart, "stroke: var(--red)")
 
 
-def test_a_histogram_counts_every_value_once() -> None:
-    values = [float(value) for value in range(100)] + [10_000.0]
-    chart = histogram(values, title="latency", unit="ms")
-    counts = [int(match) for _, _, text in chart.points for match in re.findall(r"(\d+) fr", text)]
-    assert sum(counts) == 101
+def test_drops_by_the_thousand_take_one_stroke_a_column() -> None:
+    drops = [
+        DropLine(at_s=index / 10_000, index=None, reason=DropReason.LATE) for index in range(10_000)
+    ]
+    chart = charts.latency_chart(replace(session([20.0] * 30), drops=tuple(drops)))
+    assert chart is not None
+    assert len(chart) < 300_000
+
+
+@pytest.mark.parametrize(("latency", "colour"), [(50, "green"), (300, "amber"), (900, "red")])
+def test_a_bar_of_the_histogram_has_the_colour_of_its_latency(latency: int, colour: str) -> None:
+    chart = charts.distribution(session([float(latency)] * 20))
+    bars = [bar for bar in styled(chart, "fill: var(--") if bar.tag == "path"]
+    tall = [bar for bar in bars if len(set(heights([bar]))) > 1]
+    assert [f"fill: var(--{colour})" in (bar.get("style") or "") for bar in tall] == [True]
 
 
 def test_the_stages_of_a_bar_lie_end_to_end() -> None:
-    chart = stage_bars([("mean", [("encode", 2.0), ("network", 6.0)])], unit="ms")
-    boxes = [
-        element
-        for element in ET.fromstring(str(chart.svg)).iter()  # noqa: S314 - drawn here
-        if (element.get("class") or "").startswith("stage-")
-    ]
-    first, second = boxes
-    end = float(first.get("x") or 0) + float(first.get("width") or 0)
-    assert float(second.get("x") or 0) == pytest.approx(end + 1, abs=0.1)
-    assert float(second.get("width") or 0) == pytest.approx(
-        3 * (float(first.get("width") or 0) + 1) - 1, abs=0.1
+    chart = charts.stage_chart(charts.stage_rows(session([8.0] * 3)))
+    edges = []
+    for stage in ("encode", "network"):
+        bar = styled(chart, f"fill: var(--{stage})")[0]
+        across = [float(x) for x in re.findall(r"[ML] (\S+) ", bar.get("d") or "")]
+        edges += [min(across), max(across)]
+    assert edges[1] == pytest.approx(edges[2], abs=0.1)
+    assert edges[3] - edges[2] == pytest.approx(3 * (edges[1] - edges[0]), abs=0.1)
+
+
+def test_the_same_log_gives_the_same_drawings() -> None:
+    log = session([20.0, 300.0, 25.0])
+    assert every_chart(log) == every_chart(log)
+
+
+def test_colours_are_those_of_the_page() -> None:
+    for chart in every_chart(session([20.0, 300.0, 25.0])):
+        assert re.findall(r"#[0-9a-f]{3,6}\b(?=[;\"])", chart) == []
+        assert "var(--soft)" in chart
+
+
+def test_the_drawings_of_a_page_share_no_id_and_lack_none() -> None:
+    page = "".join(every_chart(session([20.0 + index % 7 for index in range(90)])))
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r"url\(#([^)]+)\)", page) + re.findall(r'href="#([^"]+)"', page)) <= set(
+        ids
     )
+
+
+def test_texts_are_escaped_and_never_read_as_formulas() -> None:
+    event = EventLine(at_s=0.05, event=r'<script>"& $\frac$')
+    chart = charts.latency_chart(replace(session([20.0] * 9), events=(event,)))
+    assert chart is not None
+    assert "<script>" not in chart
+    assert event.event in [element.text for element in parsed(chart).iter("text")]
+
+
+def test_only_drawing_a_report_loads_matplotlib() -> None:
+    code = "import sys, veilscope.cli; print('matplotlib' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert result.stdout.strip() == b"False"

@@ -51,6 +51,35 @@ def test_an_older_log_stays_until_the_first_line_of_the_new_one(tmp_path: Path) 
     assert path.read_text() == "an earlier session\n"
 
 
+def test_a_session_that_wrote_nothing_leaves_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    JsonLinesLog(path).close()
+    assert not path.exists()
+    path.touch()  # somebody else's, though empty
+    JsonLinesLog(path).close()
+    assert path.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such locks")
+def test_the_log_of_a_running_session_is_refused_to_another(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    with JsonLinesLog(path) as log:
+        log.write(note(1))
+        with pytest.raises(OutputFailed, match="another session's log") as refused:
+            JsonLinesLog(path)
+        assert "--log" in refused.value.hint
+        log.write(note(2))
+    assert numbers(path) == [1, 2]
+    with JsonLinesLog(path) as log:
+        log.write(note(3))
+    assert numbers(path) == [3]
+
+
+def test_devices_take_any_number_of_logs() -> None:
+    with JsonLinesLog(Path("/dev/null")), JsonLinesLog(Path("/dev/null")):
+        pass
+
+
 def test_a_log_that_cannot_be_opened_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(OutputFailed, match="can't be opened"):
         JsonLinesLog(tmp_path / "nowhere" / "log.jsonl")

@@ -1,0 +1,275 @@
+"""Stand-ins for what the sessions are joined to: keystream, signaling, links without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, repeat
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared import control
+from shared.association import Association, associate
+from shared.crypto.handshake import DtlsFingerprints, NetworkId, ReceiverHandshake, SessionKeys
+from shared.crypto.keyschedule import ReceiverSchedule
+from shared.crypto.sealing import Opener
+from shared.errors import PeerGone
+from shared.frame import Frame, Image
+from shared.link.link import ReceivedFrame
+from shared.link.memory import FrameScript, MemoryLink, memory_pair
+from shared.wire import SENDER_ID, FrameMetadata, parse_header, parse_inner
+from signaling.client import ClientEvent, PeerJoined, Relayed, Room
+
+LIMIT_S = 30.0  # a bound on waiting, for a machine under load; nothing is measured by it
+NAMEPLATE = "7"
+
+
+def picture(index: int, *, height: int = 41, width: int = 57, channels: int = 1) -> Image:
+    """Noise of its own for every index: uint8, odd-sized unless told otherwise."""
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    return np.random.default_rng(index).integers(0, 256, shape, np.uint8)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what the code under test will do by itself; bounded by the caller's timeout."""
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+async def turns(count: int = 50) -> None:
+    """Let everything that can run on the event loop run."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+class SteppingClock:
+    """Monotonic nanoseconds that go on by the given steps, then stand still."""
+
+    def __init__(self, now_ns: int = 0, steps_ns: Sequence[int] = ()) -> None:
+        self.now_ns = now_ns
+        self._steps: Iterator[int] = chain(steps_ns, repeat(0))
+
+    def __call__(self) -> int:
+        self.now_ns += next(self._steps)
+        return self.now_ns
+
+
+# -- the keystream --------------------------------------------------------------------------------
+
+
+class ShakeBackend:
+    """SHAKE-256 in counter mode; `twist` makes it another network."""
+
+    name = "shake"
+
+    def __init__(self, twist: bytes = b"") -> None:
+        self._twist = twist
+
+    def keyed(self, keystream_key: bytes) -> ShakeGenerator:
+        return ShakeGenerator(self._twist + keystream_key)
+
+
+class ShakeGenerator:
+    block_nbytes = 64
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def generate(self, counter: int, nbytes: int, first_block: int = 0) -> NDArray[np.uint8]:
+        skipped = first_block * self.block_nbytes
+        stream = hashlib.shake_256(self._key + counter.to_bytes(8, "big"))
+        return np.frombuffer(stream.digest(skipped + nbytes)[skipped:], np.uint8).copy()
+
+    def take(self, counter: int, nbytes: int) -> NDArray[np.uint8]:
+        return self.generate(counter, nbytes)
+
+
+# -- links and signaling --------------------------------------------------------------------------
+
+
+def paired(
+    *, to_receiver: FrameScript | None = None, silence_s: float = LIMIT_S
+) -> tuple[Association, Association]:
+    """A sender's and a receiver's end that have agreed on keys."""
+    ours, theirs = memory_pair(to_receiver=to_receiver, silence_s=silence_s)
+    theirs.accept_frames()
+    network = NetworkId("bp", bytes(32))
+    there, back = b"\x01" * 32, b"\x02" * 32
+    return (
+        Association(ours, SessionKeys("00" * 16, network, there, back)),
+        Association(theirs, SessionKeys("00" * 16, network, back, there)),
+    )
+
+
+class NegotiatedLink:
+    """A `MemoryLink` with `PeerLink`'s offer and answer, which are empty words."""
+
+    def __init__(self, link: MemoryLink) -> None:
+        self.link = link
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.link, name)
+
+    async def create_offer(self) -> str:
+        return "v=0 offer"
+
+    async def accept_offer(self, sdp: str) -> str:
+        return "v=0 answer"
+
+    async def accept_answer(self, sdp: str) -> None:
+        return
+
+
+class Links:
+    """A `link_factory`: makes one end for the session and keeps the other for the test."""
+
+    def __init__(self, *, silence_s: float = LIMIT_S) -> None:
+        self.ours: list[MemoryLink] = []
+        self.theirs: list[MemoryLink] = []
+        self.error: Exception | None = None
+        self._silence_s = silence_s
+
+    def __call__(self, *, ice_servers: object, host_addresses: object) -> Any:
+        if self.error is not None:
+            raise self.error
+        ours, theirs = memory_pair(seed=len(self.ours), silence_s=self._silence_s)
+        self.ours.append(ours)
+        self.theirs.append(theirs)
+        return NegotiatedLink(ours)
+
+
+class RoomDouble:
+    """A `SignalingClient` without a server; put in its place, it is its own constructor.
+
+    Every offer is answered at once, unless its peer is in `silent`.
+    """
+
+    def __init__(self) -> None:
+        self.silent: set[str] = set()
+        self.offered: list[str] = []
+        self.answered: list[str] = []
+        self._events: asyncio.Queue[ClientEvent | None] = asyncio.Queue()
+
+    def __call__(self, url: str, *, ssl_context: object = None) -> Self:
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
+    async def create_room(self) -> Room:
+        return Room(NAMEPLATE, (), "sender")
+
+    async def join_room(self, nameplate: str) -> Room:
+        return Room(nameplate, (), "receiver")
+
+    async def send(self, peer: str, payload: dict[str, str]) -> None:
+        if payload["type"] == "answer":
+            self.answered.append(peer)
+            return
+        self.offered.append(peer)
+        if peer not in self.silent:
+            self.tell(Relayed(peer, {"type": "answer", "sdp": "v=0 answer"}))
+
+    def tell(self, event: ClientEvent | None) -> None:
+        """Something happens in the room; None: it closes."""
+        self._events.put_nowait(event)
+
+    async def events(self) -> AsyncIterator[ClientEvent]:
+        while (event := await self._events.get()) is not None:
+            yield event
+
+
+# -- a receiver in the hands of a test ------------------------------------------------------------
+
+
+@dataclass
+class Watcher:
+    """A receiver that has paired: acknowledges every epoch and opens every frame."""
+
+    association: Association
+    heard: list[Any] = field(default_factory=list)
+    _schedule: ReceiverSchedule = field(default_factory=lambda: ReceiverSchedule(SENDER_ID))
+    _openers: dict[int, Opener] = field(default_factory=dict)
+    _hearing: asyncio.Task[None] | None = None
+
+    def start(self) -> Self:
+        self.association.link.accept_frames()
+        self._hearing = asyncio.create_task(self._hear())
+        return self
+
+    @property
+    def last_words(self) -> control.Bye | None:
+        return next((m for m in self.heard if isinstance(m, control.Bye)), None)
+
+    async def frame(self) -> FrameMetadata:
+        """The next frame; raises `UnknownEpoch` if it came before its key."""
+        received: ReceivedFrame = await self.association.link.receive_frame()
+        opener = self._openers[parse_header(received.data).epoch]
+        return parse_inner(opener.open(received.data).inner)[0]
+
+    async def leave(self) -> None:
+        self.association.send(control.Bye(reason="quit"))
+        await self.association.link.close()
+
+    async def _hear(self) -> None:
+        while True:
+            try:
+                message = await self.association.receive()
+            except PeerGone:
+                return
+            self.heard.append(message)
+            if isinstance(message, control.Epoch):
+                keys = self._schedule.install(message.epoch_secret)
+                keystream = ShakeGenerator(keys.keystream_key)
+                self._openers[message.epoch] = Opener(keys, SENDER_ID, keystream)
+                self.association.send(control.EpochAck(epoch=message.epoch))
+
+
+async def pair_as_receiver(link: MemoryLink, secret: str, network: NetworkId) -> Association:
+    """What a receiver does once it is connected."""
+    await link.connected()
+    ours, theirs = link.fingerprints
+    handshake = ReceiverHandshake(
+        secret, DtlsFingerprints(sender=theirs, receiver=ours), lambda _family: network.digest
+    )
+    return await associate(link, handshake)
+
+
+async def watch(
+    room: RoomDouble, links: Links, peer: str, secret: str, network: NetworkId
+) -> Watcher:
+    """Join a session's room as `peer` and pair with it."""
+    place = len(links.theirs)
+    room.tell(PeerJoined(peer))
+    await until(lambda: len(links.theirs) > place)
+    return Watcher(await pair_as_receiver(links.theirs[place], secret, network)).start()
+
+
+class Tap:
+    """A source that gives a frame when a test says so."""
+
+    def __init__(self) -> None:
+        self._frames: asyncio.Queue[Frame | Exception | None] = asyncio.Queue()
+
+    def give(self, index: int) -> None:
+        self._frames.put_nowait(Frame(index, time.monotonic_ns(), picture(index)))
+
+    def fail(self, error: Exception) -> None:
+        self._frames.put_nowait(error)
+
+    def end(self) -> None:
+        self._frames.put_nowait(None)
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        while (frame := await self._frames.get()) is not None:
+            if isinstance(frame, Exception):
+                raise frame
+            yield frame

@@ -1,0 +1,232 @@
+"""The receiver's program around a session that hands out frames as told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Self
+
+import numpy as np
+import pytest
+
+from receiver import program as program_module
+from receiver.journal import ReceiverJournal
+from receiver.program import ReceiverProgram, SessionReport
+from receiver.session import ReceiverSettings
+from receiver.sinks import ShownFrame, Sink
+from shared.crypto.pairing import PairingCode
+from shared.errors import BadInput, OutputFailed, PeerGone
+from shared.frame import Frame
+from shared.telemetry.log import JsonLinesLog
+from shared.telemetry.records import DropReason, KeystreamIdentity
+
+CODE = PairingCode.parse("7-abandon-abandon-zoo")
+
+
+class FakeSession:
+    """Hands out 20 frames, then ends, or fails with `failure`."""
+
+    failure: Exception | None = None
+
+    def __init__(
+        self, code: PairingCode, settings: ReceiverSettings, *, journal: ReceiverJournal
+    ) -> None:
+        self.journal = journal
+        self.session_id = "ab12"
+        self.keystream = KeystreamIdentity(family="bp", digest="ab" * 32, backend="cpu")
+        self.goodbye = None
+        self.fates: list[tuple[int, str]] = []
+        sessions.append(self)
+
+    async def __aenter__(self) -> Self:
+        self.journal.session_started(self.session_id, self.keystream)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.journal.close)
+
+    async def __aiter__(self) -> AsyncIterator[ShownFrame]:
+        for index in range(20):
+            await asyncio.sleep(0)
+            frame = Frame(index, 0, np.zeros((4, 4), np.uint8))
+            yield ShownFrame(frame, b"", 20.0, 0.5, 41.0, 1, "jpeg", 30.0)
+        if self.failure is not None:
+            raise self.failure
+
+    def shown(self, index: int, at_ns: int) -> None:
+        self.fates.append((index, "shown"))
+
+    def replaced(self, index: int, reason: DropReason = DropReason.SUPERSEDED) -> None:
+        self.fates.append((index, reason.value))
+
+
+sessions: list[FakeSession] = []
+
+
+class Keeper:
+    """A sink that notes what it gets; `broken` by its end."""
+
+    def __init__(self, *, broken: str = "") -> None:
+        self.indices: list[int] = []
+        self.closed = False
+        self._broken = broken
+
+    def start(self) -> None:
+        pass
+
+    def show(self, shown: ShownFrame) -> None:
+        self.indices.append(shown.frame.index)
+
+    def close(self) -> None:
+        self.closed = True
+        if self._broken:
+            raise OutputFailed(self._broken)
+
+
+@pytest.fixture(autouse=True)
+def fake_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions.clear()
+    monkeypatch.setattr(program_module, "ReceiverSession", FakeSession)
+    monkeypatch.setattr(FakeSession, "failure", None)
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr(program_module, "warn", said.append)
+    return said
+
+
+async def run(
+    *keeping: Sink,
+    window: bool = False,
+    limit: int | None = None,
+    report: SessionReport | None = None,
+    log: JsonLinesLog | None = None,
+) -> None:
+    program = ReceiverProgram(
+        ReceiverSettings(confirm_shown=window),
+        ReceiverJournal(log),
+        list(keeping),
+        report or SessionReport(None, log=None, frames=None),
+        snapshots=Path(),
+        limit=limit,
+    )
+    async with asyncio.timeout(30):
+        await program.run(CODE, None)
+
+
+async def test_exactly_as_many_frames_as_asked_for_are_kept() -> None:
+    keeper = Keeper()
+    await run(keeper, limit=7)
+    assert keeper.indices == list(range(7))
+    assert keeper.closed
+
+
+@pytest.fixture
+def window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window that passes over every third frame, and was frozen at frame 4."""
+
+    def sink(_info: object, *, snapshot_dir: Path, **on: Callable[..., None]) -> SimpleNamespace:
+        def show(shown: ShownFrame) -> None:
+            index = shown.frame.index
+            if index == 4:
+                on["on_frozen"](index)
+            elif index % 3 == 0:
+                on["on_replaced"](index)
+            else:
+                on["on_shown"](index, 0)
+
+        return SimpleNamespace(start=lambda: None, show=show, close=lambda: None)
+
+    monkeypatch.setattr(program_module, "WindowSink", sink)
+
+
+async def test_exactly_as_many_frames_as_asked_for_reach_the_window(window: None) -> None:
+    await run(window=True, limit=5)
+    assert sessions[0].fates == [
+        (0, "superseded"),
+        (1, "shown"),
+        (2, "shown"),
+        (3, "superseded"),
+        (4, "frozen"),
+        (5, "shown"),
+        (6, "superseded"),
+        (7, "shown"),
+        (8, "shown"),
+    ]
+
+
+async def test_a_sink_that_fails_in_the_end_fails_a_session_that_went_well(
+    warnings: list[str],
+) -> None:
+    whole, first, second = Keeper(), Keeper(broken="one"), Keeper(broken="two")
+    with pytest.raises(OutputFailed, match="two"):
+        await run(first, whole, second)
+    assert warnings == ["one"]
+    assert whole.closed and first.closed and second.closed
+
+
+async def test_a_later_failure_never_hides_the_one_that_ended_the_session(
+    warnings: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(FakeSession, "failure", PeerGone("the sender is gone"))
+    report = SessionReport(tmp_path / "r.html", log=Path("/dev/full"), frames=None)
+    log = JsonLinesLog(Path("/dev/full"))
+    with pytest.raises(PeerGone, match="the sender is gone"):
+        await run(Keeper(broken="one"), Keeper(broken="two"), report=report, log=log)
+    assert [words.partition(" ")[0] for words in warnings] == ["the", "two", "one", "there"]
+    assert "/dev/full" in warnings[0]
+    assert "no report" in warnings[3]
+
+
+async def test_the_session_is_summed_up_and_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with SessionReport(tmp_path / "r.html", log=None, frames=None) as report:
+        assert report.log is not None
+        await run(report=report, log=JsonLinesLog(report.log))
+    assert "<html" in (tmp_path / "r.html").read_text()
+    assert not report.log.parent.exists()
+    said = capsys.readouterr().out
+    assert "frames shown" in said
+    assert "session ended here" in said
+
+
+async def test_a_report_that_fails_leaves_its_log_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr(program_module, "write_report", fail)
+    with SessionReport(tmp_path / "r.html", log=None, frames=None) as report:
+        assert report.log is not None
+        with pytest.raises(OutputFailed, match="no report") as failed:
+            await run(report=report, log=JsonLinesLog(report.log))
+    assert str(report.log) in str(failed.value)
+    assert report.log.read_text().count("\n") == 2
+    report.log.unlink()
+    report.log.parent.rmdir()
+
+
+async def test_without_a_session_there_is_neither_summary_nor_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def refuse(_: FakeSession) -> None:
+        raise BadInput("no")
+
+    monkeypatch.setattr(FakeSession, "__aenter__", refuse)
+    keeper = Keeper()
+    log = tmp_path / "r.jsonl"
+    with pytest.raises(BadInput):
+        await run(
+            keeper,
+            report=SessionReport(tmp_path / "r.html", log=log, frames=None),
+            log=JsonLinesLog(log),
+        )
+    assert keeper.closed
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,228 @@
+"""Mask, encode, seal: what is sealed, under which epoch, and where the time went."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from sender.pipeline import Pipeline, SealedFrame
+from sender.privacy import Rect
+from shared.codecs import open_decoder, open_encoder
+from shared.crypto.keyschedule import EpochSecret, SenderSchedule, derive_epoch
+from shared.crypto.sealing import Opener
+from shared.errors import BadInput, UnknownEpoch
+from shared.frame import Frame, Image
+from shared.quality import psnr_db
+from shared.wire import SENDER_ID, FrameMetadata, parse_inner
+from tests.doubles import ShakeBackend, ShakeGenerator, SteppingClock, picture
+
+S = 1_000_000_000
+BORN_NS = 5_000 * S
+
+MakePipeline = Callable[..., Pipeline]
+
+
+@pytest.fixture
+def make_pipeline(request: pytest.FixtureRequest) -> MakePipeline:
+    def make(
+        clock: Callable[[], int], *, codec: str = "lossless", masks: Sequence[Rect] = ()
+    ) -> Pipeline:
+        pipeline = Pipeline(
+            open_encoder(codec, quality=80),
+            ShakeBackend(),
+            sender=SENDER_ID,
+            masks=masks,
+            clock_ns=clock,
+        )
+        request.addfinalizer(pipeline.close)
+        return pipeline
+
+    return make
+
+
+def frame(index: int = 0, captured_at_ns: int = BORN_NS, image: Image | None = None) -> Frame:
+    return Frame(index, captured_at_ns, picture(index) if image is None else image)
+
+
+def opened(sealed: SealedFrame, secret: EpochSecret) -> tuple[FrameMetadata, Image]:
+    keys = derive_epoch(secret.secret, secret.epoch, SENDER_ID)
+    opener = Opener(keys, SENDER_ID, ShakeGenerator(keys.keystream_key))
+    metadata, payload = parse_inner(opener.open(sealed.sealed).inner)
+    image = open_decoder(metadata.codec).decode(
+        payload, width=metadata.width, height=metadata.height, channels=metadata.channels
+    )
+    return metadata, image
+
+
+def keystream_workers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "keystream"}
+
+
+def test_nothing_is_sealed_before_the_first_epoch(make_pipeline: MakePipeline) -> None:
+    pipeline = make_pipeline(SteppingClock(BORN_NS))
+    assert pipeline.epoch is None
+    with pytest.raises(BadInput, match="no epoch"):
+        pipeline.process(frame())
+
+
+def test_what_is_sealed_opens_to_the_picture_and_its_metadata(make_pipeline: MakePipeline) -> None:
+    schedule = SenderSchedule(SENDER_ID)
+    secret = schedule.start(BORN_NS)
+    pipeline = make_pipeline(SteppingClock(BORN_NS + 3_000_000))
+    pipeline.enter_epoch(schedule, secret.epoch)
+    for counter, index in enumerate((4, 9)):
+        colour = picture(index, channels=3)
+        sealed = pipeline.process(frame(index, image=colour))
+        metadata, image = opened(sealed, secret)
+        assert (sealed.index, sealed.epoch, sealed.counter) == (index, 1, counter)
+        assert (metadata.index, metadata.captured_at_ns) == (index, BORN_NS)
+        assert (metadata.width, metadata.height, metadata.channels) == (57, 41, 3)
+        assert metadata.psnr_db is None
+        assert np.array_equal(image, colour)
+
+
+def test_the_psnr_that_is_sent_is_that_of_the_picture_shown(make_pipeline: MakePipeline) -> None:
+    schedule = SenderSchedule(SENDER_ID)
+    secret = schedule.start(BORN_NS)
+    pipeline = make_pipeline(SteppingClock(BORN_NS), codec="jpeg")
+    pipeline.enter_epoch(schedule, secret.epoch)
+    sealed = pipeline.process(frame(3))
+    metadata, image = opened(sealed, secret)
+    expected = psnr_db(picture(3), image)
+    assert expected is not None
+    assert sealed.encoded.psnr_db == pytest.approx(expected, abs=1e-4)
+    assert metadata.psnr_db == pytest.approx(expected, abs=1e-4)
+
+
+def test_masks_are_black_before_the_encoder_sees_the_picture(make_pipeline: MakePipeline) -> None:
+    schedule = SenderSchedule(SENDER_ID)
+    secret = schedule.start(BORN_NS)
+    pipeline = make_pipeline(SteppingClock(BORN_NS), masks=(Rect(5, 7, 20, 11), Rect(50, 0, 90, 3)))
+    pipeline.enter_epoch(schedule, secret.epoch)
+    image = np.full((41, 57), 200, np.uint8)
+    _, shown = opened(pipeline.process(frame(image=image)), secret)
+    expected = np.full((41, 57), 200, np.uint8)
+    expected[7:18, 5:25] = 0
+    expected[:3, 50:] = 0
+    assert np.array_equal(shown, expected)
+    assert (image == 200).all(), "the source's own picture was written to"
+
+
+def test_stages_are_consecutive_and_add_up_to_the_time_since_capture(
+    make_pipeline: MakePipeline,
+) -> None:
+    steps = [1_234_567, 2_345_678, 9_876_543, 345_678, 456_789]  # none a whole µs
+    schedule = SenderSchedule(SENDER_ID)
+    secret = schedule.start(BORN_NS)
+    pipeline = make_pipeline(SteppingClock(BORN_NS, [0, *steps]))
+    pipeline.enter_epoch(schedule, secret.epoch)
+    sealed = pipeline.process(frame(captured_at_ns=BORN_NS))
+    names = ["capture", "mask", "encode", "keystream", "seal"]
+    assert sealed.stages_us == {name: step // 1000 for name, step in zip(names, steps, strict=True)}
+    spent_ns = sealed.sealed_at_ns - sealed.captured_at_ns
+    assert spent_ns == sum(steps)
+    assert 0 <= spent_ns - 1000 * sum(sealed.stages_us.values()) < 1000 * len(names)
+    metadata, _ = opened(sealed, secret)
+    assert metadata.stages_us == {name: sealed.stages_us[name] for name in names[:3]}
+
+
+def test_an_epoch_is_refused_at_180_seconds_and_not_a_moment_before(
+    make_pipeline: MakePipeline,
+) -> None:
+    clock = SteppingClock(BORN_NS)
+    schedule = SenderSchedule(SENDER_ID)
+    pipeline = make_pipeline(clock)
+    pipeline.enter_epoch(schedule, schedule.start(BORN_NS).epoch)
+    clock.now_ns = BORN_NS + 180 * S - 1
+    pipeline.process(frame(0, clock.now_ns))
+    clock.now_ns = BORN_NS + 180 * S
+    with pytest.raises(UnknownEpoch, match="180 s"):
+        pipeline.process(frame(1, clock.now_ns))
+    pipeline.enter_epoch(schedule, schedule.rotate(clock.now_ns, "time").epoch)
+    assert pipeline.process(frame(2, clock.now_ns)).epoch == 2
+
+
+def test_an_epoch_must_be_newer_than_the_one_in_force(make_pipeline: MakePipeline) -> None:
+    schedule = SenderSchedule(SENDER_ID)
+    pipeline = make_pipeline(SteppingClock(BORN_NS))
+    first, second = schedule.start(BORN_NS).epoch, schedule.rotate(BORN_NS, "join").epoch
+    pipeline.enter_epoch(schedule, second)
+    assert pipeline.process(frame(0)).counter == 0
+    for stale in (first, second):
+        with pytest.raises(BadInput, match="newer"):
+            pipeline.enter_epoch(schedule, stale)
+    sealed = pipeline.process(frame(1))
+    assert (sealed.epoch, sealed.counter) == (second, 1)
+
+
+def test_a_new_epoch_counts_from_zero_and_stops_the_old_one_s_worker(
+    make_pipeline: MakePipeline,
+) -> None:
+    before = keystream_workers()
+    schedule = SenderSchedule(SENDER_ID)
+    pipeline = make_pipeline(SteppingClock(BORN_NS))
+    pipeline.enter_epoch(schedule, schedule.start(BORN_NS).epoch)
+    assert pipeline.process(frame(0)).counter == 0
+    secret = schedule.rotate(BORN_NS, "leave")
+    pipeline.enter_epoch(schedule, secret.epoch)
+    sealed = pipeline.process(frame(1))
+    assert (sealed.epoch, sealed.counter) == (2, 0)
+    assert opened(sealed, secret)[0].index == 1
+    assert len(keystream_workers() - before) == 1
+
+
+def test_closing_forgets_the_keys_and_stops_the_worker(make_pipeline: MakePipeline) -> None:
+    before = keystream_workers()
+    schedule = SenderSchedule(SENDER_ID)
+    pipeline = make_pipeline(SteppingClock(BORN_NS))
+    pipeline.enter_epoch(schedule, schedule.start(BORN_NS).epoch)
+    pipeline.process(frame(0))
+    pipeline.close()
+    assert pipeline.epoch is None
+    assert keystream_workers() <= before
+    with pytest.raises(BadInput, match="no epoch"):
+        pipeline.process(frame(1))
+    pipeline.close()
+
+
+@pytest.mark.parametrize("off_ns", [1 * S + 1, -3600 * S - 1], ids=["early", "late"])
+def test_a_capture_time_of_another_clock_is_refused(
+    make_pipeline: MakePipeline, off_ns: int
+) -> None:
+    schedule = SenderSchedule(SENDER_ID)
+    pipeline = make_pipeline(SteppingClock(BORN_NS))
+    pipeline.enter_epoch(schedule, schedule.start(BORN_NS).epoch)
+    with pytest.raises(BadInput, match="monotonic clock"):
+        pipeline.process(frame(0, BORN_NS + off_ns))
+    with pytest.raises(BadInput, match="monotonic clock"):
+        pipeline.process(frame(0, time.time_ns()))
+    assert pipeline.process(frame(0)).counter == 0, "a refused frame spent a counter"
+
+
+@pytest.mark.parametrize(
+    ("off_ns", "capture_us"), [(1 * S, 0), (1, 0), (-3600 * S, 3_600_000_000), (-1500, 1)]
+)
+def test_a_capture_time_a_moment_ahead_counts_as_now(
+    make_pipeline: MakePipeline, off_ns: int, capture_us: int
+) -> None:
+    schedule = SenderSchedule(SENDER_ID)
+    secret = schedule.start(BORN_NS)
+    pipeline = make_pipeline(SteppingClock(BORN_NS))
+    pipeline.enter_epoch(schedule, secret.epoch)
+    sealed = pipeline.process(frame(0, BORN_NS + off_ns))
+    assert sealed.stages_us["capture"] == capture_us
+    assert opened(sealed, secret)[0].stages_us["capture"] == capture_us
+
+
+def test_a_picture_that_no_codec_takes_is_refused(make_pipeline: MakePipeline) -> None:
+    schedule = SenderSchedule(SENDER_ID)
+    pipeline = make_pipeline(SteppingClock(BORN_NS))
+    pipeline.enter_epoch(schedule, schedule.start(BORN_NS).epoch)
+    with pytest.raises(BadInput):
+        pipeline.process(frame(image=np.zeros((8, 8), np.uint8)))
+    with pytest.raises(BadInput, match="uint8"):
+        pipeline.process(frame(image=np.zeros((64, 64), np.float32)))  # type: ignore[arg-type]
