@@ -30,8 +30,9 @@ HAND_OVER_TIMEOUT_S = 3.0  # the last frame may take this long to leave before t
 class Attendee:
     """A paired receiver.
 
-    `on_ready()` is called whenever its path can carry a frame, `on_sent(frame, sent_at_ns)` when
-    it has taken one.  `drops_before` is what the session had dropped before this one joined.
+    `on_ready()` is called whenever it may have become able to take a frame, `on_sent(frame,
+    sent_at_ns)` when its path has taken one.  `drops_before` is what the session had dropped
+    before this one joined.
     """
 
     def __init__(
@@ -70,6 +71,11 @@ class Attendee:
         """Whether its path can carry a frame now."""
         return self._ready
 
+    def holds(self, epoch: int | None) -> bool:
+        """Whether it has the key of `epoch`, so that a frame under it is of use."""
+        first = self._first_epoch
+        return first is not None and epoch is not None and first <= epoch <= self._acknowledged
+
     async def attend(self) -> None:
         """Serve this receiver until it leaves (`left` is then set) or is dismissed.
 
@@ -97,17 +103,17 @@ class Attendee:
 
     def offer(self, frame: SealedFrame) -> bool:
         """Send `frame` if this receiver can take it now; whether it can."""
-        has_key = self._first_epoch is not None and (
-            self._first_epoch <= frame.epoch <= self._acknowledged
-        )
-        if not (self._ready and has_key):
-            self._skipped += 1
+        if not (self._ready and self.holds(frame.epoch)):
             return False
         self._ready = False
         self._idle.clear()
         self.unsent = frame
         self._outbox.put(frame)
         return True
+
+    def passed_over(self) -> None:
+        """Others were sent a frame that this receiver could not take."""
+        self._skipped += 1
 
     async def hand_over(self, secret: EpochSecret, sender: int) -> None:
         """Give the secret of a new epoch, and wait until the receiver says that it holds it."""
@@ -154,6 +160,7 @@ class Attendee:
                 case control.EpochAck():
                     self._acknowledged = max(self._acknowledged, message.epoch)
                     self._acknowledgement.set()
+                    self._on_ready()
                 case control.Bye():
                     self.left = message
                     return

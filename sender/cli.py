@@ -146,7 +146,7 @@ async def _run(
     loop: bool,
     frames: int | None,
 ) -> None:
-    console = _Console(code_file)
+    console = _Console(code_file, settings.signaling)
     console.forget_code()  # of a sender that was killed: a receiver must not take it for ours
     session = SenderSession(
         play(source, fps=fps, loop=loop, frames=frames),
@@ -173,8 +173,12 @@ async def _run(
 class _Console:
     """What the person at the sender sees: the code, notices, and the live figures."""
 
-    def __init__(self, code_file: Path | None) -> None:
+    def __init__(self, code_file: Path | None, signaling: str) -> None:
         self._code_file = code_file
+        default = SenderSettings().signaling
+        self._receive = "veilscope receive"
+        if signaling != default:
+            self._receive += f" --signaling {signaling}"
         self._note = ""
 
     def code(self, code: PairingCode) -> None:
@@ -182,7 +186,7 @@ class _Console:
             _write_secret(self._code_file, f"{code}\n")
         stdout.print(Text.assemble("\npairing code:  ", (str(code), "bold green")), soft_wrap=True)
         stdout.print(
-            "Read it to the person at the receiver, who starts: veilscope receive\n"
+            f"Read it to the person at the receiver, who starts: {self._receive}\n"
             "It pairs one receiver, once.\n",
             soft_wrap=True,
         )
@@ -206,7 +210,8 @@ class _Console:
     def forget_code(self) -> None:
         """Remove the file: nothing pairs with a code in it."""
         if self._code_file is not None:
-            with suppress(OSError):
+            with suppress(OSError, UnicodeDecodeError, BadInput):
+                PairingCode.parse(self._code_file.read_text())  # a file of another kind stays
                 self._code_file.unlink(missing_ok=True)
 
 

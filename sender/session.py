@@ -26,7 +26,7 @@ from sender.privacy import Rect
 from shared import control
 from shared.codecs import open_encoder
 from shared.crypto.handshake import NetworkId, new_session_id
-from shared.crypto.keyschedule import REKEY_AFTER_S
+from shared.crypto.keyschedule import REKEY_AFTER_S, EpochSecret
 from shared.crypto.pairing import PairingCode
 from shared.errors import PairingFailed, RoomUnavailable, SignalingUnreachable, VeilscopeError
 from shared.frame import Frame
@@ -182,7 +182,7 @@ class SenderSession:
             self._worker,
             rekey_after_s=settings.rekey_after_s,
             attendees=self._attendees.values,
-            on_entered=lambda secret: self.journal.epoch_entered(secret.epoch, secret.reason),
+            on_entered=self._epoch_entered,
         )
         self._signaling = await self._exit.enter_async_context(
             SignalingClient(settings.signaling, ssl_context=client_context(settings.ca))
@@ -379,6 +379,10 @@ class SenderSession:
             self.journal.dropped(DropReason.NO_RECEIVER, waiting.index)
         self._some_ready.set()  # who waits for a path to be ready looks again who is there
 
+    def _epoch_entered(self, secret: EpochSecret) -> None:
+        self.journal.epoch_entered(secret.epoch, secret.reason)
+        self._some_ready.set()  # who holds its key may take frames from now on
+
     async def _keep_epochs(self) -> None:
         await self._first_joined.wait()
         await self._epochs.keep()
@@ -410,9 +414,14 @@ class SenderSession:
             )
         finally:
             self._processing = False
-        taken = [attendee.offer(sealed) for attendee in self._attendees.values()]
-        if not any(taken):  # whoever was ready has left, or waits for the keys of this epoch
-            self.journal.dropped(DropReason.NO_RECEIVER, frame.index)
+        attendees = list(self._attendees.values())
+        others = [attendee for attendee in attendees if not attendee.offer(sealed)]
+        if len(others) < len(attendees):
+            for attendee in others:
+                attendee.passed_over()
+        else:  # whoever was ready has left meanwhile
+            reason = DropReason.LINK_BUSY if attendees else DropReason.NO_RECEIVER
+            self.journal.dropped(reason, frame.index)
 
     async def _take_in(self) -> None:
         try:
@@ -430,7 +439,10 @@ class SenderSession:
         self._some_ready.set()
 
     async def _until_some_ready(self) -> None:
-        while not any(attendee.ready for attendee in self._attendees.values()):
+        while not any(
+            attendee.ready and attendee.holds(self._pipeline.epoch)
+            for attendee in self._attendees.values()
+        ):
             if self._slot.closed and not self._attendees:
                 return  # nothing more will come, and there is nobody to wait for
             self._some_ready.clear()

@@ -84,7 +84,7 @@ class Endpoint:
         except (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError):
             raise SignalingUnreachable(
                 f"the certificate of the signaling server at {self.where} is not trusted",
-                hint="check the host name; an authority of your own must be named to this program",
+                hint="check the host name; name an authority of your own with --ca FILE",
             ) from None
         except (aiohttp.ClientSSLError, ssl.SSLError):
             raise self.unreachable("does not speak TLS; ws:// is without, wss:// with") from None

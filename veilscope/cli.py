@@ -9,6 +9,7 @@ import typer
 
 from receiver.cli import receive
 from sender.cli import send
+from shared.errors import BadInput
 from shared.telemetry.report import write_report
 from shared.terminal import DebugOption, run_command, stdout
 from signaling.cli import signal
@@ -45,6 +46,8 @@ def report(
     debug: DebugOption = False,  # noqa: ARG001 -- acted on where it is parsed
 ) -> None:
     """Draw a session's log as one HTML page that opens anywhere."""
+    if frames is not None and not any(frames.glob("frame-*.png")):
+        raise BadInput(f"there are no saved frames in {frames}", hint="--save-frames makes them")
     write_report(log, output, frames_dir=frames)
     stdout.print(f"report: {output}", soft_wrap=True, markup=False)
 

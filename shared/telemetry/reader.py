@@ -75,7 +75,10 @@ def read_log(path: Path) -> SessionLog:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
-        raise BadInput(f"the log {path} can't be read: {error.strerror}") from error
+        raise BadInput(
+            f"the log {path} can't be read: {error.strerror}",
+            hint="give a file that --log wrote at either end",
+        ) from error
     whole, rest = lines[:-1], lines[-1]
     if not whole:
         raise BadInput(

@@ -248,6 +248,7 @@ async def test_a_full_disk_for_the_log_is_said_and_the_stream_goes_on(tmp_path: 
         ("receiver", ("--save-frames", "/proc/frames", "--display", "none"), 7, "frames"),
         ("receiver", ("--record", "session.gif", "--display", "none"), 2, "mp4"),
         ("veilscope", ("report", "/nowhere.jsonl"), 2, "can't be read"),
+        ("veilscope", ("report", "/nowhere.jsonl", "--frames", "/nowhere"), 2, "no saved frames"),
     ],
 )
 async def test_bad_input_gets_one_clear_line_and_its_exit_status(

@@ -137,6 +137,7 @@ async def test_the_next_frame_waits_until_the_last_has_left() -> None:
         assert stage.attendee.offer(sealed(0))
         assert not stage.attendee.ready
         assert not stage.attendee.offer(sealed(1))
+        stage.attendee.passed_over()
         assert await stage.arrived() == b"frame 0"
         await stage.deliver(2)
         assert await stage.arrived() == b"frame 2"
@@ -146,12 +147,17 @@ async def test_the_next_frame_waits_until_the_last_has_left() -> None:
         assert [frame.index for frame in stage.sent] == [0, 2]
 
 
-async def test_a_frame_under_a_key_that_the_receiver_lacks_is_skipped_and_told() -> None:
+async def test_a_frame_under_a_key_that_the_receiver_lacks_is_not_sent_and_told() -> None:
     async with a_stage() as stage:
         await stage.ready()
+        assert not stage.attendee.holds(1)
         assert not stage.attendee.offer(sealed(0))
+        stage.attendee.passed_over()
         await stage.acknowledge(1)
+        assert stage.attendee.holds(1)
+        assert not stage.attendee.holds(2)
         assert not stage.attendee.offer(sealed(1, epoch=2))
+        stage.attendee.passed_over()
         assert stage.attendee.ready, "a frame that was skipped took the path"
         await stage.deliver(2)
         assert await stage.arrived() == b"frame 2"

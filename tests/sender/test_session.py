@@ -437,3 +437,41 @@ async def test_a_frame_offered_only_to_one_that_leaves_while_another_stays_is_co
         await leaves.leave()
         await until(lambda: stage.session.receivers == 1)
         await until(lambda: len(stage.journal.dropped_frames) == 1)
+
+
+async def test_a_frame_that_nobody_could_take_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch) as stage:
+        watcher = await stage.join("a")
+        attendee = stage.session._attendees["a"]
+        await until(lambda: attendee.ready)
+        monkeypatch.setattr(attendee, "offer", lambda _frame: False)
+        stage.tap.give(0)
+        await until(lambda: len(stage.journal.dropped_frames) == 1)
+        attendee.tell_tally(stage.session._drops())
+        tally = control.Tally(sent=0, dropped={"link_busy": 1})
+        await until(lambda: tally in watcher.heard)
+
+
+async def test_a_receiver_that_has_not_confirmed_the_epoch_keeps_no_processor_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch) as stage:
+        watcher = await stage.join("a")
+        attendee = stage.session._attendees["a"]
+        await until(lambda: attendee.ready)
+        holds, confirmed = attendee.holds, []
+        monkeypatch.setattr(attendee, "holds", lambda epoch: bool(confirmed) and holds(epoch))
+        process, sealed = stage.session._pipeline.process, []
+        monkeypatch.setattr(
+            stage.session._pipeline, "process", lambda f: sealed.append(f.index) or process(f)
+        )
+        for index in range(3):
+            stage.tap.give(index)
+            await turns()
+        assert sealed in ([], [0]), "frames were sealed for nobody"  # 0 may be waited for already
+        confirmed.append(True)
+        stage.session._some_ready.set()
+        while (await watcher.frame()).index != 2:  # 0 may have been on its way
+            continue

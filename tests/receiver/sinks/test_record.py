@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -158,3 +161,81 @@ def test_a_failure_at_the_end_is_told_though_no_frame_is_missing(tmp_path: Path)
     sink._container = Container()
     with pytest.raises(OutputFailed, match="No space left"):
         sink.close()
+
+
+RECORDING = """
+import resource, signal, sys, time
+from pathlib import Path
+import numpy as np
+from receiver.sinks import ShownFrame
+from receiver.sinks.record import RecordSink
+from shared.errors import OutputFailed
+from shared.frame import Frame
+
+path, frames, limit = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+sink = RecordSink(path)
+sink.start()
+dice = np.random.default_rng(1)
+for index in range(frames):
+    image = dice.integers(0, 256, (120, 160, 3), np.uint8)
+    frame = Frame(index, index * 33_000_000, image)
+    sink.show(ShownFrame(frame, b"", 1.0, 0.1, 40.0, 1, "jpeg", 30.0))
+while sink.kept + sink.lost < frames:
+    time.sleep(0.01)
+if limit:
+    try:
+        sink.close()
+    except OutputFailed as error:
+        print(error)
+        sys.exit(7)
+    sys.exit(0)
+print("kept", flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.mkv"])
+def test_a_recording_that_does_not_fit_is_never_passed_off_as_whole(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    run = subprocess.run(
+        [sys.executable, "-c", RECORDING, str(path), "100", "200000"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert run.returncode == 7, run.stderr
+    assert "missing" in run.stdout
+    assert path.stat().st_size <= 200_000
+
+
+@pytest.mark.parametrize("name", ["x.mp4", "x.mkv"])
+def test_a_recording_cut_off_by_a_crash_plays_up_to_a_second_before(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    with subprocess.Popen(
+        [sys.executable, "-c", RECORDING, str(path), "100", "0"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "kept\n"
+        process.kill()
+    with av.open(str(path)) as container:
+        frames = 0
+        with suppress(av.error.FFmpegError):  # the last packet may be half there
+            for _ in container.decode(video=0):
+                frames += 1
+    assert frames >= 60
+
+
+def test_an_older_recording_stays_until_the_first_frame(tmp_path: Path) -> None:
+    path = tmp_path / "x.mkv"
+    path.write_bytes(b"an earlier session")
+    record(path, [])
+    assert path.read_bytes() == b"an earlier session"
+    record(path, [(0, smooth(32, 32, 90))])
+    assert len(decoded(path)) == 1
