@@ -17,6 +17,7 @@ from torch.nn import functional
 
 __all__ = [
     "LN2",
+    "Discriminator",
     "Distinguisher",
     "Predictor",
     "avalanche_loss",
@@ -132,6 +133,31 @@ class Distinguisher(nn.Module):
         """Return P[says keystream | keystream] - P[says keystream | chance]: -1 to 1."""
         real, fake = self(differences) > 0, self(chance) > 0
         return float(real.float().mean() - fake.float().mean())
+
+
+class Discriminator(nn.Module):
+    """Tells neighbouring blocks from random bytes, as a generative adversarial network's does."""
+
+    def __init__(self, bits: int, hidden: int = 128) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(3 * bits, hidden), nn.LeakyReLU(0.2), nn.Linear(hidden, 1)
+        )
+
+    def forward(self, blocks: torch.Tensor) -> torch.Tensor:
+        """Return the logits, (blocks - 1,), of each block and the next one's being random."""
+        here, after = blocks[:-1], blocks[1:]
+        logits: torch.Tensor = self.layers(torch.cat([here, after, here * after], dim=1))
+        return logits.squeeze(-1)
+
+    def loss(self, blocks: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
+        """Return the cross-entropy in nats: ln 2 where it learns nothing."""
+        fake, real = self(blocks), self(random)
+        return (functional.softplus(fake).mean() + functional.softplus(-real).mean()) / 2.0
+
+    def generator_loss(self, blocks: torch.Tensor) -> torch.Tensor:
+        """Return the generator's non-saturating loss (Goodfellow et al. 2014): ln 2 at chance."""
+        return functional.softplus(-self(blocks)).mean()
 
 
 def random_bits(shape: Iterable[int], rng: torch.Generator) -> torch.Tensor:

@@ -1,8 +1,9 @@
 """Measures an integer network on held-out inputs, cut off after one layer, two, and so on.
 
 A cut-off network is the deployed one with fewer layers: its last layer adds the block's input as
-well.  Everything is what remains beyond chance, so that of a perfect generator is zero.  Nothing
-here says anything about security; the figures say where a network differs from random weights.
+well, where it is as wide.  Everything is what remains beyond chance, so that of a perfect
+generator is zero.  Nothing here says anything about security; the figures say where a network
+differs from random weights.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def evaluate(network: KeystreamNetwork, depth: int, *, seed: int) -> Measures:
 
 def layer_avalanche(network: KeystreamNetwork) -> float:
     """Return the mean of (2 P[flip] - 1)**2 over the layers, each on its own, for one flipped bit
-    of one lane: exact over uniform keys, without sampling."""
+    of one lane: exact over uniform keys, without sampling.  A lane that is not read counts 1."""
     bits = 1 << torch.arange(8)
     layers = [layer.weight for layer in exact_layers(network)]
     return sum(float(expected_avalanche(w, w.remainder(2.0), bits)) for w in layers) / len(layers)
@@ -78,7 +79,8 @@ def layer_avalanche(network: KeystreamNetwork) -> float:
 
 def _cut_off(layers: tuple[SurrogateLayer, ...], depth: int) -> tuple[SurrogateLayer, ...]:
     last = layers[depth - 1]
-    return (*layers[: depth - 1], SurrogateLayer(last.weight, last.bias, add_from=0))
+    fits = len(last.bias) == layers[0].weight.shape[1]
+    return (*layers[: depth - 1], SurrogateLayer(last.weight, last.bias, 0 if fits else None))
 
 
 def _beyond_chance(mean_square: float, samples: int) -> float:
@@ -86,7 +88,7 @@ def _beyond_chance(mean_square: float, samples: int) -> float:
 
 
 def _avalanche(layers: tuple[SurrogateLayer, ...], kind: str, rng: torch.Generator) -> float:
-    places = draw_differences(kind, _DIFFERENCES, layers[0].weight.shape[1], rng)
+    places = draw_differences(kind, _DIFFERENCES, layers, rng)
     squares = []
     for start in range(0, len(places.places), 8):  # a few at a time, for the memory
         part = type(places)(kind, places.places[start : start + 8])

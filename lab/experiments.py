@@ -31,10 +31,16 @@ class Differences:
     places: tuple[tuple[int, int], ...]
 
 
-def draw_differences(kind: str, count: int, lanes: int, rng: torch.Generator) -> Differences:
-    """Draw `count` different places for differences of `kind` in a network of `lanes`."""
+def draw_differences(
+    kind: str, count: int, layers: Sequence[SurrogateLayer], rng: torch.Generator
+) -> Differences:
+    """Draw `count` different places for differences of `kind` in a network of `layers`.
+
+    Those in a key's biases are all in the first layer's.
+    """
+    lanes_out, lanes = layers[0].weight.shape
     material = lanes - COUNTER_LANES
-    space = {"material": material * 8, "counter": _COUNTER_BITS, "key": lanes * _KEY_BITS}[kind]
+    space = {"material": material * 8, "counter": _COUNTER_BITS, "key": lanes_out * _KEY_BITS}[kind]
     chosen = torch.randperm(space, generator=rng)[: min(count, space)].tolist()
     places = {
         "material": [divmod(i, 8) for i in chosen],

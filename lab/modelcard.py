@@ -16,6 +16,7 @@ import torch
 
 from lab.evaluate import MEASURES, Measures, evaluate, layer_avalanche
 from lab.recipes import Recipe
+from lab.recipes.recipe import Objective
 from lab.train import TrainedWeights
 from shared.keystream.network import KeystreamNetwork, build_network
 
@@ -110,11 +111,15 @@ def model_card(
         "No security is claimed for this network. Confidentiality and integrity rest on "
         "AES-256-GCM and the handshake.",
         "",
+        "## Design",
+        "",
+        recipe.design,
+        "",
         "## Training",
         "",
         "No data: inputs and key biases are drawn uniformly from the seed. Each step descends on "
-        "every layer's avalanche, exact over the key, and on the balance, the correlations, a "
-        "predictor and a distinguisher of one frame of a random layer or pair of layers.",
+        f"every layer's avalanche, exact over the key, and on {_against(objective)}, for one frame "
+        f"of {' or '.join(map(str, objective.windows))} layers in a row, picked at random.",
         "",
         f"- Seed {weights.seed}; control: the same network before the first step",
         f"- Optimiser: Adam, learning rate {objective.learning_rate} with cosine decay; "
@@ -132,6 +137,7 @@ def model_card(
             for windowed in first.validation
         ),
         "",
+        *_discriminator(weights),
         "## Results on held-out inputs",
         "",
         "Mean of (2 P[flip] - 1)² of the layers each on its own, exact over the key: "
@@ -151,6 +157,38 @@ def model_card(
             f"| {low:.4f} to {high:.4f} | {'yes' if row.differs else 'no'} |"
         )
     return "\n".join([*lines, "", _verdict(rows, depth), ""])
+
+
+def _against(objective: Objective) -> str:
+    parts = {
+        "the balance and the correlations of bits": objective.balance,
+        "a predictor": objective.predictor,
+        "a distinguisher": objective.distinguisher,
+        "a discriminator that sees random bytes (NumPy's Philox) as well": objective.discriminator,
+    }
+    return ", ".join(part for part, weight in parts.items() if weight)
+
+
+def _discriminator(weights: TrainedWeights) -> list[str]:
+    """Return the discriminator's losses by step, if there was one."""
+    checks = [check for check in weights.checks if check.discriminator]
+    if not checks:
+        return []
+    windows = sorted({depth for check in checks for depth in check.discriminator})
+    return [
+        "The discriminator's mean loss since the row before (ln 2 = 0.693 at chance; the "
+        "generator's weights move as well):",
+        "",
+        "| step | " + " | ".join(f"{depth} layer{'s' * (depth > 1)}" for depth in windows) + " |",
+        "|---" * (1 + len(windows)) + "|",
+        *(
+            f"| {check.step} | "
+            + " | ".join(f"{check.discriminator.get(d, float('nan')):.4f}" for d in windows)
+            + " |"
+            for check in checks
+        ),
+        "",
+    ]
 
 
 def _verdict(rows: Sequence[Comparison], depth: int) -> str:

@@ -1,9 +1,9 @@
 """Trains a keystream network against its adversaries, reproducibly from a seed.
 
 The whole network is at chance level from its first random weights on, so there is nothing to
-learn from there; what is trained are its layers alone and in pairs, which are not.  Weights move
-as floats, and every loss is one of the integers that they round to.  The control is the network
-of the same seed before the first step.  No claim of security follows from any of it.
+learn from there; what is trained are its layers alone and a few in a row, which are not.  Weights
+move as floats, and every loss is one of the integers that they round to.  The control is the
+network of the same seed before the first step.  No claim of security follows from any of it.
 
 A weight keeps its parity.  Left free, nearly all become odd, since an odd weight never loses a
 flipped bit; but a matrix of odd numbers has rank one mod 2, and all lanes would share their
@@ -12,15 +12,17 @@ lowest bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from lab.adversaries import (
     LN2,
+    Discriminator,
     Distinguisher,
     Predictor,
     avalanche_loss,
@@ -30,21 +32,26 @@ from lab.adversaries import (
 )
 from lab.experiments import KINDS, differences_of, draw_differences, frame_of
 from lab.recipes import Recipe
-from lab.surrogate import SurrogateLayer, round_weight, window
+from lab.recipes.recipe import Objective
+from lab.surrogate import SurrogateLayer, bytes_to_bits, round_weight, window
 from shared.keystream.layers import WEIGHT_MAX, WEIGHT_MIN
 
 __all__ = ["Check", "TrainedWeights", "train"]
 
 _VALIDATION_SEED = 0x5EED  # the same held-out inputs for every training run
-_TRAINED_WINDOWS = (1, 2)  # layers; three of them are at chance level already
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The held-out losses after `step` steps, by the number of layers they are taken over."""
+    """The held-out losses after `step` steps, by the number of layers they are taken over.
+
+    `discriminator`, where there is one, is its mean loss since the check before, in nats: ln 2
+    where it can't tell those layers' blocks from random bytes.
+    """
 
     step: int
     validation: Mapping[int, float]
+    discriminator: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -118,13 +125,8 @@ class _Training:
         self.trained = [t.requires_grad_() for n, t in self.params.items() if recipe.trained(n)]
         self.optimiser = torch.optim.Adam(self.trained, lr=self.objective.learning_rate)
         self.cooling = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, steps)
-        bits = self.layers()[0].weight.shape[1] * 8
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.predictors = {d: Predictor(bits) for d in _TRAINED_WINDOWS}
-            self.distinguishers = {d: Distinguisher(bits) for d in _TRAINED_WINDOWS}
-        networks = [*self.predictors.values(), *self.distinguishers.values()]
-        self.adversaries = torch.optim.Adam([p for n in networks for p in n.parameters()], lr=1e-3)
+        self.against = _Adversaries(self.layers(), self.objective, seed)
+        self.told: dict[int, list[float]] = {}
 
     def rounded(self) -> dict[str, torch.Tensor]:
         return {
@@ -143,23 +145,14 @@ class _Training:
         """Move the weights against the adversaries, then the adversaries against the weights."""
         objective, rng = self.objective, self.rng
         layers = self.layers()
-        depth = _TRAINED_WINDOWS[_draw(len(_TRAINED_WINDOWS), rng)]
+        depth = objective.windows[_draw(len(objective.windows), rng)]
         start = _draw(len(layers) - depth + 1, rng)
         frame = frame_of(window(layers, start, start + depth), objective.frame_blocks, rng)
-        pairs = frame[1:] * frame[:-1]
-        chance = random_bits(pairs.shape, rng)
-        predictor, distinguisher = self.predictors[depth], self.distinguishers[depth]
-        adversarial = (
-            objective.balance * balance_loss(frame)
-            + objective.predictor * (LN2 - predictor.loss(frame)).clamp(min=0.0)
-            + objective.distinguisher * (LN2 - distinguisher.loss(pairs, chance)).clamp(min=0.0)
-        )
-        self._descend(self._avalanche(), adversarial)
-        seen, seen_pairs = frame.detach(), pairs.detach()
-        self.adversaries.zero_grad()
-        against = predictor.loss(seen) + distinguisher.loss(seen_pairs, chance)
-        against.backward()  # type: ignore[no-untyped-call]
-        self.adversaries.step()
+        chance = random_bits((len(frame) - 1, frame.shape[1]), rng)
+        self._descend(self._avalanche(), self.against.push(depth, frame, chance))
+        told = self.against.learn(depth, frame.detach(), chance)
+        if told is not None:
+            self.told.setdefault(depth, []).append(told)
 
     def _descend(self, avalanche: torch.Tensor, adversarial: torch.Tensor) -> None:
         along = torch.autograd.grad(avalanche, self.trained)
@@ -192,18 +185,81 @@ class _Training:
         """Return the losses on held-out inputs, over every window that is trained."""
         rng = torch.Generator().manual_seed(_VALIDATION_SEED)
         layers, losses = self.layers(), {}
-        for depth in _TRAINED_WINDOWS:
+        for depth in self.objective.windows:
             values = []
             for start in range(len(layers) - depth + 1):
                 part = window(layers, start, start + depth)
                 # A key's bit reaches a single lane of the layer it enters: no fault of that layer.
                 for kind in KINDS if depth > 1 else KINDS[:2]:
-                    places = draw_differences(kind, 16, part[0].weight.shape[1], rng)
+                    places = draw_differences(kind, 16, part, rng)
                     base, changed = differences_of(part, places, 128, rng, inner=start > 0)
                     values.append(float(avalanche_loss(base, changed)))
                 values.append(float(balance_loss(frame_of(part, 512, rng))))
             losses[depth] = sum(values) / len(values)
-        return Check(step, losses)
+        told = {depth: sum(each) / len(each) for depth, each in sorted(self.told.items())}
+        self.told.clear()
+        return Check(step, losses, told)
+
+
+class _Adversaries:
+    """The small networks that learn along: one of each kind for each shape of what they see."""
+
+    def __init__(self, layers: Sequence[SurrogateLayer], objective: Objective, seed: int) -> None:
+        self.objective = objective
+        # Windows that are as many layers deep and end as wide share their adversaries.
+        shapes = {
+            (depth, len(layers[start + depth - 1].bias) * 8): None
+            for depth in objective.windows
+            for start in range(len(layers) - depth + 1)
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.predictors = {shape: Predictor(shape[1]) for shape in shapes}
+            self.distinguishers = {shape: Distinguisher(shape[1]) for shape in shapes}
+            self.discriminators = {shape: Discriminator(shape[1]) for shape in shapes}
+        self.random = np.random.Generator(np.random.Philox(seed))
+        networks: list[nn.Module] = [
+            *self.predictors.values(),
+            *self.distinguishers.values(),
+            *self.discriminators.values(),
+        ]
+        self.optimiser = torch.optim.Adam([p for n in networks for p in n.parameters()], lr=1e-3)
+
+    def push(self, depth: int, frame: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
+        """Return the loss of the layers that gave `frame` (blocks, bits), to descend on."""
+        objective, shape = self.objective, (depth, frame.shape[1])
+        pairs = frame[1:] * frame[:-1]
+        total = torch.zeros(())
+        if objective.balance:
+            total = total + objective.balance * balance_loss(frame)
+        if objective.predictor:
+            missed = self.predictors[shape].loss(frame)
+            total = total + objective.predictor * (LN2 - missed).clamp(min=0.0)
+        if objective.distinguisher:
+            missed = self.distinguishers[shape].loss(pairs, chance)
+            total = total + objective.distinguisher * (LN2 - missed).clamp(min=0.0)
+        if objective.discriminator:
+            fooled = self.discriminators[shape].generator_loss(frame)
+            total = total + objective.discriminator * fooled
+        return total
+
+    def learn(self, depth: int, frame: torch.Tensor, chance: torch.Tensor) -> float | None:
+        """Let those in use learn from `frame`; return the discriminator's loss before."""
+        objective, shape = self.objective, (depth, frame.shape[1])
+        self.optimiser.zero_grad()
+        total, told = torch.zeros(()), None
+        if objective.predictor:
+            total = total + self.predictors[shape].loss(frame)
+        if objective.distinguisher:
+            total = total + self.distinguishers[shape].loss(frame[1:] * frame[:-1], chance)
+        if objective.discriminator:
+            drawn = np.frombuffer(self.random.bytes(frame.numel() // 8), dtype=np.uint8)
+            random = bytes_to_bits(torch.from_numpy(drawn.astype(np.float32))).view(frame.shape)
+            loss = self.discriminators[shape].loss(frame, random)
+            total, told = total + loss, float(loss.detach())
+        total.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return told
 
 
 def _draw(below: int, rng: torch.Generator) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from lab.recipes import bp
+from lab.recipes import bp, cnn, gan, resnet
 from lab.recipes.recipe import Recipe
 from shared.errors import BadInput
 
 __all__ = ["RECIPES", "Recipe", "find_recipe"]
 
-RECIPES: dict[str, Recipe] = {recipe.family: recipe for recipe in (bp.RECIPE,)}
+RECIPES: dict[str, Recipe] = {
+    recipe.family: recipe for recipe in (bp.RECIPE, cnn.RECIPE, resnet.RECIPE, gan.RECIPE)
+}
 
 
 def find_recipe(family: str) -> Recipe:

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lab.recipes.recipe import Objective, Recipe
+from lab.recipes.recipe import Objective, Recipe, draw_weights
 from lab.surrogate import SurrogateLayer
 from shared.keystream.families.family import LANES
-from shared.keystream.layers import WEIGHT_MAX, WEIGHT_MIN
 
 __all__ = ["RECIPE"]
 
@@ -26,10 +25,7 @@ _DEPTH = 3
 def _initial(rng: np.random.Generator) -> dict[str, NDArray[np.signedinteger]]:
     tensors: dict[str, NDArray[np.signedinteger]] = {}
     for i in range(1, _DEPTH + 1):
-        shape = (LANES, LANES)
-        tensors[f"layer{i}.weight"] = rng.integers(
-            WEIGHT_MIN, WEIGHT_MAX, shape, dtype=np.int8, endpoint=True
-        )
+        tensors[f"layer{i}.weight"] = draw_weights(rng, (LANES, LANES))
         tensors[f"layer{i}.bias"] = np.zeros(LANES, dtype=np.int32)
     return tensors
 
@@ -51,4 +47,6 @@ RECIPE = Recipe(
     lower=_lower,
     trained=lambda name: name.endswith(".weight"),
     objective=Objective(),
+    design="Three dense layers. Two layers of random weights showed PractRand no anomaly in 8 GiB; "
+    "three are one of margin.",
 )

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from lab.surrogate import SurrogateLayer
+from shared.keystream.layers import WEIGHT_MAX, WEIGHT_MIN
 
-__all__ = ["Objective", "Recipe"]
+__all__ = ["Objective", "Recipe", "draw_weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +22,14 @@ class Objective:
     balance: float = 1.0
     predictor: float = 1.0
     distinguisher: float = 1.0
+    discriminator: float = 0.0  # that of a generative adversarial network; 0 is without one
     # Gradients through a sampled frame's square waves are noisy, and now and then a thousand
     # times the avalanche's: a tensor's are cut to this share of the avalanche's norm.
     adversarial_share: float = 0.3
     learning_rate: float = 1.0  # in units of a weight; neighbours of one parity lie 2 apart
     differences: int = 6  # of a lane's byte, per layer and step
     frame_blocks: int = 256  # consecutive blocks of one frame per step
+    windows: tuple[int, ...] = (1, 2)  # numbers of layers in a row that adversaries see
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Recipe:
     """`initial` draws a family's tensors; that is the untrained control as well.
 
     `lower` gives the layers of float tensors of the same names, so that gradients reach them;
-    `trained` names the tensors that training may change.
+    `trained` names the tensors that training may change; `design` says, for the model card, what
+    the topology is and why it is as deep as it is.
     """
 
     family: str
@@ -42,3 +46,9 @@ class Recipe:
     lower: Callable[[Mapping[str, torch.Tensor]], tuple[SurrogateLayer, ...]]
     trained: Callable[[str], bool]
     objective: Objective
+    design: str
+
+
+def draw_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """Return uniform weights over all that a weight may be."""
+    return rng.integers(WEIGHT_MIN, WEIGHT_MAX, shape, dtype=np.int8, endpoint=True)

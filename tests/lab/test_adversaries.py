@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lab.adversaries import (
+    Discriminator,
     Distinguisher,
     Predictor,
     avalanche_loss,
@@ -97,3 +98,29 @@ def test_a_distinguisher_finds_a_bit_that_never_flips_and_nothing_in_fair_bits()
             distinguisher.loss(pairs[:1024], chance[:1024]).backward()
             optimiser.step()
         assert low <= distinguisher.advantage(pairs[1024:], chance[1024:]) <= high
+
+
+def test_a_discriminator_finds_blocks_that_repeat_and_nothing_in_fair_bits() -> None:
+    torch.manual_seed(0)
+    for repeats, low, high in ((True, 0.0, 0.2), (False, 0.65, 3.0)):  # ln 2 is 0.69
+        discriminator = Discriminator(32)
+        optimiser = torch.optim.Adam(discriminator.parameters(), lr=0.01)
+        generator = rng()
+        blocks, chance = random_bits((2048, 32), generator), random_bits((2048, 32), generator)
+        if repeats:
+            blocks = blocks[:1].repeat(2048, 1) * random_bits((2048, 1), generator)
+        for _ in range(40):
+            optimiser.zero_grad()
+            discriminator.loss(blocks[:1024], chance[:1024]).backward()
+            optimiser.step()
+        told = float(discriminator.loss(blocks[1024:], chance[1024:]).detach())
+        assert low <= told <= high
+
+
+def test_the_generator_gains_where_the_discriminator_loses() -> None:
+    torch.manual_seed(0)
+    discriminator = Discriminator(32)
+    fake = random_bits((64, 32), rng()).requires_grad_()
+    (against,) = torch.autograd.grad(discriminator.generator_loss(fake), fake)
+    (along,) = torch.autograd.grad(discriminator.loss(fake, fake.detach()), fake)
+    assert float((against * along).sum()) < 0.0

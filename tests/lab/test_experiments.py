@@ -33,7 +33,7 @@ def bits_set(values: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_difference_is_one_bit_of_its_kind(seen, kind) -> None:
-    places = draw_differences(kind, 10, 128, rng())
+    places = draw_differences(kind, 10, LAYERS, rng())
     assert len(set(places.places)) == 10
     differences_of(LAYERS, places, 6, rng())
     inputs, keys = seen[0]
@@ -49,8 +49,17 @@ def test_each_difference_is_one_bit_of_its_kind(seen, kind) -> None:
     assert {"material": max(lanes) < 120, "counter": lanes == {126, 127}, "key": True}[kind]
 
 
+def test_differences_in_a_key_reach_every_lane_that_the_first_layer_gives() -> None:
+    widening = (SurrogateLayer(torch.zeros(256, 128), torch.zeros(256)), *LAYERS)
+    drawn = draw_differences("key", 256 * 16, widening, rng())
+    assert {lane for lane, _ in drawn.places} == set(range(256))
+    assert {bit for _, bit in drawn.places} == set(range(16))
+    narrowing = (SurrogateLayer(torch.zeros(64, 128), torch.zeros(64)),)
+    assert len(draw_differences("key", 10**6, narrowing, rng()).places) == 64 * 16
+
+
 def test_upper_counter_lanes_are_zero_unless_the_layers_are_inner_ones(seen) -> None:
-    places = draw_differences("material", 2, 128, rng())
+    places = draw_differences("material", 2, LAYERS, rng())
     differences_of(LAYERS, places, 50, rng())
     differences_of(LAYERS, places, 50, rng(), inner=True)
     assert seen[0][0][:, 120:126].count_nonzero() == 0

@@ -72,3 +72,22 @@ def test_the_card_names_digest_seed_losses_and_disclaims_security(weights) -> No
     assert "| 1 | 0.5000 | 0.1250 |" in card
     assert "No security is claimed" in card
     assert "train it" in card
+
+
+def test_the_card_says_what_the_network_was_trained_against(weights) -> None:
+    card = card_of(weights, deployed=0.0, shallow=0.4)
+    assert RECIPE.design in card
+    assert "a predictor, a distinguisher" in card
+    assert "discriminator" not in card
+
+
+def test_the_card_lists_the_discriminators_losses_where_there_was_one() -> None:
+    recipe = find_recipe("gan")
+    tensors = [recipe.initial(np.random.default_rng(seed)) for seed in (1, 2)]
+    checks = (Check(0, {1: 0.5}), Check(20, {1: 0.125}, {1: 0.25, 2: 0.6875}))
+    weights = TrainedWeights("gan", 1, tensors[1], tensors[0], checks, checks[1], False)
+    rows = [Comparison(3, name, 0.0, (0.0, 0.001)) for name in MEASURES]
+    card = model_card(recipe, weights, rows, "train it")
+    assert "a discriminator that sees random bytes" in card
+    assert "a predictor" not in card
+    assert "| 20 | 0.2500 | 0.6875 |" in card

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from lab import evaluate as evaluate_module
 from lab.evaluate import evaluate, layer_avalanche
-from lab.recipes import find_recipe
+from lab.recipes import RECIPES, find_recipe
 from lab.train import train
 from shared.errors import BadInput
 from shared.keystream.network import build_network
@@ -70,6 +71,78 @@ def test_without_progress_training_stops_early_with_the_best_weights() -> None:
     assert (
         build_network("bp", weights.tensors).digest == build_network("bp", weights.initial).digest
     )
+
+
+@pytest.fixture(scope="module", params=["cnn", "resnet", "gan"])
+def other_run(request):
+    recipe = find_recipe(request.param)
+    return recipe, train(recipe, seed=5, steps=3, check_every=3)
+
+
+def test_every_familys_training_lowers_the_loss_and_keeps_parities(other_run) -> None:
+    recipe, weights = other_run
+    before, after = (build_network(recipe.family, t) for t in (weights.initial, weights.tensors))
+    assert weights.best.total < weights.checks[0].total
+    assert layer_avalanche(after) < layer_avalanche(before)
+    for name, tensor in weights.tensors.items():
+        assert tensor.dtype == weights.initial[name].dtype
+        assert np.array_equal(tensor & 1, weights.initial[name] & 1)
+
+
+def test_every_familys_training_is_the_same_again(other_run) -> None:
+    recipe, weights = other_run
+    again = train(recipe, seed=5, steps=3, check_every=3)
+    assert all(np.array_equal(t, weights.tensors[n]) for n, t in again.tensors.items())
+    assert again.checks == weights.checks
+
+
+def test_only_gan_has_a_discriminator_and_its_losses_are_kept(other_run, short_run) -> None:
+    recipe, weights = other_run
+    kept = [loss for check in weights.checks for loss in check.discriminator.values()]
+    assert bool(kept) == (recipe.family == "gan")
+    assert all(0.0 < loss < 1.5 for loss in kept)
+    assert not any(check.discriminator for check in short_run[0].checks)
+
+
+def test_the_discriminator_moves_the_generators_weights() -> None:
+    gan = find_recipe("gan")
+    blind = dataclasses.replace(
+        gan, objective=dataclasses.replace(gan.objective, adversarial_share=0.0)
+    )
+    seen, unseen = (train(r, seed=2, steps=2, check_every=2).tensors for r in (gan, blind))
+    assert any(not np.array_equal(t, unseen[n]) for n, t in seen.items())
+
+
+@pytest.mark.parametrize("family", RECIPES)
+def test_a_recipe_lowers_floats_as_the_family_lowers_integers(family) -> None:
+    recipe = find_recipe(family)
+    tensors = recipe.initial(np.random.default_rng(8))
+    for name, tensor in tensors.items():
+        if name.endswith("bias"):
+            tensor += np.arange(len(tensor), dtype=tensor.dtype)
+    floats = {n: torch.from_numpy(t.astype(np.float32)) for n, t in tensors.items()}
+    exact = build_network(family, tensors).layers
+    for mine, theirs in zip(recipe.lower(floats), exact, strict=True):
+        assert np.array_equal(mine.weight.numpy(), theirs.weight)
+        assert np.array_equal(mine.bias.numpy(), theirs.bias)
+        assert mine.add_from == theirs.add_from
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_kernels_are_drawn_until_the_loader_takes_them(seed) -> None:
+    build_network("cnn", find_recipe("cnn").initial(np.random.default_rng(seed)))
+
+
+@pytest.mark.parametrize("family", ["resnet", "gan"])
+def test_networks_of_unequal_widths_are_evaluated_at_every_depth(family, monkeypatch) -> None:
+    smaller = {"_SAMPLES": 128, "_DIFFERENCES": 4, "_FRAME_BLOCKS": 256}
+    smaller |= {"_TRAINING_FRAMES": 1, "_TRAINING_BLOCKS": 128, "_TEST_FRAMES": 1}
+    for name, value in smaller.items():
+        monkeypatch.setattr(evaluate_module, name, value)
+    network = build_network(family, find_recipe(family).initial(np.random.default_rng(2)))
+    for depth in range(1, len(network.layers) + 1):
+        found = evaluate(network, depth, seed=4)
+        assert (found.avalanche_material > 0.3) == (depth == 1)
 
 
 def test_evaluation_tells_one_layer_from_three() -> None:

@@ -8,12 +8,14 @@ shape.  How its weights come about is the matter of `lab`.  To add one: write it
 from __future__ import annotations
 
 from shared.errors import BadInput
-from shared.keystream.families import bp
+from shared.keystream.families import bp, cnn, gan, resnet
 from shared.keystream.families.family import Family
 
 __all__ = ["FAMILIES", "Family", "find_family"]
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (bp.FAMILY,)}
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (bp.FAMILY, cnn.FAMILY, resnet.FAMILY, gan.FAMILY)
+}
 
 
 def find_family(name: str) -> Family:

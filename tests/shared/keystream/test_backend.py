@@ -10,7 +10,7 @@ from shared.errors import BadInput, DeviceUnavailable, SelfTestFailed
 from shared.keystream import backend as backend_module
 from shared.keystream import reference
 from shared.keystream.backend import open_backend
-from shared.keystream.network import KeystreamNetwork, load_network
+from shared.keystream.network import KeystreamNetwork, load_network, shipped_families
 from shared.keystream.reference import ReferenceBackend
 from shared.keystream.selftest import check_backend, known_answer
 from shared.keystream.torch_backend import TorchCpuBackend, _TorchGenerator
@@ -79,8 +79,9 @@ def test_a_backend_that_saturates_is_not_opened(make_network, monkeypatch) -> No
         open_backend(make_network(1), "cpu")
 
 
-def test_the_reference_itself_is_checked_against_the_networks_file(monkeypatch) -> None:
-    network = load_network("bp")
+@pytest.mark.parametrize("family", shipped_families())
+def test_the_reference_itself_is_checked_against_the_networks_file(monkeypatch, family) -> None:
+    network = load_network(family)
     assert network.known_answer == known_answer(network)
     monkeypatch.setattr(reference, "fold", lambda accumulator: accumulator & 255)
     with pytest.raises(SelfTestFailed, match="reference"):
@@ -93,8 +94,9 @@ def test_a_network_with_another_known_answer_is_refused() -> None:
         open_backend(network, "cpu")
 
 
-def test_the_cpu_opens_and_gives_the_bytes_of_the_reference() -> None:
-    network = load_network("bp")
+@pytest.mark.parametrize("family", shipped_families())
+def test_the_cpu_opens_and_gives_the_bytes_of_the_reference(family) -> None:
+    network = load_network(family)
     backend = open_backend(network, "cpu")
     assert backend.name == "torch-cpu"
     output = backend.keyed(KEY).generate(1, 777)

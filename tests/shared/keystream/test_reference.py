@@ -12,10 +12,19 @@ from hypothesis import strategies as st
 
 from shared.keystream import reference
 from shared.keystream.material import block_counters, key_biases
-from shared.keystream.network import KeystreamNetwork, load_network
-from shared.keystream.reference import ReferenceBackend, run_layers
+from shared.keystream.network import KeystreamNetwork, load_network, shipped_families
+from shared.keystream.reference import ReferenceBackend
 
-VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "keystream_bp.json").read_text())
+FOLDER = Path(__file__).parents[2] / "vectors"
+VECTORS = {
+    family: json.loads((FOLDER / f"keystream_{family}.json").read_text())
+    for family in shipped_families()
+}
+CASES = [
+    pytest.param(family, case, id=f"{family}: {case['name']}")
+    for family, vectors in VECTORS.items()
+    for case in vectors["cases"]
+]
 KEY = bytes(range(100, 132))
 
 
@@ -42,21 +51,26 @@ def page_block(network: KeystreamNetwork, key: bytes, counter: int, block: int) 
     return bytes(activations[-1])
 
 
-@pytest.mark.parametrize("case", VECTORS["cases"], ids=lambda case: case["name"])
-def test_the_shipped_network_gives_the_known_answers(case) -> None:
-    network = load_network("bp")
-    assert network.digest.hex() == VECTORS["network"]["digest"]
-    generator = ReferenceBackend(network).keyed(bytes.fromhex(case["key"]))
+@pytest.mark.parametrize(("family", "case"), CASES)
+def test_the_shipped_networks_give_the_known_answers(family, case) -> None:
+    generator = ReferenceBackend(load_network(family)).keyed(bytes.fromhex(case["key"]))
     output = generator.generate(int(case["counter"]), case["nbytes"], int(case["first_block"]))
     assert hashlib.sha256(output.tobytes()).hexdigest() == case["sha256"]
     assert output[:256].tobytes().hex() == case["first_256_bytes"]
 
 
-def test_the_vectors_spell_out_the_first_block(make_network) -> None:
-    walk = VECTORS["walkthrough"]
-    network = load_network("bp")
+@pytest.mark.parametrize("family", VECTORS)
+def test_the_vectors_are_of_the_shipped_network_and_spell_out_a_block(family) -> None:
+    network, walk = load_network(family), VECTORS[family]["walkthrough"]
+    assert VECTORS[family]["network"] == {
+        "family": family,
+        "digest": network.digest.hex(),
+        "known_answer": (network.known_answer or b"").hex(),
+    }
     key = bytes.fromhex(walk["key"])
     assert page_block(network, key, walk["counter"], walk["block"]).hex() == walk["block_output"]
+    assert len(walk["layers"]) == len(network.layers)
+    assert walk["layers"][-1]["output"] == walk["block_output"]
 
 
 @settings(max_examples=15, deadline=None)
@@ -67,8 +81,9 @@ def test_the_vectors_spell_out_the_first_block(make_network) -> None:
     block=st.integers(0, 2**64 - 2),
 )
 def test_the_reference_is_what_the_page_says(make_network, seed, key, counter, block) -> None:
-    network = make_network(seed, (32, 48, 32, 32), {3: 0})
-    output = ReferenceBackend(network).keyed(key).generate(counter, 64, block)
+    # At 64 lanes random weights are never refused for their rank; at 32 one seed in 200 is.
+    network = make_network(seed, (64, 80, 64, 64), {3: 0})
+    output = ReferenceBackend(network).keyed(key).generate(counter, 128, block)
     expected = page_block(network, key, counter, block)
     expected += page_block(network, key, counter, block + 1)
     assert output.tobytes() == expected
@@ -98,25 +113,10 @@ def test_every_array_on_the_way_is_of_integers(make_network, monkeypatch) -> Non
     assert all(bias.dtype == np.int64 for bias in key_biases(network, KEY))
 
 
-def share_of_affine_bytes(network: KeystreamNetwork) -> float:
-    """How many output bytes obey f(x + a + b) - f(x + a) - f(x + b) + f(x) = 0 mod 256."""
-    rng = np.random.default_rng(8)
-    x, a, b = rng.integers(0, 256, (3, 64, network.lanes), dtype=np.uint8)
-    biases = key_biases(network, KEY)
-    f = [run_layers(network, biases, inputs) for inputs in (x + a + b, x + a, x + b, x)]
-    return float(np.mean(f[0] - f[1] - f[2] + f[3] == 0))
-
-
-def test_the_network_is_not_affine_mod_256(monkeypatch) -> None:
-    network = load_network("bp")
-    assert share_of_affine_bytes(network) < 0.02  # 1/256 by chance
-    monkeypatch.setattr(reference, "fold", lambda accumulator: accumulator & 255)
-    assert share_of_affine_bytes(network) == 1.0
-
-
+@pytest.mark.parametrize("family", VECTORS)
 @pytest.mark.parametrize("where", ["key", "counter", "block"])
-def test_one_flipped_bit_flips_half_of_the_output(where) -> None:
-    backend = ReferenceBackend(load_network("bp"))
+def test_one_flipped_bit_flips_half_of_the_output(family, where) -> None:
+    backend = ReferenceBackend(load_network(family))
     base = backend.keyed(KEY).generate(5, 12800, 40)
     changed = {
         "key": lambda: backend.keyed(bytes([KEY[0] ^ 1]) + KEY[1:]).generate(5, 12800, 40),
