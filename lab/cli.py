@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +17,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lab.evaluate import layer_avalanche
 from lab.modelcard import EVALUATIONS, compare, model_card
+from lab.randomness.battery import MIN_BITS
+from lab.randomness.controls import CONTROLS
+from lab.randomness.dump import dump
+from lab.randomness.laboratory import (
+    TEST_KEY,
+    Candidate,
+    Result,
+    examine,
+    open_network_stream,
+    open_stream,
+    workers,
+)
+from lab.randomness.report import as_json, results_table
+from lab.randomness.streams import MODES
 from lab.recipes import RECIPES, find_recipe
 from lab.train import Check, train
-from shared.errors import OutputFailed
+from shared.errors import BadInput, OutputFailed
+from shared.keystream.material import KEY_BYTES
 from shared.keystream.network import (
     DEFAULT_FAMILY,
     build_network,
@@ -23,13 +42,19 @@ from shared.keystream.network import (
     save_network,
 )
 from shared.keystream.selftest import known_answer
+from shared.terminal import stderr, stdout
 
 __all__ = ["keystream_app"]
 
 _STEPS = 400
+_KEY_HELP = "A test key, 64 hex digits; never a session's. Default: the bytes 0 to 31."
+_MODE_HELP = f"How keys, frames and blocks follow each other: {', '.join(MODES)}."
+_BACKEND_HELP = "A device (auto, cpu, cuda, …), or reference."
 
 keystream_app = typer.Typer(
-    help="Train keystream networks and look at them.", no_args_is_help=True, add_completion=False
+    help="Train keystream networks, look at them, and test their bytes.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 
@@ -99,3 +124,108 @@ def info_command(
             f"mean size {np.abs(layer.weight).mean():.1f}"
         )
     typer.echo(f"avalanche {layer_avalanche(loaded):.4f} a layer on its own (0 is perfect)")
+
+
+@keystream_app.command("test")
+def sp800_22_command(
+    network: Annotated[
+        str, typer.Argument(help="A shipped family or a network file.")
+    ] = DEFAULT_FAMILY,
+    sequences: Annotated[
+        int, typer.Option(min=1, help="How many; the standard's verdicts want 55, better 1,000.")
+    ] = 100,
+    bits: Annotated[int, typer.Option(min=MIN_BITS, help="Bits a sequence.")] = MIN_BITS,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
+    mode: Annotated[str, typer.Option(help=_MODE_HELP)] = "stream",
+    key: Annotated[str | None, typer.Option(help=_KEY_HELP)] = None,
+    backend: Annotated[str, typer.Option(help=_BACKEND_HELP)] = "cpu",
+    controls: Annotated[
+        str, typer.Option(help=f"Beside it: all, none, or some of {','.join(CONTROLS)}.")
+    ] = "all",
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the verdicts here.")
+    ] = None,
+) -> int:
+    """Run all tests of NIST SP 800-22 rev 1a on a network's bytes, and on controls.
+
+    Ends with status 1 if the network or AES fails. To pass proves no security.
+    """
+    tested = Candidate(network, mode=mode, key=_test_key(key), backend=backend)
+    open_stream(tested)  # what is wrong with the options comes to light here, not in a process
+    candidates = [tested, *(Candidate(name, control=True) for name in _controls(controls))]
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    results: list[Result] = []
+    with Progress(*columns, console=stderr) as progress, workers(jobs) as pool:
+        for candidate in candidates:
+            task = progress.add_task(candidate.title, total=sequences)
+            results.append(
+                examine(
+                    candidate,
+                    sequences=sequences,
+                    bits=bits,
+                    pool=pool,
+                    on_sequences=partial(progress.advance, task),
+                )
+            )
+    stdout.print(results_table(results))
+    if json_file is not None:
+        try:
+            text = json.dumps(as_json(results, bits=bits), indent=1)
+            json_file.write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputFailed(f"can't write {json_file}: {error.strerror}") from error
+    return int(any(result.failed for result in results if result.candidate.expected_good))
+
+
+@keystream_app.command("dump")
+def dump_command(
+    network: Annotated[
+        str, typer.Option("--network", "--family", help="A shipped family or a network file.")
+    ] = DEFAULT_FAMILY,
+    key: Annotated[str | None, typer.Option(help=_KEY_HELP)] = None,
+    nbytes: Annotated[int, typer.Option("--bytes", min=0, help="How many; 0: without end.")] = 0,
+    backend: Annotated[str, typer.Option(help=_BACKEND_HELP)] = "auto",
+    mode: Annotated[str, typer.Option(help=_MODE_HELP)] = "stream",
+) -> None:
+    """Write a network's raw bytes to standard output, for batteries of others.
+
+    For example: veilscope keystream dump | RNG_test stdin8.
+
+    The key is a test key: what is dumped must never be a session's keystream.
+    """
+    stream = open_network_stream(network, _test_key(key), mode, backend)
+    if sys.stdout.isatty():
+        raise BadInput(
+            "raw bytes would only disturb this terminal",
+            hint="send them to a program or a file: veilscope keystream dump | …",
+        )
+    try:
+        dump(stream, sys.stdout.fileno(), nbytes)
+    except OSError as error:
+        raise OutputFailed(f"can't write the keystream: {error.strerror}") from error
+
+
+def _test_key(text: str | None) -> bytes:
+    if text is None:
+        return TEST_KEY
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise BadInput(f"a test key has {2 * KEY_BYTES} hex digits")
+    return key
+
+
+def _controls(text: str) -> list[str]:
+    names = {"all": list(CONTROLS), "none": []}.get(text, text.split(","))
+    if unknown := [name for name in names if name not in CONTROLS]:
+        raise BadInput(
+            f"there is no control {unknown[0]!r}", hint=f"choose from {', '.join(CONTROLS)}"
+        )
+    return names
