@@ -15,7 +15,7 @@ from receiver.sinks.display import DisplayChoice, resolve_display
 from receiver.sinks.files import FilesSink
 from receiver.sinks.record import RecordSink
 from shared.crypto.pairing import PairingCode
-from shared.errors import BadInput, OutputFailed
+from shared.errors import BadInput
 from shared.options import (
     AddressOption,
     CaOption,
@@ -131,11 +131,11 @@ def receive(
     keeping: list[Sink] = []
     if save_frames is not None:
         sealed_folder = save_frames if save_sealed else None
-        keeping.append(FilesSink(save_frames, sealed_folder=sealed_folder, on_failure=_warn_of))
+        keeping.append(FilesSink(save_frames, sealed_folder=sealed_folder, on_failure=warn))
     if record is not None:
-        keeping.append(RecordSink(record, on_failure=_warn_of))
+        keeping.append(RecordSink(record, on_failure=warn))
     with SessionReport(report, log=log, frames=save_frames) as drawing:
-        lines = None if drawing.log is None else JsonLinesLog(drawing.log, on_failure=_warn_of)
+        lines = None if drawing.log is None else JsonLinesLog(drawing.log, on_failure=warn)
         app = ReceiverProgram(
             settings,
             ReceiverJournal(lines),
@@ -152,7 +152,3 @@ def _shows_window(display: str) -> bool:
     if not resolved.window and resolved.reason:
         stdout.print(f"no window: {resolved.reason}", soft_wrap=True, markup=False)
     return resolved.window
-
-
-def _warn_of(error: OutputFailed) -> None:
-    warn(str(error))

@@ -335,7 +335,7 @@ class ReceiverSession:
             psnr_db=metadata.psnr_db,
             epoch=decoded.key[0],
             codec=metadata.codec,
-            fps=self.journal.snapshot().fps,
+            fps=self.journal.fps,
         )
 
     def _write_lines(self, *, everything: bool = False) -> None:

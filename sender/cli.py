@@ -125,7 +125,7 @@ def send(
             host_addresses=parse_addresses(address),
         )
         facts = SourceFacts(info.kind, info.width, info.height, fps or info.fps)
-        lines = JsonLinesLog(log, on_failure=_warn_of_log) if log is not None else None
+        lines = JsonLinesLog(log, on_failure=warn) if log is not None else None
         journal = SenderJournal(lines, facts)
         run_async(
             lambda: _run(
@@ -239,7 +239,3 @@ def _write_secret(path: Path, text: str) -> None:
             f"the pairing code can't be written to {path}: {error.strerror}",
             hint="give another path with --code-file",
         ) from error
-
-
-def _warn_of_log(error: OutputFailed) -> None:
-    warn(str(error))

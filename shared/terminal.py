@@ -56,9 +56,9 @@ DebugOption = Annotated[
 """The `--debug` option of every command: declare it as `debug: DebugOption = False`."""
 
 
-def warn(message: str) -> None:
+def warn(message: str | VeilscopeError) -> None:
     """Print `message` as one `warning: …` line on stderr."""
-    _print_line("warning", "yellow", message)
+    _print_line("warning", "yellow", str(message))
 
 
 def run_command(command: typer.Typer | Callable[..., Any]) -> NoReturn:

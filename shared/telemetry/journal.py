@@ -62,6 +62,11 @@ class Journal:
         return self._metrics.snapshot(self._clock_ns())
 
     @property
+    def fps(self) -> float:
+        """Frames a second, as in `snapshot`."""
+        return self._metrics.fps(self._clock_ns())
+
+    @property
     def drops(self) -> dict[DropReason, int]:
         """What was dropped at this end so far."""
         return dict(self._drops)

@@ -221,7 +221,7 @@ class Metrics:
         self._forget_before(now_ns - WINDOW_NS)
         recent = self._recent
         latencies = latency_figures([r.latency_ms for r in recent if r.latency_ms is not None])
-        span_s = (recent[-1].at_ns - recent[0].at_ns) / 1e9 if recent else 0.0
+        span_s = self._recent_span_s()
         latest = self._latest
         return Snapshot(
             frames=self._frames,
@@ -238,6 +238,15 @@ class Metrics:
             epoch=latest.epoch if latest else None,
             age_ms=None if self._last_ns is None else (now_ns - self._last_ns) / 1e6,
         )
+
+    def fps(self, now_ns: int) -> float:
+        """The `fps` of `snapshot` alone: cheap enough for every frame's path."""
+        self._forget_before(now_ns - WINDOW_NS)
+        return _rate(len(self._recent), self._recent_span_s())
+
+    def _recent_span_s(self) -> float:
+        recent = self._recent
+        return (recent[-1].at_ns - recent[0].at_ns) / 1e9 if recent else 0.0
 
     def summary(self, at_s: float) -> SummaryLine:
         """A receiver's summary, `at_s` seconds after the session began."""

@@ -239,3 +239,13 @@ def test_latency_tiers_end_at_200_and_400_ms() -> None:
     assert [tier(ms) for ms in (0, 200, 200.1, 400, 400.1)] == [
         "green", "green", "amber", "amber", "red",
     ]  # fmt: skip
+
+
+def test_the_frame_rate_alone_is_that_of_the_snapshot() -> None:
+    metrics = Metrics()
+    assert metrics.fps(0) == 0.0
+    for index in range(300):
+        metrics.add_frame(line(index), index * 33 * MS)
+        now_ns = index * 33 * MS + 5 * MS
+        assert metrics.fps(now_ns) == metrics.snapshot(now_ns).fps
+    assert metrics.fps(299 * 33 * MS) > 30.0
