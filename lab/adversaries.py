@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from shared.keystream.layers import FOLD_SHIFT
+
 __all__ = [
     "LN2",
     "Discriminator",
@@ -49,7 +51,7 @@ def _fold_autocorrelation() -> torch.Tensor:
     """Return, for each difference of accumulators mod 2**16, the mean over the bits of a fold of
     (2 P[flip] - 1)**2, where P is over uniform accumulators: (65536,)."""
     accumulators = np.arange(1 << 16)
-    folded = (accumulators ^ (accumulators >> 8)) & 255
+    folded = (accumulators ^ (accumulators >> FOLD_SHIFT)) & 255
     signs = 1.0 - 2.0 * ((folded >> np.arange(8)[:, None]) & 1)
     spectrum = np.abs(np.fft.rfft(signs)) ** 2
     correlation = np.fft.irfft(spectrum, n=1 << 16) / (1 << 16)

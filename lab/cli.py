@@ -12,13 +12,14 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lab.cryptanalysis.cli import attack_command
 from lab.evaluate import layer_avalanche
 from lab.modelcard import EVALUATIONS, compare, model_card
 from lab.randomness.battery import MIN_BITS
 from lab.randomness.controls import CONTROLS
+from lab.randomness.dieharder import find_dieharder
 from lab.randomness.dump import dump
 from lab.randomness.laboratory import (
     TEST_KEY,
@@ -26,14 +27,18 @@ from lab.randomness.laboratory import (
     Result,
     examine,
     open_network_stream,
-    open_stream,
     workers,
 )
-from lab.randomness.report import as_json, results_table
+from lab.randomness.report import as_json, dieharder_json, dieharder_table, results_table
 from lab.randomness.streams import MODES
 from lab.recipes import RECIPES, find_recipe
+from lab.study import SHAPES, shapes_of, study
+from lab.study import Result as ShapeResult
+from lab.study import as_json as study_as_json
+from lab.study import results_table as study_table
 from lab.train import Check, train
-from shared.errors import BadInput, OutputFailed
+from shared.errors import BadInput, DeviceUnavailable, OutputFailed
+from shared.keystream.backend import DEVICES
 from shared.keystream.material import KEY_BYTES
 from shared.keystream.network import (
     DEFAULT_FAMILY,
@@ -47,9 +52,15 @@ from shared.terminal import stderr, stdout
 __all__ = ["keystream_app"]
 
 _STEPS = 400
+_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeRemainingColumn(),
+)
 _KEY_HELP = "A test key, 64 hex digits; never a session's. Default: the bytes 0 to 31."
 _MODE_HELP = f"How keys, frames and blocks follow each other: {', '.join(MODES)}."
-_BACKEND_HELP = "A device (auto, cpu, cuda, …), or reference."
+_BACKEND_HELP = f"One of: {', '.join(DEVICES)}, reference."
 
 keystream_app = typer.Typer(
     help="Train keystream networks, look at them, and test their bytes.",
@@ -74,13 +85,7 @@ def train_command(
     except OSError as error:
         raise OutputFailed(f"can't make the folder {out}: {error.strerror}") from error
     torch.set_num_threads(1)  # the order of sums, and so the weights, must not hang on the machine
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*_COLUMNS, console=stderr) as progress:
         training = progress.add_task("training", total=steps)
 
         def show(step: int, check: Check) -> None:
@@ -142,6 +147,13 @@ def sp800_22_command(
     controls: Annotated[
         str, typer.Option(help=f"Beside it: all, none, or some of {','.join(CONTROLS)}.")
     ] = "all",
+    dieharder: Annotated[
+        str,
+        typer.Option(
+            help="Also run dieharder, which must be installed: all, none, or some of its tests' "
+            "numbers, as 0,102. All of them take tens of minutes."
+        ),
+    ] = "none",
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the verdicts here.")
     ] = None,
@@ -151,16 +163,12 @@ def sp800_22_command(
     Ends with status 1 if the network or AES fails. To pass proves no security.
     """
     tested = Candidate(network, mode=mode, key=_test_key(key), backend=backend)
-    open_stream(tested)  # what is wrong with the options comes to light here, not in a process
+    # What is wrong with the options comes to light here, not in a process.
+    stream = open_network_stream(network, tested.key, mode, backend)
+    outside = find_dieharder(dieharder)
     candidates = [tested, *(Candidate(name, control=True) for name in _controls(controls))]
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
     results: list[Result] = []
-    with Progress(*columns, console=stderr) as progress, workers(jobs) as pool:
+    with Progress(*_COLUMNS, console=stderr) as progress, workers(jobs) as pool:
         for candidate in candidates:
             task = progress.add_task(candidate.title, total=sequences)
             results.append(
@@ -173,13 +181,18 @@ def sp800_22_command(
                 )
             )
     stdout.print(results_table(results))
-    if json_file is not None:
-        try:
-            text = json.dumps(as_json(results, bits=bits), indent=1)
-            json_file.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputFailed(f"can't write {json_file}: {error.strerror}") from error
-    return int(any(result.failed for result in results if result.candidate.expected_good))
+    found = as_json(results, bits=bits)
+    failed = any(result.failed for result in results if result.candidate.expected_good)
+    if outside:
+        _write_json(json_file, found)  # what there is shall outlast an interrupted dieharder
+        with Progress(*_COLUMNS, console=stderr) as progress:
+            task = progress.add_task(f"dieharder, {tested.title}", total=None)
+            verdicts = outside.run(stream, on_verdict=lambda _: progress.advance(task))
+        stdout.print(dieharder_table(tested.title, outside.version, verdicts))
+        found["dieharder"] = dieharder_json(tested.title, outside.version, verdicts)
+        failed = failed or any(verdict.failed for verdict in verdicts)
+    _write_json(json_file, found)
+    return int(failed)
 
 
 @keystream_app.command("dump")
@@ -208,6 +221,70 @@ def dump_command(
         dump(stream, sys.stdout.fileno(), nbytes)
     except OSError as error:
         raise OutputFailed(f"can't write the keystream: {error.strerror}") from error
+
+
+@keystream_app.command("study")
+def study_command(
+    families: Annotated[
+        str, typer.Option("--family", help=f"Some of {','.join(SHAPES)}.")
+    ] = DEFAULT_FAMILY,
+    seeds: Annotated[int, typer.Option(min=1, help="Draws of each shape: seeds 1, 2, …")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps, at most.")] = _STEPS,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write every result here, after each draw.")
+    ] = None,
+) -> None:
+    """Compare depths and widths, trained and untrained; takes minutes a draw."""
+    names = families.split(",")
+    if unknown := [name for name in names if name not in SHAPES]:
+        raise BadInput(
+            f"there is no family {unknown[0]!r} to study", hint=f"choose from {', '.join(SHAPES)}"
+        )
+    torch.set_num_threads(1)
+    results: list[ShapeResult] = []
+    with Progress(*_COLUMNS, console=stderr) as progress:
+        for family, shape, recipe in shapes_of(names):
+            task = progress.add_task(f"{family} {shape}", total=seeds * steps)
+            for seed in range(1, seeds + 1):
+                advance = partial(progress.advance, task)
+                results += study(family, shape, recipe, seed=seed, steps=steps, on_step=advance)
+                progress.update(task, completed=seed * steps)
+                _write_json(json_file, study_as_json(results, steps=steps))
+    stdout.print(study_table(results))
+
+
+keystream_app.command("attack")(attack_command)
+
+
+@keystream_app.command("export")
+def export_command(
+    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    network: Annotated[
+        str, typer.Option(help="A shipped family or a network file.")
+    ] = DEFAULT_FAMILY,
+) -> None:
+    """Write a network as an ONNX file, for other languages and for browsers."""
+    try:
+        from shared.keystream.onnx_graph import build_model
+    except ImportError as error:
+        raise DeviceUnavailable(
+            "the package onnx is not installed", hint="pip install onnx"
+        ) from error
+    loaded = load_network(network)
+    try:
+        out.write_bytes(build_model(loaded).SerializeToString())
+    except OSError as error:
+        raise OutputFailed(f"can't write {out}: {error.strerror}") from error
+    typer.echo(f"{out}\ndigest {loaded.digest.hex()}")
+
+
+def _write_json(path: Path | None, content: object) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputFailed(f"can't write {path}: {error.strerror}") from error
 
 
 def _test_key(text: str | None) -> bytes:

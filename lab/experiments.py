@@ -13,14 +13,15 @@ from dataclasses import dataclass
 import torch
 
 from lab.surrogate import SurrogateLayer, run
-from shared.keystream.layers import COUNTER_LANES
+from shared.keystream.layers import COUNTER_LANES, FOLD_SHIFT
 
 __all__ = ["KINDS", "Differences", "differences_of", "draw_differences", "frame_of", "random_keys"]
 
 KINDS = ("material", "counter", "key")
 
 _COUNTER_BITS = 16  # 65,536 blocks are 8 MiB, more than any frame; higher bits are constant
-_KEY_BITS = 16
+_BIAS_BITS = 16
+_KEY_BITS = 8 + FOLD_SHIFT  # of a bias; the one above them never reaches a block
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def random_keys(
 ) -> list[torch.Tensor]:
     """Return key biases as a uniform key gives them, (samples, lanes) a layer."""
     return [
-        torch.randint(0, 1 << _KEY_BITS, (samples, len(layer.bias)), generator=rng).float()
+        torch.randint(0, 1 << _BIAS_BITS, (samples, len(layer.bias)), generator=rng).float()
         for layer in layers
     ]
 

@@ -2,7 +2,7 @@
 
 Forward, every value is the integer that the keystream would have, held in a float32, which is
 exact below 2**24.  Backward, the bits of an accumulator are taken for what they are, square
-waves of period 2, 4, ... 65,536, and a square wave for the sine of its period; rounding a weight
+waves of period 2, 4, ... 32,768, and a square wave for the sine of its period; rounding a weight
 is taken for the identity (straight-through).  This never makes keystream.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from shared.keystream.layers import WEIGHT_MAX, WEIGHT_MIN
+from shared.keystream.layers import FOLD_SHIFT, WEIGHT_MAX, WEIGHT_MIN
 from shared.keystream.network import KeystreamNetwork
 
 __all__ = [
@@ -88,8 +88,9 @@ def bits_to_bytes(bits: torch.Tensor) -> torch.Tensor:
 
 
 def _fold(accumulator: torch.Tensor) -> torch.Tensor:
-    waves = _SquareWaves.apply(accumulator, 0, 16)  # type: ignore[no-untyped-call]
-    bits: torch.Tensor = waves[..., :8] * waves[..., 8:]  # the product of signs is the xor of bits
+    waves = _SquareWaves.apply(accumulator, 0, 8 + FOLD_SHIFT)  # type: ignore[no-untyped-call]
+    # The product of signs is the xor of bits.
+    bits: torch.Tensor = waves[..., :8] * waves[..., FOLD_SHIFT:]
     return bits
 
 

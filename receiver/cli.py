@@ -93,6 +93,17 @@ def receive(
     frames: Annotated[
         int | None, typer.Option(min=1, help="End after this many frames were shown.")
     ] = None,
+    playout_delay: Annotated[
+        float,
+        typer.Option(
+            metavar="MS",
+            min=0.0,
+            max=1000.0,
+            envvar="VEILSCOPE_PLAYOUT_DELAY",
+            help="Show each picture this long after it was taken, for an even pace on a wavering "
+            "network; one that comes later than that is shown at once.",
+        ),
+    ] = 0.0,
     keystream: Annotated[
         str | None,
         typer.Option(
@@ -127,6 +138,7 @@ def receive(
         ice_servers=parse_ice_servers(ice_server),
         host_addresses=parse_addresses(address),
         confirm_shown=_shows_window(display),
+        playout_delay_ms=playout_delay,
     )
     keeping: list[Sink] = []
     if save_frames is not None:

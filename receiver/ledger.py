@@ -33,6 +33,7 @@ class Arrival:
     sealed_bytes: int
     received_at_ns: int
     opened_at_ns: int
+    released_at_ns: int
     decoded_at_ns: int
 
 
@@ -122,7 +123,8 @@ class Ledger:
             send=None if timing is None else timing.send_us / 1e3,
             network=(arrival.received_at_ns - left_at_ns) / 1e6,
             open=(arrival.opened_at_ns - arrival.received_at_ns) / 1e6,
-            decode=(arrival.decoded_at_ns - arrival.opened_at_ns) / 1e6,
+            hold=(arrival.released_at_ns - arrival.opened_at_ns) / 1e6,
+            decode=(arrival.decoded_at_ns - arrival.released_at_ns) / 1e6,
             show=(shown_at_ns - arrival.decoded_at_ns) / 1e6,
         )
         return FrameLine(

@@ -1,7 +1,8 @@
-"""A frame's way through the receiver: open -> decode, with the time of every step.
+"""A frame's way through the receiver: open -> (hold) -> decode, with the time of every step.
 
 Synchronous and run in one worker thread of the session.  It holds the epochs' keys, two at most,
-and refuses everything that does not pass every check.
+and refuses everything that does not pass every check, and to decode a frame without the one that
+it builds on (`receiver.chain`).
 """
 
 from __future__ import annotations
@@ -10,31 +11,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from receiver.chain import ChainGuard, Turn
 from receiver.ledger import Key
 from shared.codecs import Decoder, open_decoder
 from shared.crypto.keyschedule import EPOCHS_KEPT, EpochSecret, ReceiverSchedule
 from shared.crypto.sealing import Opener
-from shared.errors import FrameRejected, UnknownEpoch
+from shared.errors import DecodeFailed, UnknownEpoch
 from shared.frame import Image
 from shared.keystream.ahead import KeystreamAhead
 from shared.keystream.backend import Backend
 from shared.link import ReceivedFrame
+from shared.telemetry.records import DropReason
 from shared.wire import FrameMetadata, parse_header, parse_inner
 
-__all__ = ["DecodedFrame", "LateFrame", "Pipeline"]
-
-
-class LateFrame(FrameRejected):
-    """A genuine frame that is older than one already taken: not decoded."""
-
-    def __init__(self, index: int) -> None:
-        super().__init__("a frame came after a newer one")
-        self.index = index
+__all__ = ["DecodedFrame", "Outcome", "Pipeline"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedFrame:
-    """A frame that passed every check; times are this machine's monotonic ns."""
+    """A frame that passed every check; times are this machine's monotonic ns.
+
+    `released_at_ns` is when it was free to be decoded: its reference was there.
+    """
 
     key: Key
     metadata: FrameMetadata
@@ -42,7 +40,34 @@ class DecodedFrame:
     sealed: bytes
     received_at_ns: int
     opened_at_ns: int
+    released_at_ns: int
     decoded_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a frame and of those that waited for it.
+
+    `shown` is the newest one that was decoded; the others of a run were decoded for its sake and
+    are among the `dropped`.  `wants_key` is the newest index that could not be decoded, while the
+    chain is broken; `held_until_ns` is when `Pipeline.expire` is to be called.  A `still` is no
+    part of the stream.
+    """
+
+    shown: DecodedFrame | None = None
+    dropped: tuple[tuple[DropReason, int], ...] = ()
+    still: DecodedFrame | None = None
+    wants_key: int | None = None
+    held_until_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    key: Key
+    metadata: FrameMetadata
+    payload: memoryview
+    received: ReceivedFrame
+    opened_at_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +92,8 @@ class Pipeline:
         self._schedule = ReceiverSchedule(sender)
         self._epochs: dict[int, _Epoch] = {}
         self._decoders: dict[str, Decoder] = {}
-        self._newest_index = -1
+        self._still_decoders: dict[str, Decoder] = {}  # a still must not disturb a chain
+        self._chain: ChainGuard[_Opened] = ChainGuard()
 
     def enter_epoch(self, secret: EpochSecret) -> None:
         """Take the keys of a new epoch; frames of the one before may still be on their way.
@@ -80,32 +106,84 @@ class Pipeline:
         while len(self._epochs) > EPOCHS_KEPT:
             self._epochs.pop(min(self._epochs)).ahead.close()
 
-    def process(self, received: ReceivedFrame) -> DecodedFrame:
-        """Open and decode one frame.
+    def process(self, received: ReceivedFrame, patience_ns: int = 0) -> Outcome:
+        """Open one frame, and decode what can be decoded now.
 
-        Raises a `FrameRejected`: `MalformedFrame`, `UnknownEpoch`, `AuthenticationFailed`,
-        `Replayed`, `KeystreamDisagreed`, `DecodeFailed`, or `LateFrame`.
+        A frame whose reference is missing is held for up to `patience_ns`.  Raises a
+        `FrameRejected` for a frame that can't be trusted or read: `MalformedFrame`,
+        `UnknownEpoch`, `AuthenticationFailed`, `Replayed`, `KeystreamDisagreed`, `DecodeFailed`.
         """
+        opened = self._open(received)
+        metadata = opened.metadata
+        if metadata.still:
+            decoder = self._decoder(metadata.codec, self._still_decoders)
+            return self._outcome(still=self._decode(opened, decoder, opened.opened_at_ns))
+        turn = self._chain.offer(
+            metadata.index, metadata.depends_on, opened, opened.opened_at_ns, patience_ns
+        )
+        return self._decode_run(turn)
+
+    def expire(self) -> Outcome:
+        """Give up the frames that have waited for a reference long enough."""
+        return self._decode_run(self._chain.expire(self._clock_ns()))
+
+    def _open(self, received: ReceivedFrame) -> _Opened:
         header = parse_header(received.data)
         epoch = self._epochs.get(header.epoch)
         if epoch is None:
             raise UnknownEpoch(f"no key is held for epoch {header.epoch}")
         opened = epoch.opener.open(received.data)
         metadata, payload = parse_inner(opened.inner)
-        if metadata.index <= self._newest_index:
-            raise LateFrame(metadata.index)
-        opened_at = self._clock_ns()
-        image = self._decoder(metadata.codec).decode(
-            payload, width=metadata.width, height=metadata.height, channels=metadata.channels
+        return _Opened(
+            (header.epoch, header.counter), metadata, payload, received, self._clock_ns()
         )
-        self._newest_index = metadata.index
+
+    def _decode_run(self, turn: Turn[_Opened]) -> Outcome:
+        """Decode the frames of `turn`, each on top of the one before; the last is shown."""
+        dropped = list(turn.dropped)
+        shown: DecodedFrame | None = None
+        for place, opened in enumerate(turn.decode):
+            # What follows in a run was held until the one before it was there.
+            released_at_ns = opened.opened_at_ns if shown is None else shown.decoded_at_ns
+            decoder = self._decoder(opened.metadata.codec, self._decoders)
+            try:
+                decoded = self._decode(opened, decoder, released_at_ns)
+            except DecodeFailed:
+                rest = [later.metadata.index for later in turn.decode[place + 1 :]]
+                self._chain.failed(max([opened.metadata.index, *rest]))
+                dropped.append((DropReason.DECODE_FAILED, opened.metadata.index))
+                dropped += [(DropReason.MISSING_REFERENCE, index) for index in rest]
+                break
+            if shown is not None:
+                dropped.append((DropReason.REFERENCE_ONLY, shown.metadata.index))
+            shown = decoded
+        return self._outcome(shown, tuple(dropped))
+
+    def _outcome(
+        self,
+        shown: DecodedFrame | None = None,
+        dropped: tuple[tuple[DropReason, int], ...] = (),
+        still: DecodedFrame | None = None,
+    ) -> Outcome:
+        return Outcome(shown, dropped, still, self._chain.wants_key, self._chain.held_until_ns)
+
+    def _decode(self, opened: _Opened, decoder: Decoder, released_at_ns: int) -> DecodedFrame:
+        metadata = opened.metadata
+        image = decoder.decode(
+            opened.payload,
+            width=metadata.width,
+            height=metadata.height,
+            channels=metadata.channels,
+            key=metadata.depends_on is None,
+        )
         return DecodedFrame(
-            key=(header.epoch, header.counter),
+            key=opened.key,
             metadata=metadata,
             image=image,
-            sealed=received.data,
-            received_at_ns=received.received_at_ns,
-            opened_at_ns=opened_at,
+            sealed=opened.received.data,
+            received_at_ns=opened.received.received_at_ns,
+            opened_at_ns=opened.opened_at_ns,
+            released_at_ns=released_at_ns,
             decoded_at_ns=self._clock_ns(),
         )
 
@@ -114,7 +192,8 @@ class Pipeline:
         while self._epochs:
             self._epochs.popitem()[1].ahead.close()
 
-    def _decoder(self, codec: str) -> Decoder:
-        if codec not in self._decoders:
-            self._decoders[codec] = open_decoder(codec)
-        return self._decoders[codec]
+    @staticmethod
+    def _decoder(codec: str, decoders: dict[str, Decoder]) -> Decoder:
+        if codec not in decoders:
+            decoders[codec] = open_decoder(codec)
+        return decoders[codec]

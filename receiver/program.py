@@ -17,10 +17,10 @@ from typing import ParamSpec, Self
 
 from receiver.journal import ReceiverJournal
 from receiver.session import ReceiverSession, ReceiverSettings
-from receiver.sinks import SessionInfo, Sink
+from receiver.sinks import SessionInfo, ShownFrame, Sink
 from receiver.sinks.window import WindowSink
 from shared.crypto.pairing import PairingCode
-from shared.errors import BadInput, OutputFailed, VeilscopeError
+from shared.errors import BadInput, OutputFailed, PeerGone, VeilscopeError
 from shared.telemetry.live import LiveFacts, LivePanel, LiveState
 from shared.telemetry.records import DropReason
 from shared.telemetry.report import check_report, write_report
@@ -54,6 +54,8 @@ class ReceiverProgram:
         self._state: LiveState = "pairing"
         self._shown = 0
         self._in_window = 0  # frames handed to the window whose end it has not told yet
+        self._window_sink: WindowSink | None = None
+        self._stills: set[asyncio.Task[None]] = set()
         self._told = asyncio.Event()
         self._enough = asyncio.Event()
 
@@ -74,7 +76,9 @@ class ReceiverProgram:
             await stack.enter_async_context(_finally(_in_thread(sink.close)))
         if code is None:
             code = await _ask_for_code(code_file)
-        session = ReceiverSession(code, self._settings, journal=self._journal)
+        session = ReceiverSession(
+            code, self._settings, journal=self._journal, on_quality=self._quality_changed
+        )
         await session.__aenter__()
         self._state = "live"
         await stack.enter_async_context(_finally(partial(session.__aexit__, None, None, None)))
@@ -84,7 +88,7 @@ class ReceiverProgram:
         panel = stack.enter_context(LivePanel())
         sinks = list(self._keeping)
         if self._settings.confirm_shown:
-            window = self._window(session)
+            window = self._window_sink = self._window(session)
             await asyncio.to_thread(window.start)
             await stack.enter_async_context(_finally(_in_thread(window.close)))
             sinks.append(window)
@@ -96,9 +100,10 @@ class ReceiverProgram:
             if watching.done():
                 watching.result()
         finally:
-            for task in (watching, following, enough):
+            tasks = (watching, following, enough, *self._stills)
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(watching, following, enough, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._state = "ended"
             panel.update(self._facts(session))
 
@@ -126,6 +131,18 @@ class ReceiverProgram:
             self._told.clear()
             await self._told.wait()
 
+    def _quality_changed(self, reason: str) -> None:
+        if self._window_sink is not None:
+            self._window_sink.tell_quality(reason)
+
+    async def _fetch_still(self, session: ReceiverSession, index: int) -> None:
+        """Get the frozen picture once more, lossless."""
+        still: ShownFrame | None = None
+        with suppress(PeerGone):  # the iteration says so
+            still = await session.still(index)
+        if self._window_sink is not None:
+            self._window_sink.show_still(index, still)
+
     def _count(self) -> None:
         self._shown += 1
         if self._limit is not None and self._shown >= self._limit:
@@ -145,12 +162,17 @@ class ReceiverProgram:
             self._in_window -= 1
             self._told.set()
 
+        def freeze(index: int) -> None:
+            self._stills = {task for task in self._stills if not task.done()}
+            self._stills.add(asyncio.create_task(self._fetch_still(session, index)))
+
         return WindowSink(
             SessionInfo(session.session_id, session.keystream.family),
             snapshot_dir=self._snapshots,
             on_shown=lambda index, at_ns: _soon(loop, shown, index, at_ns),
             on_replaced=lambda index: _soon(loop, passed_over, index, DropReason.SUPERSEDED),
             on_frozen=lambda index: _soon(loop, passed_over, index, DropReason.FROZEN),
+            on_freeze=lambda index: _soon(loop, freeze, index),
             on_quit=lambda: _soon(loop, self._enough.set),
         )
 
@@ -161,6 +183,7 @@ class ReceiverProgram:
             session=session.session_id,
             keystream=session.keystream.family,
             figures=session.journal.snapshot(),
+            note=session.journal.quality_reason,
         )
 
 

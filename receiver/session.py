@@ -2,7 +2,8 @@
 
 The shell that joins the pieces: the room at the signaling server, the link, the handshake, the
 epochs, and the pipeline open -> decode -> hand over.  It refuses to show a frame that did not pass
-every check, and to fall behind: a frame that its consumer has no time for gives way to the next.
+every check or lacks the one that it builds on, and to fall behind: a frame that its consumer has no
+time for gives way to the next.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Self
 
 from receiver.journal import ReceiverJournal
 from receiver.ledger import Arrival, Ledger
-from receiver.pipeline import DecodedFrame, LateFrame, Pipeline
+from receiver.pipeline import DecodedFrame, Outcome, Pipeline
+from receiver.playout import PlayoutBuffer
 from receiver.sinks import ShownFrame
 from shared import control
 from shared.association import Association, associate
@@ -41,6 +43,14 @@ from signaling.tls import client_context
 __all__ = ["ReceiverSession", "ReceiverSettings"]
 
 OFFER_TIMEOUT_S = 20.0  # the sender makes its offer as soon as it hears of us
+REPORT_EVERY_S = 0.5  # the sender knows that we are there, and how the picture gets here
+STILL_TIMEOUT_S = 15.0  # a lossless 1080p picture is 3 MB: 12 s at 2 Mbit/s
+
+# A frame ahead of its reference waits for a repair: asked for and sent again, one round trip, half
+# of one for jitter, and what the two ends take; a person sees a freeze from about 250 ms.
+MIN_PATIENCE_NS, MAX_PATIENCE_NS = 40_000_000, 250_000_000
+WORK_NS = 20_000_000
+MIN_ASK_NS = 100_000_000  # a key frame is large: one is asked for again after a round trip at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +62,8 @@ class ReceiverSettings:
     `device` is auto, cpu or cuda.  `ice_servers`, where given, replace those that the signaling
     server hands out.  `host_addresses` limits the addresses that are offered to the other end
     (None: all of them).  With `confirm_shown` a frame counts as shown when the program says so
-    (`ReceiverSession.shown`), otherwise when it is handed over.
+    (`ReceiverSession.shown`), otherwise when it is handed over.  A picture is handed over no
+    sooner than `playout_delay_ms` after it was taken.
     """
 
     signaling: str = "ws://127.0.0.1:8765"
@@ -62,6 +73,7 @@ class ReceiverSettings:
     ice_servers: tuple[IceServer, ...] | None = None
     host_addresses: tuple[str, ...] | None = None
     confirm_shown: bool = False
+    playout_delay_ms: float = 0.0
 
 
 class _Keystreams:
@@ -106,11 +118,13 @@ class ReceiverSession:
         settings: ReceiverSettings | None = None,
         *,
         journal: ReceiverJournal | None = None,
+        on_quality: Callable[[str], None] | None = None,
         link_factory: LinkFactory = PeerLink,
     ) -> None:
         self.settings = settings or ReceiverSettings()
         self.journal = journal or ReceiverJournal()
         self._code = code if isinstance(code, PairingCode) else PairingCode.parse(code)
+        self._on_quality = on_quality
         self._link_factory = link_factory
 
         self._exit = AsyncExitStack()
@@ -118,6 +132,15 @@ class ReceiverSession:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="veilscope-receive")
         self._slot: Newest[DecodedFrame] = Newest()
         self._bye: control.Bye | None = None
+        self._playout: PlayoutBuffer[DecodedFrame] = PlayoutBuffer()
+        self._playout_filled = asyncio.Event()
+        self._playout_empty = asyncio.Event()
+        self._playout_empty.set()
+        self._held_until_ns: int | None = None
+        self._expiry: asyncio.Task[None] | None = None
+        self._asked_at_ns: int | None = None
+        self._stills = asyncio.Lock()  # one at a time: they are large
+        self._awaited_still: tuple[int, asyncio.Future[DecodedFrame | None]] | None = None
 
     # -- what a program sees ----------------------------------------------------------------------
 
@@ -177,6 +200,26 @@ class ReceiverSession:
             self.journal.counted(line)
             self._write_lines()
 
+    async def still(self, index: int) -> ShownFrame | None:
+        """Frame `index`, which was shown just now, once more and lossless.
+
+        None if the sender does not hold it any more, or if it does not come within 15 s.  Raises
+        `PeerGone`.
+        """
+        async with self._stills:
+            coming: asyncio.Future[DecodedFrame | None] = asyncio.Future()
+            self._awaited_still = index, coming
+            try:
+                self._association.send(control.StillRequest(index=index))
+                async with asyncio.timeout(STILL_TIMEOUT_S):
+                    decoded = await coming
+            except TimeoutError:
+                decoded = None
+            finally:
+                self._awaited_still = None
+        self.journal.event("still " + ("came" if decoded else "unavailable"), f"frame {index}")
+        return None if decoded is None else self._present(decoded, time.monotonic_ns())
+
     def replaced(self, index: int, reason: DropReason = DropReason.SUPERSEDED) -> None:
         """Frame `index` was handed over, but never reached the screen, for `reason`."""
         if self._ledger.forget(index):
@@ -217,8 +260,9 @@ class ReceiverSession:
         self._exit.callback(self._write_lines, everything=True)
         self._exit.push_async_callback(self._stop_tasks)
         self._hearing = asyncio.create_task(self._guarded(self._hear))
-        receiving = asyncio.create_task(self._guarded(self._receive))
-        self._tasks += [self._hearing, receiving]
+        for work in (self._receive, self._play, self._report):
+            self._tasks.append(asyncio.create_task(self._guarded(work)))
+        self._tasks.append(self._hearing)
 
     async def _connect(self, signaling: SignalingClient) -> None:
         try:
@@ -248,9 +292,12 @@ class ReceiverSession:
             self._slot.close(error)
 
     async def _stop_tasks(self) -> None:
-        for task in self._tasks:
+        if self._awaited_still is not None:
+            self._awaited_still[1].cancel()
+        tasks = [*self._tasks, *([self._expiry] if self._expiry else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- what the sender says ---------------------------------------------------------------------
 
@@ -275,6 +322,14 @@ class ReceiverSession:
                     self._write_lines()
                 case control.Tally():
                     self.journal.sender_told(message.sent, message.dropped)
+                case control.PathReport():
+                    self.journal.path_measured(message)
+                case control.QualityNotice():
+                    self.journal.quality_changed(message.reason)
+                    if self._on_quality is not None:
+                        self._on_quality(message.reason)
+                case control.StillUnavailable():
+                    self._still_came(message.index, None)
                 case control.Bye():
                     self._bye = message
                 case _:
@@ -287,15 +342,13 @@ class ReceiverSession:
         try:
             async for received in self._link.frames():
                 try:
-                    decoded = await loop.run_in_executor(
-                        self._worker, self._pipeline.process, received
+                    outcome = await loop.run_in_executor(
+                        self._worker, self._pipeline.process, received, self._patience_ns()
                     )
-                except LateFrame as error:
-                    self.journal.dropped(DropReason.LATE, error.index)
                 except FrameRejected as error:
                     self.journal.dropped(drop_reason(error))
                 else:
-                    self._hand_over(decoded)
+                    self._take(outcome)
                 self.journal.link_dropped(self._link.frames_dropped.get("consumer slow", 0))
         except PeerGone:
             if self._bye is None:
@@ -306,7 +359,54 @@ class ReceiverSession:
         if self._bye is not None and self._bye.reason == "error":
             detail = self._bye.detail or "it failed"
             raise PeerGone(f"the sender ended with an error: {detail}")
+        if self._expiry is not None:
+            await asyncio.wait({self._expiry})
+        await self._playout_empty.wait()
         self._slot.close()
+
+    def _take(self, outcome: Outcome) -> None:
+        """Hand over what was decoded, count what was not, and see to the chain."""
+        for reason, index in outcome.dropped:
+            self.journal.dropped(reason, index)
+        if outcome.still is not None:
+            self._still_came(outcome.still.metadata.index, outcome.still)
+        if outcome.shown is not None:
+            self._hand_over(outcome.shown)
+        self._held_until_ns = outcome.held_until_ns
+        if self._held_until_ns is not None and self._expiry is None:
+            self._expiry = asyncio.create_task(self._expire())
+        if outcome.wants_key is not None:
+            self._ask_for_key(outcome.wants_key)
+
+    async def _expire(self) -> None:
+        """Give up the frames held once their time is over, until none is held."""
+        loop = asyncio.get_running_loop()
+        try:
+            while (until_ns := self._held_until_ns) is not None:
+                await asyncio.sleep(max(0, until_ns - time.monotonic_ns()) / 1e9)
+                self._take(await loop.run_in_executor(self._worker, self._pipeline.expire))
+        finally:
+            self._expiry = None
+
+    def _patience_ns(self) -> int:
+        clock = self._link.clock.estimate
+        wanted = WORK_NS + 3 * (clock.rtt_ns if clock else 0) // 2
+        return min(max(wanted, MIN_PATIENCE_NS), MAX_PATIENCE_NS)
+
+    def _ask_for_key(self, index: int) -> None:
+        now_ns = time.monotonic_ns()
+        clock = self._link.clock.estimate
+        pause_ns = max(clock.rtt_ns if clock else 0, MIN_ASK_NS)
+        if self._asked_at_ns is None or now_ns - self._asked_at_ns >= pause_ns:
+            self._asked_at_ns = now_ns
+            with suppress(PeerGone):  # then `_receive` says so
+                self._association.send(control.KeyFrameRequest(index=index))
+
+    def _still_came(self, index: int, decoded: DecodedFrame | None) -> None:
+        if self._awaited_still is not None and self._awaited_still[0] == index:
+            coming = self._awaited_still[1]
+            if not coming.done():
+                coming.set_result(decoded)
 
     def _hand_over(self, decoded: DecodedFrame) -> None:
         self._ledger.arrived(
@@ -316,12 +416,52 @@ class ReceiverSession:
                 sealed_bytes=len(decoded.sealed),
                 received_at_ns=decoded.received_at_ns,
                 opened_at_ns=decoded.opened_at_ns,
+                released_at_ns=decoded.released_at_ns,
                 decoded_at_ns=decoded.decoded_at_ns,
             )
         )
+        delay_ns = round(self.settings.playout_delay_ms * 1e6)
+        if delay_ns <= 0:
+            self._put(decoded)
+            return
+        clock = self._link.clock.estimate
+        captured_at_ns = decoded.metadata.captured_at_ns - (clock.offset_ns if clock else 0)
+        evicted = self._playout.put(decoded, captured_at_ns + delay_ns)
+        if evicted is not None:
+            self.replaced(evicted.metadata.index)
+        self._playout_empty.clear()
+        self._playout_filled.set()
+
+    def _put(self, decoded: DecodedFrame) -> None:
         replaced = self._slot.put(decoded)
         if replaced is not None:
             self.replaced(replaced.metadata.index)
+
+    async def _play(self) -> None:
+        """With a playout delay: let each picture go at its moment, for ever."""
+        while True:
+            due_ns = self._playout.next_due_ns
+            if due_ns is None:
+                self._playout_empty.set()
+                self._playout_filled.clear()
+                await self._playout_filled.wait()
+                continue
+            await asyncio.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
+            for decoded in self._playout.take(time.monotonic_ns()):
+                self._put(decoded)
+
+    async def _report(self) -> None:
+        """Tell the sender how it goes, for as long as it is there."""
+        while True:
+            await asyncio.sleep(REPORT_EVERY_S)
+            figures = self.journal.snapshot()
+            report = control.ReceiverReport(
+                shown=figures.frames, latency_p95_ms=figures.latency_p95_ms
+            )
+            try:
+                self._association.send(report)
+            except PeerGone:  # `_receive` says so
+                return
 
     def _present(self, decoded: DecodedFrame, now_ns: int) -> ShownFrame:
         clock = self._link.clock.estimate

@@ -1,8 +1,9 @@
 """One receiver that has paired with this sender: its sealed control channel and its frames.
 
 Holds what differs from receiver to receiver: which epochs it has acknowledged, whether its path
-can carry a frame now, and what was sent to it and what not.  It refuses to hold more than one
-frame, and to send one whose key the receiver does not hold.
+can carry a frame now, which frame it can decode next, and what was sent to it and what not.  It
+refuses to hold more than one frame, and to send one whose key the receiver does not hold or that
+builds on a frame that it was not sent.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from shared import control
 from shared.association import Association
 from shared.crypto.keyschedule import EpochSecret
 from shared.errors import PeerGone
+from shared.link import PathEstimate
 from shared.newest import Newest
 from shared.telemetry.records import DropReason
 
 __all__ = ["Attendee"]
 
+SILENT_AFTER_S = 1.5  # a receiver reports twice a second: three reports in a row are missing
+STILL_EVERY_S = 0.5  # a still costs a lossless encode: a program that asks faster is not answered
 TIMINGS_EVERY = 15  # frames; half a second at 30 fps: late figures cost one small message, not 30
 HAND_OVER_TIMEOUT_S = 3.0  # the last frame may take this long to leave before the goodbye
 
@@ -31,8 +35,9 @@ class Attendee:
     """A paired receiver.
 
     `on_ready()` is called whenever it may have become able to take a frame, `on_sent(frame,
-    sent_at_ns)` when its path has taken one.  `drops_before` is what the session had dropped
-    before this one joined.
+    sent_at_ns)` when its path has taken one, `on_still(attendee, index)` when it asks for a still.
+    `drops_before` is what the session had dropped before this one joined; `number` counts the
+    session's receivers from 1.
     """
 
     def __init__(
@@ -43,14 +48,18 @@ class Attendee:
         on_ready: Callable[[], None],
         on_sent: Callable[[SealedFrame, int], None],
         drops_before: Mapping[str, int],
+        on_still: Callable[[Attendee, int], None] = lambda _attendee, _index: None,
+        number: int = 1,
     ) -> None:
         self.peer = peer
+        self.number = number
         self.left: control.Bye | None = None
         self.unsent: SealedFrame | None = None
         self._association = association
         self._link = association.link
         self._on_ready = on_ready
         self._on_sent = on_sent
+        self._on_still = on_still
         self._drops_before = Counter(drops_before)
         self._outbox: Newest[SealedFrame] = Newest()
         self._ready = False
@@ -58,7 +67,12 @@ class Attendee:
         self._acknowledged = 0
         self._acknowledgement = asyncio.Event()
         self._sent = 0
-        self._skipped = 0
+        self._skipped: Counter[str] = Counter()
+        self._sent_index: int | None = None  # the frame that this receiver can decode the next on
+        self._key_index: int | None = None  # the last key frame sent to it
+        self._still: SealedFrame | None = None
+        self._still_asked_at: float | None = None
+        self._heard_at = time.monotonic()
         self._told: control.Tally | None = None
         self._timings: list[control.TimingRow] = []
         self._idle = asyncio.Event()
@@ -75,6 +89,25 @@ class Attendee:
         """Whether it has the key of `epoch`, so that a frame under it is of use."""
         first = self._first_epoch
         return first is not None and epoch is not None and first <= epoch <= self._acknowledged
+
+    def follows(self, index: int | None) -> bool:
+        """Whether a frame that builds on frame `index` is of use to it."""
+        return index is not None and index == self._sent_index
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it was sent no frame yet."""
+        return self._key_index is None
+
+    @property
+    def path(self) -> PathEstimate | None:
+        """What the path to it carries now, None until that is measured."""
+        return self._link.path
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has been heard of it for a while."""
+        return time.monotonic() - self._heard_at > SILENT_AFTER_S
 
     async def attend(self) -> None:
         """Serve this receiver until it leaves (`left` is then set) or is dismissed.
@@ -105,15 +138,36 @@ class Attendee:
         """Send `frame` if this receiver can take it now; whether it can."""
         if not (self._ready and self.holds(frame.epoch)):
             return False
+        if frame.depends_on is None:
+            self._key_index = frame.index
+        elif not self.follows(frame.depends_on):
+            return False
+        self._sent_index = frame.index
         self._ready = False
         self._idle.clear()
         self.unsent = frame
         self._outbox.put(frame)
         return True
 
-    def passed_over(self) -> None:
-        """Others were sent a frame that this receiver could not take."""
-        self._skipped += 1
+    def offer_still(self, still: SealedFrame) -> None:
+        """Send a still as soon as the path can carry it; the stream waits for it."""
+        if self._ready:
+            self._ready = False
+            self._idle.clear()
+            self._outbox.put(still)
+        else:
+            self._still = still
+
+    def still_unavailable(self, index: int) -> None:
+        """Say that the still it asked for can't be had."""
+        with suppress(PeerGone):  # then `attend` says so
+            self._association.send(control.StillUnavailable(index=index))
+
+    def passed_over(self, frame: SealedFrame) -> None:
+        """Others were sent `frame`, which this receiver could not take."""
+        lost = self._ready and self.holds(frame.epoch)
+        reason = DropReason.MISSING_REFERENCE if lost else DropReason.LINK_BUSY
+        self._skipped[reason.value] += 1
 
     async def hand_over(self, secret: EpochSecret, sender: int) -> None:
         """Give the secret of a new epoch, and wait until the receiver says that it holds it."""
@@ -131,13 +185,33 @@ class Attendee:
         `drops` are the session's; to them come the frames that others got and this path could
         not carry.
         """
-        dropped = Counter(drops) - self._drops_before
-        dropped[DropReason.LINK_BUSY.value] += self._skipped
+        dropped = Counter(drops) - self._drops_before + self._skipped
         tally = control.Tally(sent=self._sent, dropped=dict(+dropped))
         if tally != self._told:
             self._told = tally
             with suppress(PeerGone):  # then `attend` says so
                 self._association.send(tally)
+
+    def tell_quality(self, notice: control.QualityNotice) -> None:
+        """Tell the receiver that quality changed, and why."""
+        with suppress(PeerGone):  # then `attend` says so
+            self._association.send(notice)
+
+    def tell_path(self, target_bps: int | None) -> control.PathReport | None:
+        """Tell the receiver what its path carries, if that is measured; returns what was told."""
+        path = self.path
+        if path is None:
+            return None
+        report = control.PathReport(
+            rate_bps=path.rate_bps,
+            rtt_ms=path.rtt_ns / 1e6,
+            queue_ms=path.queue_ns / 1e6,
+            loss=path.loss,
+            target_bps=target_bps,
+        )
+        with suppress(PeerGone):  # then `attend` says so
+            self._association.send(report)
+        return report
 
     async def say_goodbye(
         self, reason: control.ByeReason, detail: str, drops: Mapping[str, int]
@@ -156,11 +230,19 @@ class Attendee:
     async def _hear(self) -> None:
         while True:
             message = await self._association.receive()
+            self._heard_at = time.monotonic()
             match message:
                 case control.EpochAck():
                     self._acknowledged = max(self._acknowledged, message.epoch)
                     self._acknowledgement.set()
                     self._on_ready()
+                case control.KeyFrameRequest():
+                    # A key frame after the one that could not be decoded is on its way already.
+                    if self._key_index is None or self._key_index <= message.index:
+                        self._sent_index = None
+                        self._on_ready()
+                case control.StillRequest():
+                    self._still_asked(message.index)
                 case control.Bye():
                     self.left = message
                     return
@@ -170,13 +252,18 @@ class Attendee:
     async def _pump(self) -> None:
         while True:
             await self._link.writable()
-            self._ready = True
-            self._on_ready()
-            frame = await self._outbox.get()
+            frame, self._still = self._still, None
+            if frame is None:
+                self._ready = True
+                self._on_ready()
+                frame = await self._outbox.get()
             while not self._link.can_send_frame():  # the path narrowed while none was at hand
                 await self._link.writable()
             await self._link.send_frame(frame.sealed)
             sent_at = time.monotonic_ns()
+            if frame.still:  # no part of the stream: counted nowhere
+                self._idle.set()
+                continue
             self.unsent = None
             self._idle.set()
             self._sent += 1
@@ -192,6 +279,14 @@ class Attendee:
             )
             if len(self._timings) >= TIMINGS_EVERY:
                 self._flush_timings()
+
+    def _still_asked(self, index: int) -> None:
+        now = time.monotonic()
+        asked_at, self._still_asked_at = self._still_asked_at, now
+        if self._still is not None or (asked_at is not None and now - asked_at < STILL_EVERY_S):
+            self.still_unavailable(index)
+        else:
+            self._on_still(self, index)
 
     async def _watch(self) -> None:
         end = await self._link.closed()

@@ -6,7 +6,7 @@ import asyncio
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.text import Text
@@ -14,8 +14,10 @@ from rich.text import Text
 from sender.journal import SenderJournal, SourceFacts
 from sender.playback import play
 from sender.privacy import fit_masks, parse_rect
+from sender.rate import DEFAULT_LATENCY_MS, Preference
 from sender.session import SenderSession, SenderSettings
 from sender.sources import Source, open_source
+from sender.steering import AUTO
 from shared.codecs import CODECS
 from shared.crypto.pairing import PairingCode
 from shared.errors import BadInput, OutputFailed
@@ -49,12 +51,60 @@ def send(
     signaling: SignalingOption = "ws://127.0.0.1:8765",
     ca: CaOption = None,
     codec: Annotated[
-        str, typer.Option(envvar="VEILSCOPE_CODEC", help=f"One of: {', '.join(CODECS)}.")
-    ] = "jpeg",
+        str,
+        typer.Option(
+            envvar="VEILSCOPE_CODEC",
+            help=f"One of: {', '.join(CODECS)}; {AUTO} picks by the picture and the machine.",
+        ),
+    ] = AUTO,
     quality: Annotated[
         int,
-        typer.Option(min=1, max=100, envvar="VEILSCOPE_QUALITY", help="Quality of the JPEGs."),
+        typer.Option(
+            min=1,
+            max=100,
+            envvar="VEILSCOPE_QUALITY",
+            help="The best quality of a lossy picture; the path may force a lower one.",
+        ),
     ] = 90,
+    bitrate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MBIT",
+            min=0.05,
+            max=1000.0,
+            envvar="VEILSCOPE_BITRATE",
+            help="Send no more than this many Mbit/s of pictures; by default what the path "
+            "carries.",
+        ),
+    ] = None,
+    min_psnr: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DB",
+            min=20.0,
+            max=60.0,
+            envvar="VEILSCOPE_MIN_PSNR",
+            help="Keep pictures at this PSNR or better, and send fewer of them instead.",
+        ),
+    ] = None,
+    max_latency: Annotated[
+        float,
+        typer.Option(
+            metavar="MS",
+            min=20.0,
+            max=2000.0,
+            envvar="VEILSCOPE_MAX_LATENCY",
+            help="Make no picture so large that it would be older than this when it is shown.",
+        ),
+    ] = DEFAULT_LATENCY_MS,
+    prefer: Annotated[
+        str,
+        typer.Option(
+            metavar="smooth|sharp",
+            envvar="VEILSCOPE_PREFER",
+            help="On a narrow path keep the frame rate, or keep the picture.",
+        ),
+    ] = "smooth",
     fps: Annotated[
         float | None,
         typer.Option(min=0.1, max=240.0, help="Frames a second; by default the source's own."),
@@ -88,6 +138,13 @@ def send(
         ),
     ] = DEFAULT_FAMILY,
     device: DeviceOption = "auto",
+    strip: Annotated[
+        bool,
+        typer.Option(
+            "--strip",
+            help="Draw each frame's index and time into its top rows, for measurements.",
+        ),
+    ] = False,
     receivers: Annotated[
         int,
         typer.Option(min=1, max=16, help="How many receivers may join, each with its own code."),
@@ -106,8 +163,8 @@ def send(
     debug: DebugOption = False,  # noqa: ARG001 -- acted on where it is parsed
 ) -> None:
     """Show a source to the receivers that pair with the code printed here."""
-    if codec not in CODECS:
-        raise BadInput(f"there is no codec {codec!r}", hint=f"choose from {', '.join(CODECS)}")
+    if prefer not in ("smooth", "sharp"):
+        raise BadInput(f"--prefer takes smooth or sharp, not {prefer!r}")
     opened = open_source(source, size=_parse_size(size), fps=fps, mask_auto=mask_auto)
     try:
         info = opened.info
@@ -117,6 +174,12 @@ def send(
             ca=ca,
             codec=codec,
             quality=quality,
+            bitrate_bps=None if bitrate is None else round(bitrate * 1e6),
+            min_psnr_db=min_psnr,
+            max_latency_ms=max_latency,
+            prefer=cast(Preference, prefer),
+            fps=fps or info.fps,
+            strip=strip,
             keystream=keystream,
             device=device,
             masks=fit_masks(masks, info.width, info.height),

@@ -41,8 +41,13 @@ class SenderJournal(Journal):
         self._source = source or SourceFacts()
         self._sent: deque[tuple[int, int]] = deque(maxlen=REMEMBERED)
 
-    def session_started(self, session_id: str, codec: str, keystream: KeystreamIdentity) -> None:
-        """The room is open and the first receiver is awaited; the log's time begins."""
+    def session_started(
+        self, session_id: str, codec: str | None, keystream: KeystreamIdentity
+    ) -> None:
+        """The room is open and the first receiver is awaited; the log's time begins.
+
+        `codec` is None where it is chosen later on.
+        """
         self.begin()
         source = self._source
         self.write(

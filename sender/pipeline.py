@@ -1,4 +1,4 @@
-"""A frame's way through the sender: mask -> encode -> seal, with the time of every step.
+"""A frame's way through the sender: mask -> (scale) -> encode -> seal, with the time of every step.
 
 Synchronous and run in one worker thread of the session, since codecs, the keystream and the AEAD
 are all work for a processor.  It owns the epoch in force, so that no frame is ever sealed under
@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import cv2
+import numpy as np
 
 from sender.privacy import Rect, apply_masks
-from shared.codecs import Encoder
+from sender.stills import RecentPictures
+from shared.codecs import Encoder, EncoderTarget, open_encoder
 from shared.crypto.keyschedule import EpochKeys, SenderSchedule
 from shared.crypto.sealing import Sealer
 from shared.errors import BadInput
-from shared.frame import EncodedFrame, Frame, checked_image
+from shared.frame import MIN_SIDE, EncodedFrame, Frame, Image, checked_image
 from shared.keystream.ahead import KeystreamAhead
 from shared.keystream.backend import Backend
-from shared.wire import FrameMetadata, pack_inner
+from shared.quality import PEAK, psnr_db
+from shared.strip import draw_strip
+from shared.wire import STAGES, FrameMetadata, pack_inner
 
 __all__ = ["Pipeline", "SealedFrame"]
 
@@ -29,7 +36,11 @@ MAX_LATE_NS = 3600 * 1_000_000_000  # the wire has room for 71 minutes
 
 @dataclass(frozen=True, slots=True)
 class SealedFrame:
-    """One frame ready to be sent; `stages_us` are consecutive and start at `captured_at_ns`."""
+    """One frame ready to be sent; `stages_us` are consecutive and start at `captured_at_ns`.
+
+    `depends_on` is the index of the frame that a receiver must have decoded just before.  A `still`
+    is a picture sent once more on request.
+    """
 
     index: int
     epoch: int
@@ -39,31 +50,51 @@ class SealedFrame:
     encoded: EncodedFrame
     sealed: bytes
     stages_us: dict[str, int]
+    depends_on: int | None = None
+    still: bool = False
 
 
 class Pipeline:
-    """Turns frames into sealed bytes under the epoch in force."""
+    """Turns frames into sealed bytes under the epoch in force.
+
+    With `strip` each picture's index and capture time are drawn into it (`shared.strip`).  Without
+    an `encoder` one must be given by `encode_with` before the first frame.
+    """
 
     def __init__(
         self,
-        encoder: Encoder,
+        encoder: Encoder | None,
         backend: Backend,
         *,
         sender: int,
         masks: Sequence[Rect] = (),
+        strip: bool = False,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._encoder = encoder
         self._backend = backend
         self._sender = sender
         self._masks = tuple(masks)
+        self._strip = strip
         self._clock_ns = clock_ns
         self._epoch: _Epoch | None = None
+        self._encoded_index: int | None = None
+        self._recent = RecentPictures()
+        self._still_encoder: Encoder | None = None
 
     @property
     def epoch(self) -> int | None:
         """The number of the epoch in force, or None before the first."""
         return None if self._epoch is None else self._epoch.number
+
+    @property
+    def encoded_index(self) -> int | None:
+        """The frame that was encoded last: who was sent it can decode the next one."""
+        return self._encoded_index
+
+    def encode_with(self, encoder: Encoder) -> None:
+        """Encode with `encoder` from the next frame on, which will be key."""
+        self._encoder = encoder
 
     def enter_epoch(self, schedule: SenderSchedule, epoch: int) -> None:
         """Put `epoch` of `schedule` in force for every frame from now on.
@@ -78,40 +109,104 @@ class Pipeline:
         if previous is not None:
             previous.ahead.close()
 
-    def process(self, frame: Frame) -> SealedFrame:
-        """Mask, encode and seal `frame`.
+    def process(
+        self,
+        frame: Frame,
+        *,
+        key: bool = False,
+        target: EncoderTarget | None = None,
+        scale: Fraction = Fraction(1),
+    ) -> SealedFrame:
+        """Mask, scale, encode and seal `frame`.
 
-        Raises `BadInput` for a picture that no codec here takes, `UnknownEpoch` once the epoch in
-        force is too old to seal under.
+        With `key` it will decode on its own.  `target` (None: as before) is what the encoder aims
+        at from now on.  Raises `BadInput` for a picture that no codec here takes, `UnknownEpoch`
+        once the epoch in force is too old to seal under.
         """
         epoch = self._epoch
-        if epoch is None:
+        encoder = self._encoder
+        if epoch is None or encoder is None:
             raise BadInput("no epoch is in force: nothing can be sealed yet")
         taken_up = self._clock_ns()
         _check_capture_time(frame, taken_up)
         epoch.schedule.keys(epoch.number, taken_up)
         image = apply_masks(checked_image(frame.image), self._masks)
+        if self._strip:
+            image = image if self._masks else image.copy()
+            draw_strip(image, frame.index, frame.captured_at_ns)
         masked = self._clock_ns()
-        encoded = self._encoder.encode(image)
+        if target is not None:
+            encoder.retarget(target)
+        smaller = _scaled(image, scale)
+        encoded = encoder.encode(smaller, key=key)
+        depends_on = None if encoded.key else self._encoded_index
+        self._encoded_index = frame.index
+        if smaller is not image:
+            encoded = replace(encoded, psnr_db=_psnr_of_both(image, smaller, encoded.psnr_db))
+        self._recent.add(frame.index, frame.captured_at_ns, image)
         encoded_at = self._clock_ns()
         stages_us = {
             "capture": max(0, taken_up - frame.captured_at_ns) // 1000,
             "mask": (masked - taken_up) // 1000,
             "encode": (encoded_at - masked) // 1000,
         }
-        inner = pack_inner(
-            FrameMetadata(
-                index=frame.index,
-                captured_at_ns=frame.captured_at_ns,
-                codec=encoded.codec,
-                width=encoded.width,
-                height=encoded.height,
-                channels=encoded.channels,
-                psnr_db=encoded.psnr_db,
-                stages_us=dict(stages_us),
-            ),
-            encoded.payload,
+        metadata = FrameMetadata(
+            index=frame.index,
+            captured_at_ns=frame.captured_at_ns,
+            codec=encoded.codec,
+            width=encoded.width,
+            height=encoded.height,
+            channels=encoded.channels,
+            psnr_db=encoded.psnr_db,
+            stages_us=dict(stages_us),
+            depends_on=depends_on,
         )
+        return self._seal(epoch, metadata, encoded, stages_us, encoded_at)
+
+    def encode_still(self, index: int) -> tuple[FrameMetadata, EncodedFrame] | None:
+        """The picture of frame `index` as it was given to the encoder, lossless and in full size.
+
+        None if it is not held any more.  May be called from any thread, one at a time: it takes
+        tens of milliseconds, in which the stream goes on.
+        """
+        recent = self._recent.get(index)
+        if recent is None:
+            return None
+        if self._still_encoder is None:
+            self._still_encoder = open_encoder("lossless")
+        captured_at_ns, image = recent
+        encoded = self._still_encoder.encode(image, key=True)
+        metadata = FrameMetadata(
+            index=index,
+            captured_at_ns=captured_at_ns,
+            codec=encoded.codec,
+            width=encoded.width,
+            height=encoded.height,
+            channels=encoded.channels,
+            psnr_db=encoded.psnr_db,
+            stages_us=dict.fromkeys(STAGES, 0),
+            still=True,
+        )
+        return metadata, encoded
+
+    def seal_still(self, metadata: FrameMetadata, encoded: EncodedFrame) -> SealedFrame:
+        """Seal what `encode_still` made, under the epoch in force; for the pipeline's thread."""
+        epoch = self._epoch
+        if epoch is None:
+            raise BadInput("no epoch is in force: nothing can be sealed yet")
+        now_ns = self._clock_ns()
+        epoch.schedule.keys(epoch.number, now_ns)
+        return self._seal(epoch, metadata, encoded, {}, now_ns)
+
+    def _seal(
+        self,
+        epoch: _Epoch,
+        metadata: FrameMetadata,
+        encoded: EncodedFrame,
+        stages_us: dict[str, int],
+        encoded_at: int,
+    ) -> SealedFrame:
+        inner = pack_inner(metadata, encoded.payload)
         pad = epoch.sealer.draw(len(inner))
         drawn_at = self._clock_ns()
         sealed = epoch.sealer.seal(pad, inner)
@@ -119,14 +214,16 @@ class Pipeline:
         stages_us["keystream"] = (drawn_at - encoded_at) // 1000
         stages_us["seal"] = (sealed_at - drawn_at) // 1000
         return SealedFrame(
-            index=frame.index,
+            index=metadata.index,
             epoch=epoch.number,
             counter=pad.counter,
-            captured_at_ns=frame.captured_at_ns,
+            captured_at_ns=metadata.captured_at_ns,
             sealed_at_ns=sealed_at,
             encoded=encoded,
             sealed=sealed,
             stages_us=stages_us,
+            depends_on=metadata.depends_on,
+            still=metadata.still,
         )
 
     def close(self) -> None:
@@ -134,6 +231,30 @@ class Pipeline:
         epoch, self._epoch = self._epoch, None
         if epoch is not None:
             epoch.ahead.close()
+
+
+def _scaled(image: Image, scale: Fraction) -> Image:
+    """`image` with sides of `scale` times its own, even numbers of at least 16 pixels."""
+    if scale == 1:
+        return image
+    height, width = (max(MIN_SIDE, 2 * round(side * scale / 2)) for side in image.shape[:2])
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _psnr_of_both(image: Image, smaller: Image, coded_db: float | None) -> float | None:
+    """The PSNR of a picture that was made smaller and then coded, against itself.
+
+    What is lost by each is added, as independent errors are: the decoded picture enlarged again
+    is not to be had here.
+    """
+    height, width = image.shape[:2]
+    enlarged = cv2.resize(smaller, (width, height), interpolation=cv2.INTER_LINEAR)
+    scaled_db = psnr_db(image, np.asarray(enlarged, np.uint8))
+    known = [db for db in (scaled_db, coded_db) if db is not None]
+    if not known:
+        return None
+    error = sum(PEAK**2 / 10 ** (db / 10) for db in known)
+    return float(10 * np.log10(PEAK**2 / error))
 
 
 def _check_capture_time(frame: Frame, now_ns: int) -> None:

@@ -11,8 +11,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,12 +25,20 @@ from sender.epochs import Epochs
 from sender.journal import SenderJournal
 from sender.pipeline import Pipeline, SealedFrame
 from sender.privacy import Rect
+from sender.rate import DEFAULT_LATENCY_MS, Preference, Wishes
+from sender.steering import AUTO, Steering
 from shared import control
-from shared.codecs import open_encoder
+from shared.codecs import CODECS
 from shared.crypto.handshake import NetworkId, new_session_id
 from shared.crypto.keyschedule import REKEY_AFTER_S, EpochSecret
 from shared.crypto.pairing import PairingCode
-from shared.errors import PairingFailed, RoomUnavailable, SignalingUnreachable, VeilscopeError
+from shared.errors import (
+    BadInput,
+    PairingFailed,
+    RoomUnavailable,
+    SignalingUnreachable,
+    VeilscopeError,
+)
 from shared.frame import Frame
 from shared.keystream.backend import Backend, open_backend
 from shared.keystream.network import DEFAULT_FAMILY, KeystreamNetwork, load_network
@@ -51,6 +61,9 @@ __all__ = ["SenderSession", "SenderSettings"]
 
 MAX_JOINING = 8  # peers that are let in at once: each costs a socket and a handshake
 TALLY_EVERY_S = 1.0  # how often the receivers are told what was sent and dropped at this end
+# With an inter codec a frame that a receiver misses costs it all up to the next key frame: those
+# that follow are waited for, but not so long that a person would notice.
+TOGETHER_S = 0.05
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,17 +72,28 @@ _LOG = logging.getLogger(__name__)
 class SenderSettings:
     """How a sender session behaves.
 
+    `codec` is a name of `shared.codecs.CODECS`, or `auto`: by the first frame and the machine.
     `ca` is a file of certificate authorities (PEM) to trust for wss:// instead of the system's.
     `keystream` is a shipped family or the path of a network file; `device` is auto, cpu or cuda.
     A new epoch begins every `rekey_after_s` seconds, 60 at most, and whenever a receiver comes or
     goes.  `ice_servers`, where given, replace those that the signaling server hands out.
     `host_addresses` limits the addresses that are offered to the other end (None: all of them).
+    `quality` (of JPEG, 1 to 100) and `bitrate_bps` are ceilings of the rate control, `min_psnr_db`
+    and `max_latency_ms` its floors, `prefer` what it keeps longest (`sender.rate`); `fps` is the
+    source's frame rate, if it is known.  With `strip` each frame's index and capture time are drawn
+    into its picture (`shared.strip`).
     """
 
     signaling: str = "ws://127.0.0.1:8765"
     ca: Path | None = None
-    codec: str = "jpeg"
+    codec: str = AUTO
     quality: int = 90
+    bitrate_bps: int | None = None
+    min_psnr_db: float | None = None
+    max_latency_ms: float = DEFAULT_LATENCY_MS
+    prefer: Preference = "smooth"
+    fps: float | None = None
+    strip: bool = False
     keystream: str = DEFAULT_FAMILY
     device: str = "auto"
     masks: tuple[Rect, ...] = ()
@@ -120,6 +144,9 @@ class SenderSession:
         self._first_joined = asyncio.Event()
         self._processing = False
         self._concluding = False
+        self._numbers = count(1)
+        self._stills: set[asyncio.Task[None]] = set()
+        self._one_still = asyncio.Lock()
 
     # -- what a program sees ----------------------------------------------------------------------
 
@@ -170,12 +197,28 @@ class SenderSession:
         settings = self.settings
         self._exit.push_async_callback(asyncio.to_thread, self.journal.close)
         self._exit.push_async_callback(asyncio.to_thread, self._worker.shutdown)
+        if settings.codec != AUTO and settings.codec not in CODECS:
+            raise BadInput(
+                f"there is no codec {settings.codec!r}",
+                hint=f"choose from {AUTO}, {', '.join(CODECS)}",
+            )
         network, backend = await asyncio.to_thread(_open_keystream, settings)
         self._keystream = KeystreamIdentity(
             family=network.family, digest=network.digest.hex(), backend=backend.name
         )
-        encoder = open_encoder(settings.codec, quality=settings.quality)
-        self._pipeline = Pipeline(encoder, backend, sender=SENDER_ID, masks=settings.masks)
+        wishes = Wishes(
+            settings.quality,
+            settings.bitrate_bps,
+            settings.min_psnr_db,
+            settings.max_latency_ms,
+            settings.prefer,
+        )
+        self._steering = Steering(
+            settings.codec, wishes, fps=settings.fps, on_change=self._quality_changed
+        )
+        self._pipeline = Pipeline(
+            None, backend, sender=SENDER_ID, masks=settings.masks, strip=settings.strip
+        )
         self._exit.push_async_callback(asyncio.to_thread, self._pipeline.close)
         self._epochs = Epochs(
             self._pipeline,
@@ -196,7 +239,8 @@ class SenderSession:
             places=settings.max_receivers,
             on_code=self._tell_code,
         )
-        self.journal.session_started(self.session_id, settings.codec, self._keystream)
+        codec = None if settings.codec == AUTO else settings.codec
+        self.journal.session_started(self.session_id, codec, self._keystream)
         # Those of the server's operator are not trusted to be well written.
         self._ice_servers, refused = usable_ice_servers(room.ice_servers)
         if settings.ice_servers is not None:
@@ -241,7 +285,7 @@ class SenderSession:
         await asyncio.gather(*goodbyes, return_exceptions=True)
 
     async def _stop_tasks(self) -> None:
-        tasks = [*self._tasks, *self._peers.values()]
+        tasks = [*self._tasks, *self._peers.values(), *self._stills]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -330,6 +374,8 @@ class SenderSession:
                 on_ready=self._some_ready.set,
                 on_sent=self.journal.frame_sent,
                 drops_before=self._drops(),
+                on_still=self._still_asked,
+                number=next(self._numbers),
             )
         if self._admission.guessed_at:
             self._close_room()
@@ -396,6 +442,8 @@ class SenderSession:
         try:
             while True:
                 await self._until_some_ready()
+                if self._steering.inter:
+                    await self._until_all_that_follow_are_ready()
                 await self._send(await self._slot.get())
         except SlotClosed:
             await self._conclude()
@@ -408,35 +456,76 @@ class SenderSession:
 
     async def _send(self, frame: Frame) -> None:
         self._processing = True
+        attendees = self._attendees.values()
+        await self._choose_codec(frame)
+        plan = self._steering.plan_for(frame, attendees)
+        work = partial(
+            self._pipeline.process,
+            frame,
+            key=self._steering.needs_key(
+                self._pipeline.encoded_index, self._pipeline.epoch, attendees
+            ),
+            target=plan.target,
+            scale=plan.scale,
+        )
         try:
             sealed: SealedFrame = await asyncio.get_running_loop().run_in_executor(
-                self._worker, self._pipeline.process, frame
+                self._worker, work
             )
         finally:
             self._processing = False
-        attendees = list(self._attendees.values())
+        self._steering.encoded(sealed)
         others = [attendee for attendee in attendees if not attendee.offer(sealed)]
         if len(others) < len(attendees):
             for attendee in others:
-                attendee.passed_over()
+                attendee.passed_over(sealed)
         else:  # whoever was ready has left meanwhile
             reason = DropReason.LINK_BUSY if attendees else DropReason.NO_RECEIVER
             self.journal.dropped(reason, frame.index)
+
+    async def _choose_codec(self, frame: Frame) -> None:
+        """Before the first frame: open the encoder, and tell which one it is."""
+        chosen = await asyncio.to_thread(self._steering.choose, frame)
+        if chosen is not None:
+            encoder, told = chosen
+            self._pipeline.encode_with(encoder)
+            if self.settings.codec == AUTO:
+                self._notice("codec", told)
 
     async def _take_in(self) -> None:
         try:
             async for frame in self._frames:
                 if not self._attendees:
                     self.journal.dropped(DropReason.NO_RECEIVER, frame.index)
+                elif not self._steering.takes(frame):
+                    self.journal.dropped(DropReason.RATE_LIMITED, frame.index)
                 elif (replaced := self._slot.put(frame)) is not None:
-                    busy = self._processing
-                    reason = DropReason.SENDER_BUSY if busy else DropReason.LINK_BUSY
-                    self.journal.dropped(reason, replaced.index)
+                    self.journal.dropped(self._why_replaced(), replaced.index)
         except Exception as error:  # the frames before it still go out; then `_stream` raises it
             self._slot.close(error)
         else:
             self._slot.close()
         self._some_ready.set()
+
+    def _why_replaced(self) -> DropReason:
+        """Why a frame was not taken up before the next one came."""
+        if self._processing:
+            return DropReason.SENDER_BUSY
+        if all(attendee.silent for attendee in self._attendees.values()):
+            return DropReason.RECEIVER_SILENT
+        return DropReason.LINK_BUSY
+
+    async def _until_all_that_follow_are_ready(self) -> None:
+        """Give receivers that could decode the next frame a moment to become able to take it."""
+        index = self._pipeline.encoded_index
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TOGETHER_S):
+                while any(
+                    attendee.follows(index) and not attendee.ready
+                    for attendee in self._attendees.values()
+                ):
+                    self._some_ready.clear()
+                    await self._some_ready.wait()
 
     async def _until_some_ready(self) -> None:
         while not any(
@@ -451,8 +540,42 @@ class SenderSession:
     async def _keep_tally(self) -> None:
         while True:
             await asyncio.sleep(TALLY_EVERY_S)
+            plan = self._steering.plan
             for attendee in self._attendees.values():
                 attendee.tell_tally(self._drops())
+                report = attendee.tell_path(None if plan is None else plan.bitrate_bps)
+                if report is not None:
+                    self.journal.path_measured(report, attendee.number)
+
+    # -- quality, and stills -----------------------------------------------------------------------
+
+    def _quality_changed(self, notice: control.QualityNotice) -> None:
+        self.journal.quality_changed(notice.reason)
+        if self._on_notice is not None:
+            self._on_notice(notice.reason)
+        for attendee in self._attendees.values():
+            attendee.tell_quality(notice)
+
+    def _still_asked(self, attendee: Attendee, index: int) -> None:
+        self._stills = {task for task in self._stills if not task.done()}
+        self._stills.add(
+            asyncio.create_task(self._guarded(lambda: self._send_still(attendee, index)))
+        )
+
+    async def _send_still(self, attendee: Attendee, index: int) -> None:
+        async with self._one_still:  # its encoder is one, and lossless pictures are large
+            made = await asyncio.to_thread(self._pipeline.encode_still, index)
+            if made is None:
+                attendee.still_unavailable(index)
+                return
+            sealed = await asyncio.get_running_loop().run_in_executor(
+                self._worker, self._pipeline.seal_still, *made
+            )
+        if attendee.holds(sealed.epoch):
+            attendee.offer_still(sealed)
+            self.journal.event("still sent", f"frame {index}, {len(sealed.sealed)} bytes")
+        else:
+            attendee.still_unavailable(index)
 
     def _drops(self) -> dict[str, int]:
         return {reason.value: count for reason, count in self.journal.drops.items()}

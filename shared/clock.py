@@ -1,42 +1,62 @@
 """How far the other end's monotonic clock is from ours, with an error bound that always holds.
 
-Pure: four timestamps of each ping come in, an estimate comes out.  The estimate is an interval that
-must contain the true offset whatever way the delay is split between the two directions (NTP,
-RFC 5905 section 8; intersecting the intervals is Marzullo's algorithm).  It refuses to smooth or to
-average: an average of asymmetric samples has no honest bound.
+Pure: four timestamps of each ping come in, an estimate comes out.  Each ping says, whatever way its
+delay is split between the two directions,
+
+    their clock - ours  >=  t3 - t4  at the moment t4,   and   <=  t2 - t1  at the moment t1
+
+(NTP, RFC 5905 section 8).  The clocks are taken to run apart at a constant rate of at most
+`DRIFT_PPM`, give or take `WANDER_PPM`.  The estimate is then the set of all lines through these
+limits: a linear program in offset and drift (Marzullo's intersection, with drift), solved exactly.
+A ping that was held up by a queue is a loose limit and does no harm; one quick ping in a minute is
+enough.  It refuses to smooth or to average: an average of asymmetric samples has no honest bound.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["ClockEstimate", "ClockEstimator"]
 
 DRIFT_PPM = 100  # two free-running quartz clocks at the 50 ppm of a poor part each, running apart
-SAMPLE_LIFE_NS = 60_000_000_000  # 60 s: by then drift may have moved the offset by 6 ms
-_UNBOUNDED_NS = 2**80  # more than the difference of any two 64-bit clocks
+WANDER_PPM = 5  # of that rate within a minute: temperature moves quartz by less than 1 ppm a kelvin
+SAMPLE_LIFE_NS = 60_000_000_000  # 60 s: beyond, drift is not constant enough to be of use
 MAX_SAMPLES = 96  # 60 s of one ping a second, and the burst at connect
+
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class ClockEstimate:
-    """The other end's clock minus ours is `offset_ns`, wrong by at most `bound_ns`.
+    """The other end's clock minus ours is `offset_ns` at our time `at_ns`, wrong by `bound_ns`
+    at most.
 
-    `rtt_ns` is the shortest round trip among the samples used, in nanoseconds.
+    `rtt_ns` is the shortest round trip among the pings used, in nanoseconds; `drift_ppm` the best
+    guess of how fast the offset grows, in millionths.
     """
 
     offset_ns: int
     bound_ns: int
     rtt_ns: int
+    drift_ppm: float = 0.0
+    at_ns: int = 0
+
+    def offset_at(self, now_ns: int) -> int:
+        """The offset at another of our times, by the drift."""
+        return self.offset_ns + round((now_ns - self.at_ns) * self.drift_ppm / 1e6)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
     asked_ns: int  # ours, when the ping left
     at_ns: int  # ours, when the answer came in
-    low_ns: int  # the offset is at least this: the answer took no negative time
-    high_ns: int  # and at most this: nor did the ping
+    low_ns: int  # the offset at `at_ns` is at least this: the answer took no negative time
+    high_ns: int  # and at `asked_ns` at most this: nor did the ping
 
     @property
     def rtt_ns(self) -> int:
@@ -44,7 +64,7 @@ class _Sample:
 
 
 class ClockEstimator:
-    """Keeps the pings of the last minute and the offset on which they agree."""
+    """Keeps the pings of the last minute and the offset and drift on which they agree."""
 
     def __init__(self) -> None:
         self._samples: deque[_Sample] = deque(maxlen=MAX_SAMPLES)
@@ -78,18 +98,70 @@ class ClockEstimator:
         return True
 
     def _agreed(self, now_ns: int) -> ClockEstimate:
-        """Intersect from the newest sample backwards, each widened by the drift since.
+        """What as many of the newest pings as possible agree on.
 
-        A sample that contradicts the newer ones ends the walk: a clock jumped (a machine slept), so
-        it and everything older tells of another offset.
+        Pings that contradict newer ones are left out: a clock jumped (a machine slept), so they and
+        everything older tell of another offset.
         """
-        low, high, rtt = -_UNBOUNDED_NS, _UNBOUNDED_NS, _UNBOUNDED_NS
-        for sample in reversed(self._samples):
-            drift = -((sample.asked_ns - now_ns) * DRIFT_PPM // 1_000_000)  # rounded up
-            lower = max(low, sample.low_ns - drift)
-            upper = min(high, sample.high_ns + drift)
-            if lower > upper:
-                break
-            low, high, rtt = lower, upper, min(rtt, sample.rtt_ns)
-        offset = (low + high) // 2
-        return ClockEstimate(offset_ns=offset, bound_ns=high - offset, rtt_ns=rtt)
+        samples = list(self._samples)
+        limits = _Limits(samples, now_ns)
+        first, last = 0, len(samples) - 1  # pings from `last` on agree; is it so from `first` on?
+        lines = limits.lines(last)
+        while first < last:
+            middle = (first + last) // 2
+            if (agreed := limits.lines(middle)) is not None:
+                lines, last = agreed, middle
+            else:
+                first = middle + 1
+        low, high, drift = lines or (0.0, float(samples[-1].rtt_ns), 0.0)
+        low_ns = limits.origin_ns + math.floor(low)
+        high_ns = limits.origin_ns + math.ceil(high)
+        offset_ns = (low_ns + high_ns) // 2
+        return ClockEstimate(
+            offset_ns=offset_ns,
+            bound_ns=high_ns - offset_ns,
+            rtt_ns=min(sample.rtt_ns for sample in samples[last:]),
+            drift_ppm=drift * 1e6,
+            at_ns=now_ns,
+        )
+
+
+class _Limits:
+    """The limits that pings set to the offset now, as functions of the drift.
+
+    With a drift of d, a limit seen `age` ago has moved by d * age since, give or take the wander.
+    Offsets are relative to `origin_ns`, so that floats hold them to a fraction of a nanosecond.
+    """
+
+    def __init__(self, samples: list[_Sample], now_ns: int) -> None:
+        self.origin_ns = samples[-1].low_ns
+        self._low_age = np.array([float(now_ns - s.at_ns) for s in samples])
+        self._high_age = np.array([float(now_ns - s.asked_ns) for s in samples])
+        low = np.array([float(s.low_ns - self.origin_ns) for s in samples])
+        high = np.array([float(s.high_ns - self.origin_ns) for s in samples])
+        self._low: _Floats = low - self._low_age * WANDER_PPM / 1e6
+        self._high: _Floats = high + self._high_age * WANDER_PPM / 1e6
+
+    def lines(self, first: int) -> tuple[float, float, float] | None:
+        """(least offset, greatest offset, drift) of all lines within the limits from `first` on.
+
+        None where there is no such line.
+        """
+        low, high = self._low[first:], self._high[first:]
+        low_age, high_age = self._low_age[first:], self._high_age[first:]
+        room = high[None, :] - low[:, None]  # drift * apart may be at most this, for each pair
+        apart = low_age[:, None] - high_age[None, :]
+        if np.any(room[apart == 0] < 0):
+            return None
+        least, most = -DRIFT_PPM / 1e6, DRIFT_PPM / 1e6
+        later, earlier = apart < 0, apart > 0
+        if later.any():
+            least = max(least, float(np.max(room[later] / apart[later])))
+        if earlier.any():
+            most = min(most, float(np.min(room[earlier] / apart[earlier])))
+        if least > most:
+            return None
+        # Ages are positive: the least offset comes with the least drift, and so on.
+        offset_low = float(np.max(low + least * low_age))
+        offset_high = float(np.min(high + most * high_age))
+        return offset_low, offset_high, (least + most) / 2

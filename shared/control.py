@@ -1,7 +1,9 @@
 """What the two ends say to each other once paired, inside the `SecureChannel`.
 
-JSON objects told apart by `type`: epoch and epoch_ack hand over keys, timings and tally carry the
-sender's figures for the receiver's log, bye ends the session.  Strict: a type, field or range that
+JSON objects told apart by `type`: epoch and epoch_ack hand over keys; timings, tally, path and
+quality_notice carry the sender's figures for the receiver's log and screen, receiver_report the
+receiver's for the sender's; key_frame_request and still_request ask for a picture,
+still_unavailable says that one is gone; bye ends the session.  Strict: a type, field or range that
 is not listed here is refused.  This file gives messages their shape and nothing else; order and
 meaning belong to the sessions.
 """
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.crypto.keyschedule import (
     MAX_EPOCH,
@@ -20,6 +22,7 @@ from shared.crypto.keyschedule import (
     EpochSecret,
 )
 from shared.errors import HandshakeFailed
+from shared.frame import MAX_SIDE, MIN_SIDE
 
 __all__ = [
     "MAX_DETAIL_CHARS",
@@ -31,6 +34,12 @@ __all__ = [
     "ControlMessage",
     "Epoch",
     "EpochAck",
+    "KeyFrameRequest",
+    "PathReport",
+    "QualityNotice",
+    "ReceiverReport",
+    "StillRequest",
+    "StillUnavailable",
     "Tally",
     "TimingRow",
     "Timings",
@@ -47,9 +56,19 @@ ByeReason = Literal["ended", "quit", "error"]
 """The source ended; a person quit; this end failed."""
 
 _U32, _U64 = 2**32 - 1, 2**64 - 1
+
+
+def _printable(line: str) -> str:
+    """What the other end wrote ends up on a terminal: no escape sequence, no line end."""
+    return "".join(c if c.isprintable() else " " for c in line)
+
+
 _EpochNumber = Annotated[int, Field(ge=1, le=MAX_EPOCH)]
 _Microseconds = Annotated[int, Field(ge=0, le=_U32)]
 _Count = Annotated[int, Field(ge=0, le=_U64)]
+_Line = Annotated[str, Field(max_length=MAX_DETAIL_CHARS), AfterValidator(_printable)]
+_Milliseconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+_BitRate = Annotated[int, Field(ge=0, le=_U64)]
 _DropReason = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -120,35 +139,110 @@ class Tally(_Message):
     dropped: dict[_DropReason, _Count] = Field(max_length=MAX_DROP_REASONS)
 
 
-class Bye(_Message):
-    """Either way: this end goes.
+class PathReport(_Message):
+    """Sender to receiver: what the path to this receiver carries, by the sender's measure.
 
-    `detail` is one short line for the person; it ends up on a terminal, so whatever in it is not
-    printable (an escape sequence, a line end) becomes a space, at both ends.
+    `rate_bps` is what frames may use now, `queue_ms` the queueing delay one way, `loss` the share
+    of packets lost before repair, `target_bps` what the stream aims at (null: at no bitrate).
     """
+
+    type: Literal["path"] = "path"
+    rate_bps: _BitRate
+    rtt_ms: _Milliseconds
+    queue_ms: _Milliseconds
+    loss: float = Field(ge=0, le=1, allow_inf_nan=False)
+    target_bps: _BitRate | None
+
+
+class ReceiverReport(_Message):
+    """Receiver to sender: a sign of life with figures, as RTCP's receiver report (RFC 3550).
+
+    `shown` frames were shown so far; `latency_p95_ms` is over the last seconds, null where
+    nothing was shown.
+    """
+
+    type: Literal["receiver_report"] = "receiver_report"
+    shown: _Count
+    latency_p95_ms: Annotated[float, Field(allow_inf_nan=False)] | None
+
+
+class QualityNotice(_Message):
+    """Sender to receiver: quality changed, and why, in one line for the person.
+
+    The other fields are what is sent from now on: the codec, the size of the picture, at most so
+    many frames a second, and the bitrate or the JPEG quality aimed at (null where the codec has
+    none).
+    """
+
+    type: Literal["quality_notice"] = "quality_notice"
+    reason: _Line
+    codec: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,16}$")]
+    width: Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
+    height: Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
+    fps: Annotated[float, Field(gt=0, le=1000)]
+    bitrate_bps: _BitRate | None
+    quality: Annotated[int, Field(ge=1, le=100)] | None
+
+
+class KeyFrameRequest(_Message):
+    """Receiver to sender: a frame is missing that others build on; send one that builds on none.
+
+    Like PLI and FIR (RFC 4585, 5104).  `index` is the newest frame that could not be decoded for
+    that reason: a key frame after it may be on its way already.
+    """
+
+    type: Literal["key_frame_request"] = "key_frame_request"
+    index: _Count
+
+
+class StillRequest(_Message):
+    """Receiver to sender: send the picture of this index once more, lossless."""
+
+    type: Literal["still_request"] = "still_request"
+    index: _Count
+
+
+class StillUnavailable(_Message):
+    """Sender to receiver: the picture that was asked for is no longer held."""
+
+    type: Literal["still_unavailable"] = "still_unavailable"
+    index: _Count
+
+
+class Bye(_Message):
+    """Either way: this end goes.  `detail` is one short line for the person."""
 
     type: Literal["bye"] = "bye"
     reason: ByeReason
-    detail: str = Field(default="", max_length=MAX_DETAIL_CHARS)
-
-    @field_validator("detail")
-    @classmethod
-    def _printable(cls, detail: str) -> str:
-        return "".join(c if c.isprintable() else " " for c in detail)
+    detail: _Line = ""
 
 
-ControlMessage = Annotated[Epoch | EpochAck | Timings | Tally | Bye, Field(discriminator="type")]
+_AnyMessage = (
+    Epoch
+    | EpochAck
+    | Timings
+    | Tally
+    | PathReport
+    | ReceiverReport
+    | QualityNotice
+    | KeyFrameRequest
+    | StillRequest
+    | StillUnavailable
+    | Bye
+)
+
+ControlMessage = Annotated[_AnyMessage, Field(discriminator="type")]
 """Any message of this file."""
 
-_ADAPTER: TypeAdapter[Epoch | EpochAck | Timings | Tally | Bye] = TypeAdapter(ControlMessage)
+_ADAPTER: TypeAdapter[_AnyMessage] = TypeAdapter(ControlMessage)
 
 
-def pack(message: Epoch | EpochAck | Timings | Tally | Bye) -> bytes:
+def pack(message: ControlMessage) -> bytes:
     """Encode a message as JSON; the limits of its fields keep it under `MAX_MESSAGE_BYTES`."""
     return message.model_dump_json().encode()
 
 
-def parse(data: bytes) -> Epoch | EpochAck | Timings | Tally | Bye:
+def parse(data: bytes) -> ControlMessage:
     """Decode a message that the secure channel opened.
 
     Raise `HandshakeFailed` if it is none: what an authenticated peer says and this end can't read

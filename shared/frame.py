@@ -69,7 +69,8 @@ class EncodedFrame:
     """A frame's picture as `codec` wrote it.
 
     `psnr_db` is the peak signal-to-noise ratio of the decoded picture against the original in
-    dB (peak 255, over all channels), or None where the two are equal bit for bit.
+    dB (peak 255, over all channels), or None where the two are equal bit for bit.  `key`: it
+    decodes on its own; otherwise it needs the encoder's previous output decoded just before it.
     """
 
     codec: str
@@ -78,6 +79,7 @@ class EncodedFrame:
     channels: int
     payload: bytes
     psnr_db: float | None
+    key: bool = True
 
     @property
     def lossless(self) -> bool:

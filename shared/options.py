@@ -44,7 +44,7 @@ CaOption = Annotated[
 DeviceOption = Annotated[
     str,
     typer.Option(
-        metavar="auto|cpu|cuda",
+        metavar="auto|cpu|cuda|triton|onnx",
         envvar="VEILSCOPE_DEVICE",
         help="What computes the learned keystream.",
     ),

@@ -35,11 +35,12 @@ __all__ = [
     "parse_inner",
 ]
 
-VERSION = 1
-"""Layout of header and inner; anything else is refused."""
+VERSION = 2
+"""Of the whole protocol: layout of header and inner, control messages, the handshake's hello.
+Anything else is refused."""
 
 SUITE = 1
-"""AES-256-GCM over the learned keystream, HMAC-SHA-256/128 inner digest, HKDF-SHA-256.  The same
+"""AES-256-GCM over the learned keystream, AES-256-GMAC inner digest, HKDF-SHA-256.  The same
 number names the whole suite in the handshake (SPAKE2-Ed25519, X25519 with ML-KEM-768)."""
 
 SENDER_ID = 0
@@ -51,15 +52,20 @@ SUITE_NAME = "SPAKE2, X25519 + ML-KEM-768, AES-256-GCM over the learned keystrea
 HEADER = struct.Struct(">BBHHIQ")
 """version u8, suite u8, flags u16, sender u16, epoch u32, counter u64: 18 bytes."""
 
-METADATA = struct.Struct(">QqBBHHf3I")
-"""index u64, captured_at_ns i64, codec u8, channels u8, width u16, height u16, psnr_db f32 (NaN:
-bit-exact), capture / mask / encode in µs u32 each: 38 bytes."""
+METADATA = struct.Struct(">QqBBBHHfI3I")
+"""index u64, captured_at_ns i64, codec u8, channels u8, flags u8 (`_STILL`), width u16, height u16,
+psnr_db f32 (NaN: bit-exact), how many indices back the frame is that this one builds on u32 (0: on
+none), capture / mask / encode in µs u32 each: 43 bytes."""
 
-CODEC_IDS: Mapping[str, int] = MappingProxyType({"jpeg": 1, "lossless": 2})
+CODEC_IDS: Mapping[str, int] = MappingProxyType(
+    {"jpeg": 1, "lossless": 2, "h264": 3, "h264-444": 4, "av1": 5}
+)
 """Name of a codec to its number on the wire.  0 stays unused; a new codec takes the next one."""
 
 STAGES = ("capture", "mask", "encode")
 """The sender's stages whose durations are known before the frame is sealed, in wire order."""
+
+_STILL = 1  # in the metadata's flags; all other bits are 0
 
 _CODEC_NAMES = {number: name for name, number in CODEC_IDS.items()}
 
@@ -85,7 +91,10 @@ class FrameMetadata:
 
     `captured_at_ns` is the sender's monotonic clock.  `psnr_db` is against the original, None
     where the codec was bit-exact.  `stages_us` holds the whole microseconds of each of `STAGES`:
-    the time since `captured_at_ns`, split into consecutive stages.
+    the time since `captured_at_ns`, split into consecutive stages.  `depends_on` is the index of
+    the frame that must have been decoded just before this one, None for a frame that decodes on
+    its own.  A `still` is a picture that was sent before and was asked for once more, exact: it is
+    no part of the stream, and decodes on its own.
     """
 
     index: int
@@ -96,6 +105,8 @@ class FrameMetadata:
     channels: int
     psnr_db: float | None
     stages_us: Mapping[str, int]
+    depends_on: int | None = None
+    still: bool = False
 
 
 def pack_header(header: SealedHeader) -> bytes:
@@ -131,15 +142,22 @@ def pack_inner(metadata: FrameMetadata, payload: bytes | bytearray | memoryview)
     if metadata.psnr_db is not None and not (math.isfinite(psnr) and psnr >= 0):
         raise BadInput("a frame's PSNR must be a finite number of dB, or None where bit-exact")
     _check_shape(metadata.width, metadata.height, metadata.channels, BadInput)
+    back = 0 if metadata.depends_on is None else metadata.index - metadata.depends_on
+    if metadata.depends_on is not None and not 0 < back <= metadata.index:
+        raise BadInput("a frame can only depend on one before it")
+    if metadata.still and back:
+        raise BadInput("a still decodes on its own")
     try:
         fixed = METADATA.pack(
             metadata.index,
             metadata.captured_at_ns,
             codec,
             metadata.channels,
+            _STILL if metadata.still else 0,
             metadata.width,
             metadata.height,
             psnr,
+            back,
             *(metadata.stages_us[stage] for stage in STAGES),
         )
     except (struct.error, OverflowError):  # OverflowError: a PSNR too large for an f32
@@ -150,12 +168,13 @@ def pack_inner(metadata: FrameMetadata, payload: bytes | bytearray | memoryview)
 def parse_inner(inner: bytes | bytearray | memoryview) -> tuple[FrameMetadata, memoryview]:
     """Split an opened frame into its metadata and its payload (a view, no copy).
 
-    Raise `MalformedFrame` for a codec, size, channel count or PSNR that no sender may send.
+    Raise `MalformedFrame` for a codec, size, channel count, flag, PSNR or dependence that no
+    sender may send.
     """
     if len(inner) < METADATA.size:
         raise MalformedFrame("an opened frame is shorter than its metadata")
-    index, captured_at_ns, codec, channels, width, height, psnr, *stages = METADATA.unpack_from(
-        inner
+    index, captured_at_ns, codec, channels, flags, width, height, psnr, back, *stages = (
+        METADATA.unpack_from(inner)
     )
     name = _CODEC_NAMES.get(codec)
     if name is None:
@@ -163,6 +182,10 @@ def parse_inner(inner: bytes | bytearray | memoryview) -> tuple[FrameMetadata, m
     _check_shape(width, height, channels, MalformedFrame)
     if not math.isnan(psnr) and not (math.isfinite(psnr) and psnr >= 0):
         raise MalformedFrame("an opened frame's PSNR is not a number of dB")
+    if flags & ~_STILL:
+        raise MalformedFrame("an opened frame has a flag that is not known here")
+    if back > index or (flags and back):
+        raise MalformedFrame("an opened frame depends on one that can't be")
     metadata = FrameMetadata(
         index=index,
         captured_at_ns=captured_at_ns,
@@ -172,6 +195,8 @@ def parse_inner(inner: bytes | bytearray | memoryview) -> tuple[FrameMetadata, m
         channels=channels,
         psnr_db=None if math.isnan(psnr) else psnr,
         stages_us=MappingProxyType(dict(zip(STAGES, stages, strict=True))),
+        depends_on=index - back if back else None,
+        still=bool(flags),
     )
     return metadata, memoryview(inner)[METADATA.size :]
 

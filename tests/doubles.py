@@ -211,9 +211,14 @@ class Watcher:
 
     async def frame(self) -> FrameMetadata:
         """The next frame; raises `UnknownEpoch` if it came before its key."""
+        return (await self.opened())[0]
+
+    async def opened(self) -> tuple[FrameMetadata, bytes]:
+        """The next frame and its payload."""
         received: ReceivedFrame = await self.association.link.receive_frame()
         opener = self._openers[parse_header(received.data).epoch]
-        return parse_inner(opener.open(received.data).inner)[0]
+        metadata, payload = parse_inner(opener.open(received.data).inner)
+        return metadata, bytes(payload)
 
     async def leave(self) -> None:
         self.association.send(control.Bye(reason="quit"))

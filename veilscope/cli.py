@@ -66,15 +66,24 @@ def keystream(context: typer.Context) -> None:
 
 @app.command(context_settings=_PASSED_ON, add_help_option=False)
 def bench(context: typer.Context) -> None:
-    """Measure this machine: the keystream beside AES, the codecs, a live stream."""
-    from lab.bench import bench_app
+    """Measure this machine: the keystream beside AES, the codecs, a live stream and its rivals."""
+    from lab.bench.cli import bench_app
+    from veilscope.footage import open_footage
 
-    _pass_on(bench_app, context)
+    _pass_on(bench_app, context, obj=open_footage)
 
 
-def _pass_on(commands: typer.Typer, context: typer.Context) -> None:
+@app.command(context_settings=_PASSED_ON, add_help_option=False)
+def netlab(context: typer.Context) -> None:
+    """Run programs across an impaired network of this machine's own (needs root)."""
+    from lab.netlab.cli import netlab_app
+
+    _pass_on(netlab_app, context)
+
+
+def _pass_on(commands: typer.Typer, context: typer.Context, obj: object = None) -> None:
     command = typer.main.get_command(commands)
-    command.main(context.args, prog_name=context.command_path, standalone_mode=False)
+    command.main(context.args, prog_name=context.command_path, standalone_mode=False, obj=obj)
 
 
 def main() -> None:

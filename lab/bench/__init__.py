@@ -2,32 +2,7 @@
 
 Machines are shared and noisy, so rounds take turns and medians are printed; the ratios are what to
 quote.  Nothing here is ever asserted by a test.
+
+The command line is `lab.bench.cli`.  Nothing is imported here: the rivals' programs live below, and
+must not carry the weight of what other benchmarks need.
 """
-
-from __future__ import annotations
-
-import typer
-
-from lab.bench import codecs, keystream, seal, stream
-
-__all__ = ["bench_app"]
-
-bench_app = typer.Typer(
-    help="Measure this machine; without a name, all of them in turn.",
-    invoke_without_command=True,
-    add_completion=False,
-)
-bench_app.command("keystream")(keystream.main)
-bench_app.command("seal")(seal.main)
-bench_app.command("codecs")(codecs.main)
-bench_app.command("stream")(stream.main)
-
-
-@bench_app.callback()
-def everything(context: typer.Context) -> None:
-    """Measure this machine; without a name, all of them in turn."""
-    if context.invoked_subcommand is None:
-        keystream.main()
-        seal.main()
-        codecs.main()
-        stream.main()

@@ -1,84 +1,127 @@
 """How fast this machine makes keystream, beside AES-256-CTR and ChaCha20 in the same run.
 
-Rounds of all of them take turns, so that what else the machine does falls on each alike; the ratios
-are worth more than the figures.
+Every backend that opens is measured for every family asked for.  Rounds of all of them take turns,
+so that what else the machine does falls on each alike; the ratios are worth more than the figures.
 """
 
 from __future__ import annotations
 
-import json
-import platform
-import statistics
-import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from rich.console import Console
-from rich.table import Table
 
-from shared.keystream.backend import KeyedGenerator, open_backend
-from shared.keystream.network import DEFAULT_FAMILY, load_network
+from lab.bench.keystream_report import print_tables, write_json
+from lab.bench.keystream_results import AES, CHACHA, Entry, Measured, Picture
+from lab.bench.memory import measure_memory
+from lab.bench.onpath import on_path
+from lab.bench.timing import take_turns
+from shared.errors import BadInput, DeviceUnavailable, SelfTestFailed
+from shared.keystream.backend import DEVICES, Backend, open_backend
+from shared.keystream.network import DEFAULT_FAMILY, load_network, shipped_families
+from shared.terminal import stdout
 
-__all__ = ["measure"]
+__all__ = ["main"]
 
-_SIZES = (64 << 10, 256 << 10, 1 << 20, 16 << 20)  # JPEG frames, a lossless one, and a long run
 _KEY = bytes(range(32))
 
-
-def measure(rounds: int, device: str, network: str) -> dict[str, dict[int, float]]:
-    """Return the median MB/s by what was measured and by bytes a call."""
-    generator = open_backend(load_network(network), device).keyed(_KEY)
-    makers: dict[str, Callable[[int], object]] = {
-        f"learned keystream ({network})": _learned(generator),
-        "AES-256-CTR": _cipher(algorithms.AES(_KEY), modes.CTR(bytes(16))),
-        "ChaCha20": _cipher(algorithms.ChaCha20(_KEY, bytes(16)), None),
-    }
-    speeds: dict[str, dict[int, list[float]]] = {name: {} for name in makers}
-    for nbytes in _SIZES:
-        for make in makers.values():
-            make(nbytes)
-        for _ in range(rounds):
-            for name, make in makers.items():
-                start = time.perf_counter()
-                make(nbytes)
-                seconds = time.perf_counter() - start
-                speeds[name].setdefault(nbytes, []).append(nbytes / seconds / 1e6)
-    return {
-        name: {nbytes: statistics.median(found) for nbytes, found in by_size.items()}
-        for name, by_size in speeds.items()
-    }
+_PICTURES = (
+    Picture("640x480 grey", 640 * 480),
+    Picture("1280x720 RGB", 1280 * 720 * 3),
+    Picture("1920x1080 RGB", 1920 * 1080 * 3),
+)
+_SIZES = (64 << 10, 640 * 480, 1 << 20, 1280 * 720 * 3, 1920 * 1080 * 3, 16 << 20)
+_ON_PATH_NBYTES = 640 * 480
+_MEMORY_NBYTES = 1920 * 1080 * 3
+_PAUSE_S = 1 / 60
+_FRAMES_A_ROUND = 4  # on the path; they are quick beside a round of long runs
 
 
-def _learned(generator: KeyedGenerator) -> Callable[[int], object]:
-    counter = iter(range(1 << 62))
+def main(
+    network: Annotated[
+        str, typer.Option("--network", "--family", help="A shipped family or a network file.")
+    ] = DEFAULT_FAMILY,
+    every: Annotated[bool, typer.Option("--all", help="All shipped families.")] = False,
+    device: Annotated[
+        str | None, typer.Option(help="One of its devices; default: each that opens.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Medians are over this many.")] = 25,
+    threads: Annotated[int, typer.Option(min=1, help="Calls at once.")] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write every figure here.")
+    ] = None,
+) -> None:
+    """Measure the keystream on every backend beside AES-256-CTR and ChaCha20."""
+    networks = shipped_families() if every else (network,)
+    found = _measure(_open_all(networks, device, rounds, threads))
+    print_tables(found)
+    if json_file is not None:
+        write_json(found, json_file)
+
+
+def _open_all(networks: tuple[str, ...], device: str | None, rounds: int, threads: int) -> Measured:
+    entries, skipped = [], {}
+    for network in networks:
+        loaded = load_network(network)
+        for name in DEVICES[1:] if device is None else (device,):
+            try:
+                entries.append(Entry(network, name, open_backend(loaded, name)))
+            except (DeviceUnavailable, SelfTestFailed) as error:
+                if device is not None:
+                    raise
+                skipped[f"{network} on {name}"] = str(error)
+    if not entries:
+        reasons = "; ".join(f"{title}: {reason}" for title, reason in skipped.items())
+        raise BadInput(f"no backend of the keystream runs here ({reasons})")
+    return Measured(rounds, threads, entries, skipped)
+
+
+def _measure(found: Measured) -> Measured:
+    found.pictures, found.sizes = _PICTURES, _SIZES
+    makers = {entry.title: _learned(entry.backend) for entry in found.entries}
+    makers[AES] = _cipher(algorithms.AES(_KEY), modes.CTR(bytes(16)))
+    makers[CHACHA] = _cipher(algorithms.ChaCha20(_KEY, bytes(16)), None)
+    with stdout.status("") as status, ThreadPoolExecutor(found.threads) as pool:
+        for nbytes in found.sizes:
+            status.update(f"{nbytes >> 10:,} KiB a call")
+            ways = {
+                name: _repeated(make, nbytes, found.threads, pool) for name, make in makers.items()
+            }
+            found.making[nbytes] = take_turns(ways, found.rounds)
+        found.on_path_nbytes = _ON_PATH_NBYTES
+        for entry in found.entries:
+            status.update(f"on the path: {entry.title}")
+            frames = _FRAMES_A_ROUND * found.rounds
+            found.on_path[entry.title] = on_path(
+                entry.backend.keyed, found.on_path_nbytes, frames, _PAUSE_S
+            )
+        for entry in found.entries:
+            status.update(f"memory: {entry.title}")
+            memory = measure_memory(entry.network, entry.device, _MEMORY_NBYTES)
+            if memory is not None:
+                found.memory[entry.title] = memory
+    return found
+
+
+def _repeated(
+    make: Callable[[int], object], nbytes: int, threads: int, pool: ThreadPoolExecutor
+) -> Callable[[], object]:
+    if threads == 1:
+        return lambda: make(nbytes)
+    return lambda: list(pool.map(make, [nbytes] * threads))
+
+
+def _learned(backend: Backend) -> Callable[[int], object]:
+    generator, counter = backend.keyed(_KEY), count()
     return lambda nbytes: generator.generate(next(counter), nbytes)
 
 
 def _cipher(
     algorithm: algorithms.AES | algorithms.ChaCha20, mode: modes.CTR | None
 ) -> Callable[[int], object]:
-    zeros = {nbytes: bytes(nbytes) for nbytes in _SIZES}
-    return lambda nbytes: Cipher(algorithm, mode).encryptor().update(zeros[nbytes])
-
-
-def main(
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    network: Annotated[str, typer.Option(help="A family or a network file.")] = DEFAULT_FAMILY,
-    rounds: Annotated[int, typer.Option(min=1, help="Medians are over this many.")] = 15,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures here.")
-    ] = None,
-) -> None:
-    """Measure the keystream beside AES-256-CTR and ChaCha20."""
-    results = measure(rounds, device, network)
-    table = Table("one thread, MB/s, median", *(f"{size >> 10:,} KiB" for size in _SIZES))
-    for name, by_size in results.items():
-        table.add_row(name, *(f"{speed:,.0f}" for speed in by_size.values()))
-    Console().print(table)
-    typer.echo(f"{platform.machine()}, torch {torch.__version__}")
-    if json_file is not None:
-        json_file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    zeros = memoryview(bytes(max(_SIZES)))
+    return lambda nbytes: Cipher(algorithm, mode).encryptor().update(zeros[:nbytes])

@@ -2,93 +2,57 @@
 
 from __future__ import annotations
 
-from itertools import count
+from collections.abc import Callable
 from typing import Annotated
 
-import numpy as np
 import typer
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from lab.bench.timing import medians_ms
-from shared.crypto.keyschedule import EpochKeys, derive_epoch
-from shared.crypto.sealing import Opener, Sealer
-from shared.keystream.backend import KeyedGenerator, open_backend
+from lab.bench.onpath import AES_GCM, OPEN_AHEAD, REFILLING, SEAL_AHEAD, SEAL_SPOT, on_path
+from lab.bench.timing import Spread
+from shared.keystream.backend import open_backend
 from shared.keystream.network import DEFAULT_FAMILY, load_network
+from shared.terminal import stdout
 
 __all__ = ["main"]
 
 _SIZES = (16 << 10, 64 << 10, 307_200, 921_600)  # JPEG frames; raw 640x480 grey and RGB
-_SECRET = bytes(range(32))
-_EPOCH, _SENDER = 1, 0
-
-
-class _Prepared:
-    """The pads of coming frames, made before: all that `KeystreamAhead` leaves on the path."""
-
-    def __init__(self, generator: KeyedGenerator, frames: int, nbytes: int) -> None:
-        self._pads = [generator.generate(counter, nbytes) for counter in range(frames)]
-
-    def take(self, counter: int, nbytes: int) -> NDArray[np.uint8]:
-        return self._pads[counter][:nbytes]
-
-
-class _OnTheSpot:
-    def __init__(self, generator: KeyedGenerator) -> None:
-        self._generator = generator
-
-    def take(self, counter: int, nbytes: int) -> NDArray[np.uint8]:
-        return self._generator.generate(counter, nbytes)
-
-
-def _seal(sealer: Sealer, frame: bytes) -> bytes:
-    return sealer.seal(sealer.draw(len(frame)), frame)
+_PAUSE_S = 1 / 60
+_SHOWN = {
+    "AES-GCM": AES_GCM,
+    "seal": SEAL_AHEAD,
+    "open": OPEN_AHEAD,
+    "seal, busy": REFILLING,  # while the worker is making pads
+    "seal, spot": SEAL_SPOT,
+}
 
 
 def main(
-    rounds: Annotated[int, typer.Option(min=1, help="Medians are over this many.")] = 30,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    frames: Annotated[int, typer.Option(min=1, help="Medians are over this many.")] = 60,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    network: Annotated[
+        str, typer.Option("--network", "--family", help="A shipped family or a network file.")
+    ] = DEFAULT_FAMILY,
 ) -> None:
     """Seal and open frames, with the keystream made ahead and on the spot."""
-    keys = derive_epoch(_SECRET, _EPOCH, _SENDER)
-    generator = open_backend(load_network(DEFAULT_FAMILY), device).keyed(keys.keystream_key)
+    backend = open_backend(load_network(network), device)
+    found = {nbytes: on_path(backend.keyed, nbytes, frames, _PAUSE_S) for nbytes in _SIZES}
+    title = f"one frame, ms; {network} on {backend.name}"
+    stdout.print(_table(f"{title}; median", found, lambda spread: spread.median_s))
+    stdout.print(_table("the same; 95 % took at most", found, lambda spread: spread.p95_s))
+
+
+def _table(
+    title: str, found: dict[int, dict[str, Spread]], pick: Callable[[Spread], float]
+) -> Table:
     table = Table(
-        "one frame, ms",
-        "AES-256-GCM alone",
-        "seal, keystream ahead",
-        "seal, on the spot",
-        "open, keystream ahead",
-        "seal ahead / AES-GCM",
+        "KiB",
+        *(Column(name, justify="right") for name in (*_SHOWN, "seal / AES-GCM")),
+        title=title,
+        title_justify="left",
     )
-    for nbytes in _SIZES:
-        found = _measure(keys, generator, nbytes, rounds)
-        table.add_row(
-            f"{nbytes / 1024:,.0f} KiB",
-            *(f"{milliseconds:.3f}" for milliseconds in found.values()),
-            f"{found['seal ahead'] / found['AES-GCM']:.1f}",
-        )
-    Console().print(table)
-
-
-def _measure(
-    keys: EpochKeys, generator: KeyedGenerator, nbytes: int, rounds: int
-) -> dict[str, float]:
-    frame = bytes(nbytes)
-    frames = rounds + 1
-    aead, nonces = AESGCM(_SECRET), count()
-    ahead = Sealer(keys, _SENDER, _Prepared(generator, frames, nbytes))
-    on_the_spot = Sealer(keys, _SENDER, _OnTheSpot(generator))
-    arriving = Sealer(keys, _SENDER, _OnTheSpot(generator))
-    sealed = iter([_seal(arriving, frame) for _ in range(frames)])
-    opener = Opener(keys, _SENDER, _Prepared(generator, frames, nbytes))
-    return medians_ms(
-        {
-            "AES-GCM": lambda: aead.encrypt(next(nonces).to_bytes(12, "big"), frame, b""),
-            "seal ahead": lambda: _seal(ahead, frame),
-            "seal on the spot": lambda: _seal(on_the_spot, frame),
-            "open ahead": lambda: opener.open(next(sealed)),
-        },
-        rounds,
-    )
+    for nbytes, spreads in found.items():
+        seconds = [pick(spreads[name]) for name in _SHOWN.values()]
+        ratio = pick(spreads[SEAL_AHEAD]) / pick(spreads[AES_GCM])
+        table.add_row(f"{nbytes / 1024:,.0f}", *(f"{s * 1e3:.3f}" for s in seconds), f"{ratio:.1f}")
+    return table

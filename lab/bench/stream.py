@@ -1,108 +1,273 @@
-"""A live stream between real processes on this machine: its latency, and which stage takes it."""
+"""Live streams side by side: Veilscope and its rivals, same pictures, machine and network."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from shared.errors import VeilscopeError
-from shared.telemetry.reader import SessionLog, read_log
-from shared.telemetry.records import FrameLine, ShownStages, SummaryLine
+from lab.bench.rivals.chromium import BROWSERS
+from lab.bench.rivals.clip import Clip, read_clip, write_clip
+from lab.bench.rivals.pair import Pair
+from lab.bench.rivals.place import Impaired, Loopback, Place
+from lab.bench.rivals.rival import Case, Rival, Run
+from lab.bench.rivals.veilscope import Veilscope
+from lab.bench.stream_figures import (
+    clock_error,
+    figures_of,
+    quality_of,
+    recovery_ms,
+    steadiness,
+    wanted_pictures,
+)
+from lab.bench.stream_plots import draw_stream
+from lab.bench.stream_results import Result, as_json, results_tables
+from lab.netlab import ImpairedNetwork, Profile, load_profile
+from shared.errors import BadInput, OutputFailed, VeilscopeError
+from shared.frame import Image
 
-__all__ = ["main"]
+__all__ = [
+    "RIVALS",
+    "Footage",
+    "OpenFootage",
+    "main",
+    "open_clip",
+    "outage_ends",
+    "parse_size",
+    "told_source",
+]
 
-_LOOPBACK = "127.0.0.1"
-_CASES = (("phantom:ultrasound", "640x480", "jpeg"), ("phantom:ultrasound", "640x480", "lossless"))
-_START_S = 60.0  # for three processes to start on a busy machine
+Footage = tuple[float, Iterator[Image]]
+"""A source's frames a second, and its pictures."""
+
+OpenFootage = Callable[[str, tuple[int, int] | None, float | None], Footage]
+"""Opens the source that a text names, at a size and a rate if they are given."""
+
+LOOPBACK = "loopback"
+_AIORTC_VIDEO = "lab.bench.rivals.aiortc_video"
+_WRTC = "lab.bench.rivals.wrtc_engine"
+RIVALS: dict[str, Rival] = {
+    rival.name: rival
+    for rival in (
+        Veilscope(),
+        Veilscope("veilscope-log", strips=False),
+        Pair("aiortc-vp8", _AIORTC_VIDEO, "VP8"),
+        Pair("aiortc-h264", _AIORTC_VIDEO, "H264"),
+        Pair("datachannel", "lab.bench.rivals.aiortc_channel"),
+        Pair("wrtc-vp8", _WRTC, "VP8", package="webrtc"),
+        Pair("wrtc-vp9", _WRTC, "VP9", package="webrtc"),
+        Pair("wrtc-channel", _WRTC, "channel", package="webrtc"),
+        Pair("chromium", "lab.bench.rivals.chromium", "VP8", executables=BROWSERS),
+    )
+}
+_DEFAULT_RIVALS = "veilscope,aiortc-vp8,aiortc-h264,datachannel"
 
 
 def main(
-    seconds: Annotated[float, typer.Option(min=2, help="How long each stream runs.")] = 10.0,
-    fps: Annotated[int, typer.Option(min=1, max=120, help="Frames a second.")] = 30,
+    context: typer.Context,
+    profile: Annotated[
+        str,
+        typer.Option(
+            help="The network between the two ends: lan, clinic, uplink, 4g, bad, outage or a TOML "
+            "file (these need root), or loopback: none at all."
+        ),
+    ] = LOOPBACK,
+    source: Annotated[
+        str, typer.Option(help="What to show, as for veilscope send.")
+    ] = "phantom:ultrasound",
+    size: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Size of a phantom's picture.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=1, max=120, help="By default the source's own rate.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="How long each stream runs, warm-up included.")
+    ] = 10.0,
+    warmup: Annotated[
+        float, typer.Option(min=0, help="Seconds at the beginning that are not evaluated.")
+    ] = 2.0,
+    rivals: Annotated[
+        str, typer.Option(help=f"Whom to measure, of: {', '.join(RIVALS)}.")
+    ] = _DEFAULT_RIVALS,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Everybody in turn, so many times; one row each.")
+    ] = 1,
+    codec: Annotated[str, typer.Option(help="Veilscope's codec.")] = "jpeg",
+    quality: Annotated[
+        int, typer.Option(min=1, max=100, help="Quality of JPEGs, Veilscope's and the rivals'.")
+    ] = 90,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="A further option of veilscope send, such as --min-psnr=38; repeatable."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the network's random choices.")] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write figures and series here.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Draw the series there, as SVG.")
+    ] = None,
 ) -> None:
-    """Stream phantoms over the loopback address; latency is capture to shown, window off."""
-    table = Table(
-        "source",
-        "codec",
-        "shown",
-        "p50 ms",
-        "p95 ms",
-        "p99 ms",
-        "± clock",
-        "PSNR dB",
-        "median stages, ms",
-    )
-    for source, size, codec in _CASES:
-        log = _stream(source, size, codec, seconds, fps)
-        table.add_row(f"{source} {size}", codec, *_figures(log))
-    Console().print(table)
+    """Stream a source with Veilscope and with its rivals, one after the other.
 
-
-def _stream(source: str, size: str, codec: str, seconds: float, fps: int) -> SessionLog:
+    Latency is from capture to the picture's being handed over, read from a strip in the picture
+    itself; the window is off.
+    """
+    if warmup >= seconds:
+        raise BadInput("the warm-up leaves nothing to evaluate", hint="give more --seconds")
+    chosen = _chosen(rivals)
+    network = None if profile == LOOPBACK else load_profile(profile)
     with TemporaryDirectory(prefix="veilscope-bench-") as folder:
-        code, log = Path(folder) / "code", Path(folder) / "receiver.jsonl"
-        server = _start("signaling", "--host", _LOOPBACK, "--port", "0", "--quiet")
-        programs = [server]
-        try:
-            assert server.stdout is not None  # noqa: S101 -- made with a pipe
-            url = server.stdout.readline().split()[-1]
-            both = ("--signaling", url, "--address", _LOOPBACK, "--code-file", str(code))
-            frames = str(round(seconds * fps))
-            sender = _start(
-                "sender", *both, "--source", source, "--size", size, "--fps", str(fps),
-                "--codec", codec, "--frames", frames,
-            )  # fmt: skip
-            programs.append(sender)
-            receiver = _start("receiver", *both, "--display", "none", "--log", str(log))
-            programs.append(receiver)
-            if receiver.wait(_START_S + seconds) != 0 or sender.wait(_START_S) != 0:
-                raise VeilscopeError("a program of the benchmark's stream failed")
-        finally:
-            for program in programs:
-                program.kill()
-                program.wait()
-        return read_log(log)
-
-
-def _start(module: str, *arguments: str) -> subprocess.Popen[str]:
-    piped = subprocess.PIPE if module == "signaling" else subprocess.DEVNULL
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *arguments], stdout=piped, text=True
+        clip, rate = open_clip(context, source, size, fps, seconds, Path(folder))
+        case = Case(
+            clip,
+            rate,
+            seconds,
+            Path(folder),
+            codec=codec,
+            quality=quality,
+            options=tuple(option or ()),
+            sample_every=_sample_every(rate, seconds),
+        )
+        console = Console(stderr=True)
+        results = []
+        for number in range(1, rounds + 1):
+            for rival in chosen:
+                with console.status(f"{rival.name}, round {number} of {rounds}"):
+                    own = Path(folder) / f"{rival.name}-{number}"
+                    own.mkdir()
+                    run = _stream(rival, replace(case, folder=own), network, seed + number - 1)
+                if run is not None:
+                    results.append(_result(rival.name, number, run, clip, warmup, network))
+    title = (
+        f"{told_source(source)} {clip.width}x{clip.height}, {rate:g} fps, {seconds:g} s, {profile}"
     )
+    Console().print(*results_tables(results, title))
+    said = {
+        "profile": profile if network is None else network.name,
+        "source": told_source(source),
+        "size": [clip.width, clip.height],
+        "channels": clip.channels,
+        "fps": rate,
+        "seconds": seconds,
+        "warmup_s": warmup,
+        "seed": seed,
+        "codec": codec,
+        "quality": quality,
+        "options": list(case.options),
+    }
+    found = as_json(results, said)
+    if json_file is not None:
+        try:
+            json_file.write_text(json.dumps(found) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise OutputFailed(f"can't write {json_file}: {error.strerror}") from error
+    if plots is not None:
+        for path in draw_stream(json.loads(json.dumps(found)), plots):
+            typer.echo(path)
 
 
-def _figures(log: SessionLog) -> list[str]:
-    summary = log.summary
-    assert isinstance(summary, SummaryLine)  # noqa: S101 -- a receiver's log
-    total = summary.frames_shown + sum(summary.frames_dropped.values())
-    latency, psnr = summary.latency_ms, summary.psnr_db.mean
-    bounds = [line.latency_bound_ms for line in log.frames if isinstance(line, FrameLine)]
+def open_clip(
+    context: typer.Context,
+    source: str,
+    size: str | None,
+    fps: float | None,
+    seconds: float,
+    folder: Path,
+) -> tuple[Clip, float]:
+    """The clip that all will send, written to `folder`, and its rate in frames a second.
+
+    Opening a source is the caller's business: `context.obj` is an `OpenFootage`.
+    """
+    opener = context.obj
+    if not callable(opener):
+        raise BadInput("there is nothing here that opens a source", hint="run veilscope bench")
+    rate, pictures = opener(source, parse_size(size), fps)
+    clip = write_clip(folder / "clip.nut", pictures, limit=max(1, round(seconds * rate)))
+    return clip, rate
+
+
+def told_source(source: str) -> str:
+    """What may be told of a source: names of files often are names of patients."""
+    return source if source == "demo" or source.startswith("phantom:") else "a clip"
+
+
+def parse_size(size: str | None) -> tuple[int, int] | None:
+    """Width and height.  Raises `BadInput` where the text is not of two numbers."""
+    if size is None:
+        return None
+    try:
+        width, height = (int(part) for part in size.lower().split("x"))
+    except ValueError:
+        raise BadInput(f"not a size: {size}", hint="write it as 640x480") from None
+    return width, height
+
+
+def _chosen(names: str) -> list[Rival]:
+    chosen = []
+    for name in names.split(","):
+        rival = RIVALS.get(name)
+        if rival is None:
+            raise BadInput(f"there is no rival {name!r}", hint=f"choose from {', '.join(RIVALS)}")
+        if rival.missing is None:
+            chosen.append(rival)
+        else:
+            typer.echo(f"without {name}: {rival.missing}", err=True)
+    return chosen
+
+
+def _sample_every(fps: float, seconds: float) -> int:
+    """So that a sample of at most 60 pictures is spread over the whole stream."""
+    return max(1, round(fps * seconds / 50))
+
+
+def _stream(rival: Rival, case: Case, network: Profile | None, seed: int) -> Run | None:
+    """One stream of one rival; a failure is told, and the others go on."""
+    try:
+        with _place(network, seed) as place:
+            return rival.stream(case, place)
+    except VeilscopeError as error:
+        typer.echo(f"{rival.name}: {error}", err=True)
+        return None
+
+
+@contextmanager
+def _place(network: Profile | None, seed: int) -> Iterator[Place]:
+    if network is None:
+        yield Loopback()
+        return
+    with ImpairedNetwork(network, seed=seed) as up:
+        yield Impaired(up)
+
+
+def _result(
+    name: str, number: int, run: Run, clip: Clip, warmup: float, network: Profile | None
+) -> Result:
+    wanted = wanted_pictures(run.record.pictures, clip.count)
+    references = {i: image for i, image in enumerate(read_clip(clip.path)) if i in wanted}
+    quality = quality_of(run, references, clip.count, warmup_s=warmup)
+    extra = {**steadiness(run, warmup_s=warmup), **clock_error(run.record)}
+    for at_s in outage_ends(network):
+        extra[f"recovery_from_{at_s:g}_s_ms"] = recovery_ms(
+            run.record, run.began_ns + round(at_s * 1e9)
+        )
+    return Result(name, number, figures_of(run, quality, warmup_s=warmup), run, extra)
+
+
+def outage_ends(network: Profile | None) -> list[float]:
+    """The seconds at which outages of the forward direction end."""
+    steps = () if network is None else network.forward.steps
     return [
-        f"{summary.frames_shown} of {total}",
-        *(_number(value) for value in (latency.p50, latency.p95, latency.p99)),
-        _number(max((bound for bound in bounds if bound is not None), default=None)),
-        "lossless" if psnr is None else f"{psnr:.1f}",
-        _stages([line.stages_ms for line in log.frames if isinstance(line, FrameLine)]),
+        after.at_s
+        for before, after in pairwise(steps)
+        if before.impairment.outage and not after.impairment.outage
     ]
-
-
-def _stages(stages: list[ShownStages]) -> str:
-    """The median of each stage that takes 0.05 ms or more."""
-    parts = []
-    for name in ShownStages.model_fields:
-        times = sorted(t for s in stages if (t := getattr(s, name)) is not None)
-        middle = times[len(times) // 2] if times else 0.0
-        if middle >= 0.05:
-            parts.append(f"{name} {middle:.1f}")
-    return ", ".join(parts)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"

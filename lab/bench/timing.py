@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-__all__ = ["medians_ms"]
+__all__ = ["Spread", "medians_ms", "take_turns"]
 
 
-def medians_ms(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median time in ms of each of `ways` over `rounds` rounds, after one uncounted."""
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """What `count` timings came to, in seconds."""
+
+    count: int
+    median_s: float
+    p95_s: float
+
+    @classmethod
+    def of(cls, times_s: Sequence[float]) -> Spread:
+        """Of at least one timing; p95 is the nearest rank."""
+        ordered = sorted(times_s)
+        rank = -(-95 * len(ordered) // 100)
+        return cls(len(ordered), statistics.median(ordered), ordered[rank - 1])
+
+
+def take_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Spread]:
+    """Time each of `ways` once in each of `rounds` rounds, after one uncounted."""
     for way in ways.values():
         way()
     times: dict[str, list[float]] = {name: [] for name in ways}
@@ -18,5 +35,10 @@ def medians_ms(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[st
         for name, way in ways.items():
             start = time.perf_counter()
             way()
-            times[name].append((time.perf_counter() - start) * 1e3)
-    return {name: statistics.median(found) for name, found in times.items()}
+            times[name].append(time.perf_counter() - start)
+    return {name: Spread.of(found) for name, found in times.items()}
+
+
+def medians_ms(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median time in ms of each of `ways` over `rounds` rounds, after one uncounted."""
+    return {name: found.median_s * 1e3 for name, found in take_turns(ways, rounds).items()}

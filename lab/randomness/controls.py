@@ -18,7 +18,7 @@ from shared.keystream.families.family import LANES
 from shared.keystream.layers import COUNTER_LANES, WEIGHT_MAX, WEIGHT_MIN, Layer
 from shared.keystream.material import block_counters
 from shared.keystream.network import KeystreamNetwork
-from shared.keystream.torch_backend import TorchCpuBackend
+from shared.keystream.torch_cpu import TorchCpuBackend
 
 __all__ = ["CONTROLS", "Control"]
 
@@ -85,15 +85,11 @@ def _affine() -> SegmentedStream:
     return _Segments(make)
 
 
-def _narrow(lanes: int, depth: int) -> SegmentedStream:
-    """The keystream's own fold and feed-forward, but too narrow or too shallow."""
-    weights = _random_layers(lanes, depth)
-    layers = tuple(
-        Layer(weight, np.zeros(lanes, dtype=np.int32), 0 if number == depth else None)
-        for number, weight in enumerate(weights, start=1)
-    )
-    network = KeystreamNetwork(f"control-{lanes}x{depth}", layers)
-    return NetworkStream(TorchCpuBackend(network), _KEY)
+def _one_layer(lanes: int) -> SegmentedStream:
+    """The keystream's own fold and feed-forward, but a single layer of random weights."""
+    (weight,) = _random_layers(lanes, 1)
+    layer = Layer(weight, np.zeros(lanes, dtype=np.int32), 0)
+    return NetworkStream(TorchCpuBackend(KeystreamNetwork(f"control-{lanes}x1", (layer,))), _KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +108,6 @@ CONTROLS: dict[str, Control] = {
         "RANDU, all 31 bits", False, lambda: _Segments(_randu, _RANDU_VALUES * 31 // 8)
     ),
     "affine": Control("affine network, 128 lanes, 3 layers, no fold", False, _affine),
-    "fold64": Control("fold network, 64 lanes, 2 layers", False, lambda: _narrow(64, 2)),
-    "fold1": Control("fold network, 128 lanes, 1 layer", False, lambda: _narrow(128, 1)),
+    "fold64": Control("fold network, 64 lanes, 1 layer", False, lambda: _one_layer(64)),
+    "fold1": Control("fold network, 128 lanes, 1 layer", False, lambda: _one_layer(128)),
 }

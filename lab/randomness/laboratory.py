@@ -33,7 +33,6 @@ __all__ = [
     "Result",
     "examine",
     "open_network_stream",
-    "open_stream",
     "workers",
 ]
 
@@ -68,19 +67,21 @@ class Result:
     """p-values of a candidate, float64 (sequences, 188) in the order of `LABELS`, and verdicts.
 
     `long_complexity` is the p-value of `long_linear_complexity`, which is not in the standard.
+    `digest` is the network's, 32 bytes; None for a control.
     """
 
     candidate: Candidate
     p_values: NDArray[np.float64]
     verdict: Verdict
     long_complexity: float
+    digest: bytes | None = None
 
     @property
     def failed(self) -> bool:
         return self.verdict.failed or self.long_complexity < HOPELESS
 
 
-def open_stream(candidate: Candidate) -> SegmentedStream:
+def _open_stream(candidate: Candidate) -> SegmentedStream:
     """Return the candidate's bytes; `BadInput` where there is no such network or mode."""
     if candidate.control:
         return CONTROLS[candidate.name].open()
@@ -96,7 +97,7 @@ def open_network_stream(network: str, key: bytes, mode: str, backend: str) -> Ne
 
 @lru_cache(maxsize=1)
 def _stream_of(candidate: Candidate) -> SegmentedStream:
-    return _Remembering(open_stream(candidate))
+    return _Remembering(_open_stream(candidate))
 
 
 class _Remembering:
@@ -169,4 +170,5 @@ def examine(
             found[first : first + count] = task.result()
             if on_sequences is not None:
                 on_sequences(count)
-    return Result(candidate, found, judge(found), long_complexity.result())
+    digest = None if candidate.control else load_network(candidate.name).digest
+    return Result(candidate, found, judge(found), long_complexity.result(), digest)

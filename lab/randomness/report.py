@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.table import Table
 
 from lab.randomness.battery import BATTERY
+from lab.randomness.dieharder import DieharderVerdict
 from lab.randomness.laboratory import Result
 from lab.randomness.verdict import PartVerdict
 
-__all__ = ["as_json", "results_table"]
+__all__ = ["as_json", "dieharder_json", "dieharder_table", "results_table"]
 
 
 def _cell(parts: Sequence[PartVerdict]) -> str:
@@ -52,6 +55,26 @@ def results_table(results: Sequence[Result]) -> Table:
     return table
 
 
+def dieharder_table(title: str, version: str, verdicts: Sequence[DieharderVerdict]) -> Table:
+    """Return dieharder's own verdicts, in its own order, with their counts."""
+    table = Table(title=f"dieharder {version}: {title}")
+    for column in ("test", "ntuple", "samples", "p-values", "p", "verdict"):
+        table.add_column(column, justify="left" if column in ("test", "verdict") else "right")
+    for v in verdicts:
+        numbers = (f"{v.ntuple}", f"{v.t_samples:,}", f"{v.p_samples:,}", f"{v.p_value:.8f}")
+        table.add_row(v.test, *numbers, v.assessment)
+    counts = Counter(v.assessment for v in verdicts)
+    table.caption = ", ".join(f"{counts[word]} {word}" for word in ("PASSED", "WEAK", "FAILED"))
+    return table
+
+
+def dieharder_json(
+    title: str, version: str, verdicts: Sequence[DieharderVerdict]
+) -> dict[str, Any]:
+    """Return all that dieharder said, for `json.dump`."""
+    return {"title": title, "version": version, "verdicts": [asdict(v) for v in verdicts]}
+
+
 def as_json(results: Sequence[Result], *, bits: int) -> dict[str, Any]:
     """Return everything but the single p-values, for `json.dump`."""
     return {
@@ -60,6 +83,7 @@ def as_json(results: Sequence[Result], *, bits: int) -> dict[str, Any]:
             {
                 "title": result.candidate.title,
                 "expected_good": result.candidate.expected_good,
+                "digest": result.digest and result.digest.hex(),
                 "sequences": len(result.p_values),
                 "failed": result.failed,
                 "chance": result.verdict.chance,

@@ -6,11 +6,12 @@ on one.  A network's stream comes in four modes, because one long stream is the 
     stream     one frame, block after block
     frames     64 frames of one key side by side, block by block, then the next 64
     keys       the same for 64 keys, each the SHA-256 of a label, the given key and its number
-    lowweight  375 runs of blocks side by side whose inputs differ in one bit: of the key, of the
+    lowweight  374 runs of blocks side by side whose inputs differ in one bit: of the key, of the
                frame's counter, or of the block counter
 
 Side by side: block 0 of each, then block 1 of each, and so on, so that neighbours in the stream
-are blocks that must have nothing in common.
+are blocks that must have nothing in common.  A run is as long as it takes to make a call's set-up
+(the frame's material, the buffers) small beside its blocks.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from shared.keystream.backend import Backend, KeyedGenerator
 
 __all__ = ["MODES", "NetworkStream", "SegmentedStream", "read"]
 
-_STREAM_BLOCKS = 32_768  # blocks a segment: 4 MiB at 128 lanes
+_STREAM_BLOCKS = 65_536  # blocks a segment: 8 MiB at 128 lanes
+_STREAM_CALL_BLOCKS = 8_192  # 1 MiB: small enough that its memory is used again, warm
 _SIDE_BY_SIDE = 64
-_RUN_BLOCKS = 2_048  # 256 KiB at 128 lanes: long enough for a backend to be at full speed
-_LOW_RUN_BITS = 10  # a run of lowweight takes the counter's lowest bits; 47 MiB side by side
+_RUN_BLOCKS = 8_192  # 1 MiB at 128 lanes; 64 MiB side by side
+_LOW_RUN_BITS = 11  # a run of lowweight takes the counter's lowest bits; 94 MiB side by side
 _KEY_LABEL = b"veilscope/keystream/dump/key"
+_FRAME_LABEL = b"veilscope/keystream/dump/frame"
 
 Run = tuple[bytes, int, int]
 """Key, frame counter and first block of one run of blocks."""
@@ -58,7 +61,7 @@ def read(stream: SegmentedStream, start: int, nbytes: int) -> NDArray[np.uint8]:
 
 
 def _stream(key: bytes, index: int) -> list[Run]:
-    return [(key, 0, index * _STREAM_BLOCKS)]
+    return [(key, 0, index * _STREAM_BLOCKS)]  # a run of its own: nothing lies beside it
 
 
 def _frames(key: bytes, index: int) -> list[Run]:
@@ -75,7 +78,13 @@ def _numbered_key(key: bytes, number: int) -> bytes:
 
 
 def _low_weight(key: bytes, index: int) -> list[Run]:
-    """Around the key, the frame counter `index` and block 0: one input bit flipped in each run."""
+    """Around the key, a frame counter and block 0: one input bit flipped in each run.
+
+    The counters of different segments are far apart: near each other (0, 1, 2, …) one's flipped
+    counter would be another's, and the same bytes would come twice.
+    """
+    drawn = hashlib.sha256(_FRAME_LABEL + key + index.to_bytes(8, "big")).digest()
+    index = int.from_bytes(drawn[:8], "big")
     number = int.from_bytes(key, "big")
     keys = [(number ^ (1 << bit)).to_bytes(len(key), "big") for bit in range(8 * len(key))]
     return [
@@ -113,13 +122,20 @@ class NetworkStream:
         return self._runs * self._run_blocks * self._block_bytes
 
     def segment(self, index: int) -> NDArray[np.uint8]:
+        made = np.empty(self.segment_bytes, dtype=np.uint8)
+        self.fill(index, made)
+        return made
+
+    def fill(self, index: int, out: NDArray[np.uint8]) -> None:
+        """Write segment `index` to `out`, uint8 (segment_bytes,).  Any thread may call this."""
         runs = self._plan(self._key, index)
-        nbytes = self._run_blocks * self._block_bytes
-        if len(runs) == 1:
-            key, counter, first_block = runs[0]
-            return self._keyed(key).generate(counter, nbytes, first_block)
-        blocks = np.empty((self._run_blocks, len(runs), self._block_bytes), dtype=np.uint8)
+        # A block as one item: NumPy copies those twice as fast as rows of bytes.
+        block = np.dtype((np.void, self._block_bytes))
+        blocks = out.view(block).reshape(self._run_blocks, len(runs))
+        call_blocks = min(self._run_blocks, _STREAM_CALL_BLOCKS)
         for place, (key, counter, first_block) in enumerate(runs):
-            made = self._keyed(key).generate(counter, nbytes, first_block)
-            blocks[:, place] = made.reshape(self._run_blocks, self._block_bytes)
-        return blocks.reshape(-1)
+            generator = self._keyed(key)
+            for start in range(0, self._run_blocks, call_blocks):
+                nbytes = call_blocks * self._block_bytes
+                made = generator.generate(counter, nbytes, first_block + start)
+                blocks[start : start + call_blocks, place] = made.view(block)

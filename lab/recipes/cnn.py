@@ -1,4 +1,4 @@
-"""Family `cnn`: four circular convolutions by backpropagation through the surrogate.
+"""Family `cnn`: circular convolutions by backpropagation through the surrogate.
 
 Gradients reach the kernels through the dense matrices that they are lowered to.  A kernel is
 drawn again until its matrix is invertible mod 2.  For a circle of 16 positions that is a matter
@@ -20,23 +20,50 @@ from lab.surrogate import SurrogateLayer
 from shared.keystream.families.cnn import CHANNELS, KERNEL, POSITIONS, lanes_read
 from shared.keystream.families.family import LANES
 
-__all__ = ["RECIPE"]
+__all__ = ["RECIPE", "recipe"]
 
 _DEPTH = 4
-_PLACES = tuple(
-    tuple(torch.from_numpy(axis) for axis in lanes_read(layer)) for layer in range(1, _DEPTH + 1)
+_DESIGN = (
+    "Circular convolutions: 8 channels of 16 positions, kernels of 8 taps over all channels, "
+    "dilations 1 and 3 in turn, so that any two layers reach every lane from every lane. A lane "
+    "reads 64 others; the other 64 entries of a row of the dense matrix are zero by construction, "
+    "and in the avalanche of layers on their own below each counts 1, a change never seen."
 )
 
 
-def _initial(rng: np.random.Generator) -> dict[str, NDArray[np.signedinteger]]:
-    tensors: dict[str, NDArray[np.signedinteger]] = {}
-    for i in range(1, _DEPTH + 1):
-        kernel = draw_weights(rng, KERNEL)
-        while not _invertible_mod_2(kernel):
+def recipe(depth: int, design: str = "") -> Recipe:
+    """Return the recipe of `depth` convolutions."""
+    places = tuple(
+        tuple(torch.from_numpy(axis) for axis in lanes_read(layer)) for layer in range(1, depth + 1)
+    )
+
+    def initial(rng: np.random.Generator) -> dict[str, NDArray[np.signedinteger]]:
+        tensors: dict[str, NDArray[np.signedinteger]] = {}
+        for i in range(1, depth + 1):
             kernel = draw_weights(rng, KERNEL)
-        tensors[f"conv{i}.weight"] = kernel
-        tensors[f"conv{i}.bias"] = np.zeros(CHANNELS, dtype=np.int32)
-    return tensors
+            while not _invertible_mod_2(kernel):
+                kernel = draw_weights(rng, KERNEL)
+            tensors[f"conv{i}.weight"] = kernel
+            tensors[f"conv{i}.bias"] = np.zeros(CHANNELS, dtype=np.int32)
+        return tensors
+
+    def lower(tensors: Mapping[str, torch.Tensor]) -> tuple[SurrogateLayer, ...]:
+        layers = []
+        for i, place in enumerate(places, start=1):
+            kernel = tensors[f"conv{i}.weight"].unsqueeze(-1).expand(*KERNEL, POSITIONS)
+            bias = tensors[f"conv{i}.bias"].repeat_interleave(POSITIONS)
+            weight = torch.zeros(LANES, LANES).index_put(place, kernel)
+            layers.append(SurrogateLayer(weight, bias, add_from=0 if i == depth else None))
+        return tuple(layers)
+
+    return Recipe(
+        family="cnn",
+        initial=initial,
+        lower=lower,
+        trained=lambda name: name.endswith(".weight"),
+        objective=Objective(),
+        design=design,
+    )
 
 
 def _invertible_mod_2(kernel: NDArray[np.int8]) -> bool:
@@ -45,27 +72,4 @@ def _invertible_mod_2(kernel: NDArray[np.int8]) -> bool:
     return round(float(np.linalg.det(parities.astype(np.float64)))) % 2 == 1
 
 
-def _lower(tensors: Mapping[str, torch.Tensor]) -> tuple[SurrogateLayer, ...]:
-    layers = []
-    for i, places in enumerate(_PLACES, start=1):
-        kernel = tensors[f"conv{i}.weight"].unsqueeze(-1).expand(*KERNEL, POSITIONS)
-        bias = tensors[f"conv{i}.bias"].repeat_interleave(POSITIONS)
-        weight = torch.zeros(LANES, LANES).index_put(places, kernel)
-        layers.append(SurrogateLayer(weight, bias, add_from=0 if i == _DEPTH else None))
-    return tuple(layers)
-
-
-RECIPE = Recipe(
-    family="cnn",
-    initial=_initial,
-    lower=_lower,
-    trained=lambda name: name.endswith(".weight"),
-    objective=Objective(),
-    design="Circular convolutions: 8 channels of 16 positions, kernels of 5 taps over all "
-    "channels, dilations 1 and 3 in turn, so that any two layers reach every lane from every "
-    "lane. A lane reads 40 others; the other 88 entries of a row of the dense matrix are zero by "
-    "construction, and in the avalanche of layers on their own below each counts 1, a change "
-    "never seen. Untrained, cut off after two layers, the network is told from chance by the xor "
-    "of blocks 65,536 apart (the chi-square of a lane's bytes in 64 MiB is off by more than 60 "
-    "standard deviations); after three layers nothing was found. Four are one of margin.",
-)
+RECIPE = recipe(_DEPTH, _DESIGN)

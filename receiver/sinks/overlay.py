@@ -33,6 +33,9 @@ BLUE: Colour = (35, 90, 170)
 TIER: dict[str, Colour] = {"green": GREEN, "amber": AMBER, "red": (255, 105, 97)}
 
 
+LONGEST_REASON = "picture size lowered: path 88.8 Mbit/s"  # that is common; its place is kept
+
+
 @dataclass(frozen=True, slots=True)
 class OverlayFacts:
     """What is known of the picture on the screen; None where there is none yet."""
@@ -47,7 +50,12 @@ class OverlayFacts:
     fps: float | None = None
     psnr_db: float | None = None
     epoch: int | None = None
+    codec: str | None = None
+    quality_reason: str = ""
+    """Why the sender lowered or raised quality last."""
     frozen: bool = False
+    still: str = ""
+    """Of a frozen picture: how it stands with its lossless copy."""
     sealed_view: bool = False
     message: str = ""
 
@@ -108,7 +116,11 @@ def _figures(facts: OverlayFacts) -> list[_Item]:
     if facts.epoch is not None:
         quality = "lossless" if facts.psnr_db is None else f"PSNR {facts.psnr_db:.1f} dB"
         items.append(_Item(quality, "PSNR 88.8 dB", WHITE))
+        if facts.codec is not None:
+            items.append(_Item(facts.codec, "h264-444", DIM))
         items.append(_Item(f"epoch {facts.epoch}", "epoch 888", DIM))
+        colour = AMBER if "lowered" in facts.quality_reason else DIM
+        items.append(_Item(facts.quality_reason, LONGEST_REASON, colour))
     return items
 
 
@@ -152,7 +164,8 @@ def _draw_banner(
 ) -> None:
     lines: list[tuple[str, Colour]] = []
     if facts.frozen:
-        lines.append(("FROZEN by you. Space: go on", BLUE))
+        still = f", {facts.still}" if facts.still else ""
+        lines.append((f"FROZEN by you{still}. Space: go on", BLUE))
     elif facts.stale:
         seconds = (facts.silence_ms or 0.0) / 1000
         lines.append((f"STALE: no new picture for {seconds:.0f} s", RED))

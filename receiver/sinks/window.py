@@ -2,7 +2,8 @@
 
 All of OpenCV's window calls are made by one thread of its own.  A frame that comes while another
 waits takes its place.  Keys: q quit, space freeze, s snapshot, e the sealed bytes as the network
-sees them; closing the window is quitting.
+sees them; closing the window is quitting.  A frozen picture is replaced by its lossless copy, if
+the program can get one.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ class WindowSink:
     The callbacks are called from the window's thread: `on_shown(frame_index, monotonic_ns)` once
     a frame is on the screen, `on_replaced(frame_index)` when a frame will never be since a newer
     one came, `on_frozen(frame_index)` when it will never be since the person had frozen the
-    picture, `on_quit()` when the person leaves or the window fails.  Ask `display_available`
-    before making one.
+    picture, `on_freeze(frame_index)` when the person freezes a picture that is not lossless (answer
+    with `show_still`), `on_quit()` when the person leaves or the window fails.  Ask
+    `display_available` before making one.
     """
 
     def __init__(
@@ -55,16 +57,20 @@ class WindowSink:
         on_shown: Callable[[int, int], None] = lambda _index, _at_ns: None,
         on_replaced: Callable[[int], None] = lambda _index: None,
         on_frozen: Callable[[int], None] = lambda _index: None,
+        on_freeze: Callable[[int], None] | None = None,
         on_quit: Callable[[], None] = lambda: None,
     ) -> None:
         self._snapshot_dir = snapshot_dir
         self._on_shown = on_shown
         self._on_replaced = on_replaced
         self._on_frozen = on_frozen
+        self._on_freeze = on_freeze
         self._on_quit = on_quit
         self._info = info
         self._lock = threading.Lock()
         self._next: ShownFrame | None = None
+        self._still: tuple[int, ShownFrame | None] | None = None
+        self._quality_reason = ""
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._opened = threading.Event()
@@ -76,6 +82,7 @@ class WindowSink:
         self._arrived_at_ns = 0
         self._drawn_at_ns = 0
         self._frozen = False
+        self._still_state = ""
         self._sealed_view = False
         self._message = ""
         self._message_until_ns = 0
@@ -103,6 +110,16 @@ class WindowSink:
         self._wake.set()
         if replaced is not None:
             self._passed_over(replaced)
+
+    def show_still(self, index: int, still: ShownFrame | None) -> None:
+        """The lossless copy of frame `index`, or None where there is none; never blocks."""
+        with self._lock:
+            self._still = index, still
+        self._wake.set()
+
+    def tell_quality(self, reason: str) -> None:
+        """Say beside the picture why its quality changed; never blocks."""
+        self._quality_reason = reason
 
     def close(self) -> None:
         """Close the window.
@@ -145,8 +162,9 @@ class WindowSink:
     def _turn(self) -> bool:
         """Draw if there is reason to, and do what the person asks; True to quit."""
         new = self._take()
+        replaced = self._take_still()
         try:
-            if new is not None or time.monotonic_ns() - self._drawn_at_ns >= REDRAW_NS:
+            if new is not None or replaced or time.monotonic_ns() - self._drawn_at_ns >= REDRAW_NS:
                 cv2.imshow(TITLE, cv2.cvtColor(self._canvas(), cv2.COLOR_RGB2BGR))
                 self._drawn_at_ns = time.monotonic_ns()
             key = cv2.waitKey(1)  # lets the toolkit paint
@@ -183,6 +201,21 @@ class WindowSink:
         self._current = new
         return new
 
+    def _take_still(self) -> bool:
+        """Put the lossless copy in the place of the frozen picture; whether that was done."""
+        with self._lock:
+            arrived, self._still = self._still, None
+        current = self._current
+        if arrived is None or not self._frozen or current is None:
+            return False  # the person has gone on meanwhile
+        index, still = arrived
+        if index != current.frame.index:
+            return False
+        self._still_state = "lossless" if still is not None else "no lossless copy to be had"
+        if still is not None:
+            self._current = still
+        return True
+
     def _passed_over(self, shown: ShownFrame) -> None:
         (self._on_frozen if self._frozen else self._on_replaced)(shown.frame.index)
 
@@ -212,7 +245,10 @@ class WindowSink:
             fps=shown.fps,
             psnr_db=shown.psnr_db,
             epoch=shown.epoch,
+            codec=shown.codec,
+            quality_reason=self._quality_reason,
             frozen=self._frozen,
+            still=self._still_state,
             sealed_view=self._sealed_view,
             message=message,
         )
@@ -224,12 +260,24 @@ class WindowSink:
             case "q":
                 return True
             case " ":
-                self._frozen = not self._frozen
+                self._freeze()
             case "e":
                 self._sealed_view = not self._sealed_view
             case "s":
                 self._snapshot()
         return False
+
+    def _freeze(self) -> None:
+        self._frozen = not self._frozen
+        self._still_state = ""
+        shown = self._current
+        if not self._frozen or shown is None:
+            return
+        if shown.psnr_db is None:
+            self._still_state = "lossless"
+        elif self._on_freeze is not None:
+            self._still_state = "fetching it lossless"
+            self._on_freeze(shown.frame.index)
 
     def _snapshot(self) -> None:
         shown = self._current

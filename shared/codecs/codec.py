@@ -6,12 +6,51 @@ Neither is thread-safe: an end of a session holds its own and calls it from one 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
-from shared.errors import DecodeFailed
+from shared.errors import BadInput, DecodeFailed
 from shared.frame import MAX_SIDE, MIN_SIDE, EncodedFrame, Image
 
-__all__ = ["Decoder", "Encoder", "check_announced"]
+__all__ = [
+    "DEFAULT_QUALITY",
+    "DEFAULT_TARGET",
+    "Decoder",
+    "Encoder",
+    "EncoderTarget",
+    "check_announced",
+]
+
+DEFAULT_QUALITY = 90  # JPEG's scale: about 42 dB on B-mode ultrasound
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderTarget:
+    """What an encoder should aim at from the next picture on.
+
+    `bitrate_bps`: payload bits a second (None: as `quality` says); `fps`: pictures a second that
+    will be encoded; `quality`: 1 to 100.  Raises `BadInput` for a value out of range.
+    """
+
+    bitrate_bps: int | None = None
+    fps: float = 30.0
+    quality: int = DEFAULT_QUALITY
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.quality <= 100:
+            raise BadInput(f"the quality must be 1 to 100, not {self.quality}")
+        if not 0 < self.fps <= 1000:
+            raise BadInput(f"an encoder can't aim at {self.fps} frames a second")
+        if self.bitrate_bps is not None and self.bitrate_bps <= 0:
+            raise BadInput("a bitrate must be above zero")
+
+    @property
+    def frame_bytes(self) -> float | None:
+        """The bytes that a picture may take on average, or None without a bitrate."""
+        return None if self.bitrate_bps is None else self.bitrate_bps / 8 / self.fps
+
+
+DEFAULT_TARGET = EncoderTarget()
 
 
 class Encoder(Protocol):
@@ -19,11 +58,20 @@ class Encoder(Protocol):
 
     name: str
 
-    def encode(self, image: Image) -> EncodedFrame:
+    def encode(self, image: Image, *, key: bool = False) -> EncodedFrame:
         """Encode one picture, uint8 `(H, W)` or `(H, W, 3)` RGB, and measure its PSNR.
 
         `psnr_db` of the result compares the picture with what a decoder will make of the payload.
-        Raises `BadInput` for a picture that `shared.frame.checked_image` refuses.
+        With `key` the result decodes on its own; the first picture and one whose size or channel
+        count differs from the one before always do.  Raises `BadInput` for a picture that
+        `shared.frame.checked_image` refuses.
+        """
+        ...
+
+    def retarget(self, target: EncoderTarget) -> None:
+        """Aim at `target` from the next picture on.
+
+        Cheap enough to call before every picture; makes no key frame if that can be avoided.
         """
         ...
 
@@ -34,12 +82,21 @@ class Decoder(Protocol):
     name: str
 
     def decode(
-        self, payload: bytes | bytearray | memoryview, *, width: int, height: int, channels: int
+        self,
+        payload: bytes | bytearray | memoryview,
+        *,
+        width: int,
+        height: int,
+        channels: int,
+        key: bool = True,
     ) -> Image:
         """Decode one payload announced as `width` x `height` with 1 or 3 channels.
 
-        The result is a new C-contiguous uint8 array.  Raises `DecodeFailed` for a damaged payload
-        and for one whose picture is not as announced; nothing is allocated on the word of the
+        A picture that is not `key` is decoded on top of the one decoded just before: the caller
+        sees to it that this is the encoder's previous output.  After `DecodeFailed` only a key
+        picture is taken.  The result is a new C-contiguous uint8 array.  Raises `DecodeFailed`
+        for a damaged payload, for one whose picture is not as announced, and for one that is not
+        key where there is nothing to decode it on; nothing is allocated on the word of the
         payload alone.
         """
         ...

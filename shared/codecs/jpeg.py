@@ -1,7 +1,9 @@
 """Baseline JPEG (ITU-T T.81) through OpenCV: the small, quick, lossy codec.
 
 The payload is a plain JPEG file that any viewer opens.  From quality 95 up the chroma planes are
-kept at full resolution (4:4:4), below that they are halved both ways (4:2:0).
+kept at full resolution (4:4:4), below that they are halved both ways (4:2:0).  Given a bitrate,
+each picture is coded at the quality that about fills its share, never better than the one asked
+for, and again, coarser, where it came out too large.
 
 The decoder reads the frame header itself before a pixel is allocated and refuses all but baseline
 pictures of the announced size.  Flipped bits inside the entropy-coded data often decode to a wrong
@@ -13,16 +15,22 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from shared.codecs.codec import check_announced
-from shared.errors import BadInput, DecodeFailed
+from shared.codecs.codec import DEFAULT_TARGET, EncoderTarget, check_announced
+from shared.errors import DecodeFailed
 from shared.frame import EncodedFrame, Image, checked_image
 from shared.quality import psnr_db
 
-__all__ = ["DEFAULT_QUALITY", "FULL_CHROMA_QUALITY", "JpegDecoder", "JpegEncoder"]
+__all__ = ["FULL_CHROMA_QUALITY", "JpegDecoder", "JpegEncoder"]
 
-DEFAULT_QUALITY = 90  # about 42 dB on B-mode ultrasound
 FULL_CHROMA_QUALITY = 95  # whoever asks for this much quality does not want blurred colour edges
+
+_TOLERANCE = 0.1  # of its share that a picture may take more before it is coded again
+_ATTEMPTS = 3  # a picture is coded so many times at most
+_FINER = 1.3  # times fewer bytes than its share: the most that one picture's finding counts for
+_SCALE_PER_BYTES = 1.4  # log-log slope: bytes fall by 10 % where the scale rises by 15 %
+_FINEST, _COARSEST = 0.01, 50.0  # scales of libjpeg's qualities 100 (nearly) and 1
 
 _START_OF_IMAGE = b"\xff\xd8"
 _END_OF_IMAGE = b"\xff\xd9"
@@ -32,30 +40,22 @@ _OTHER_FRAME_HEADERS = frozenset(range(0xC1, 0xD0)) - {0xC4, 0xC8, 0xCC}  # not 
 
 
 class JpegEncoder:
-    """JPEG at one quality; see `shared.codecs.codec.Encoder`."""
+    """See `shared.codecs.codec.Encoder`; every picture is key."""
 
     name = "jpeg"
 
-    def __init__(self, *, quality: int = DEFAULT_QUALITY) -> None:
-        if not 1 <= quality <= 100:
-            raise BadInput(f"the JPEG quality must be 1 to 100, not {quality}")
-        sampling = (
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
-            if quality >= FULL_CHROMA_QUALITY
-            else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
-        )
-        self._options = [
-            cv2.IMWRITE_JPEG_QUALITY,
-            quality,
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-            sampling,
-        ]
+    def __init__(self, target: EncoderTarget = DEFAULT_TARGET) -> None:
+        self._target = target
+        self._scale = _scale(target.quality)
 
-    def encode(self, image: Image) -> EncodedFrame:
+    def retarget(self, target: EncoderTarget) -> None:
+        self._target = target
+
+    def encode(self, image: Image, *, key: bool = False) -> EncodedFrame:  # noqa: ARG002 -- all are
         image = checked_image(image)
         grey = image.ndim == 2
         source = image if grey else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)
-        _, encoded = cv2.imencode(".jpg", source, self._options)
+        encoded = self._encode(source)
         flags = _IMREAD_GREY if grey else _IMREAD_COLOUR
         return EncodedFrame(
             codec=self.name,
@@ -66,6 +66,42 @@ class JpegEncoder:
             # PSNR does not depend on the order of the channels: BGR is compared with BGR.
             psnr_db=psnr_db(source, np.asarray(cv2.imdecode(encoded, flags), np.uint8)),
         )
+
+    def _encode(self, source: Image) -> NDArray[np.uint8]:
+        """The JPEG file of `source`, of at most its share of the bitrate if that can be done."""
+        finest, share = _scale(self._target.quality), self._target.frame_bytes
+        if share is None:
+            self._scale = finest
+            return _encoded(source, self._target.quality)
+        self._scale = max(self._scale, finest)
+        for attempt in range(_ATTEMPTS):
+            encoded = _encoded(source, _quality(self._scale))
+            ratio = encoded.size / share
+            # Bytes fall a little slower than the scale rises.  Up from below only by steps.
+            factor = max(ratio, 1 / _FINER) ** _SCALE_PER_BYTES
+            self._scale = min(max(self._scale * factor, finest, _FINEST), _COARSEST)
+            if ratio <= 1 + _TOLERANCE or attempt == _ATTEMPTS - 1:
+                break
+        return encoded
+
+
+def _encoded(source: Image, quality: int) -> NDArray[np.uint8]:
+    sampling = (
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+        if quality >= FULL_CHROMA_QUALITY
+        else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420
+    )
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    return np.asarray(cv2.imencode(".jpg", source, options)[1], np.uint8)
+
+
+def _scale(quality: int) -> float:
+    """The factor on T.81's example tables that libjpeg takes `quality` (1 to 100) to mean."""
+    return 50 / quality if quality < 50 else (100 - quality) / 50
+
+
+def _quality(scale: float) -> int:
+    return max(1, round(50 / scale) if scale > 1 else round(100 - 50 * scale))
 
 
 # An orientation tag must not turn the picture: masks and sizes speak of the pixels as sent.
@@ -79,7 +115,13 @@ class JpegDecoder:
     name = "jpeg"
 
     def decode(
-        self, payload: bytes | bytearray | memoryview, *, width: int, height: int, channels: int
+        self,
+        payload: bytes | bytearray | memoryview,
+        *,
+        width: int,
+        height: int,
+        channels: int,
+        key: bool = True,  # noqa: ARG002 -- all are
     ) -> Image:
         check_announced(width, height, channels)
         data = bytes(payload)

@@ -65,7 +65,7 @@ class EpochKeys:
     """The keys of one sender's frames in one epoch.
 
     `seal_key` (32 bytes, AES-256-GCM), `keystream_key` (32, the learned keystream's K₂), `salt`
-    (12, XORed with the counter to make a nonce), `digest_key` (32, the inner digest's HMAC).
+    (12, XORed with the counter to make a nonce), `digest_key` (32, the inner digest's GMAC).
     """
 
     epoch: int

@@ -4,6 +4,10 @@ A pad depends on key and counter only.  A worker thread keeps the pads of the co
 ready, a little longer than recent frames were; `take` hands one out, and makes on the spot
 whatever is missing.  It does not police counters: the sealer never repeats one, and the replay
 window stands before the opener.
+
+To take a pad wakes nobody as long as enough are left: waking a thread costs the waker some 50 us
+where the other processor sleeps, and the woken worker would want the interpreter just while the
+frame is being sealed.  So the worker looks by itself, a moment later.
 """
 
 from __future__ import annotations
@@ -26,6 +30,10 @@ _HEADROOM = 1.125  # frames grow a little from one to the next
 _MAX_PREPARED_NBYTES = (
     64 << 20
 )  # the largest message of the link; memory is at most depth times this
+
+_LOOK_EVERY_S = 0.005  # after a frame was sealed, and well before the next one at 120 fps
+_LOOK_SELDOM_S = 0.1  # once no frame has come for a while: an epoch that is over costs no power
+_SELDOM_AFTER = 200  # looks without work: a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +60,31 @@ class KeystreamAhead:
             raise ValueError("depth must be at least 1, and a size can't be negative")
         self._generator = generator
         self._depth = depth
+        self._few = max(1, depth // 2)  # fewer ready than this, and a take wakes the worker
         self._recent: deque[int] = deque([expected_nbytes], maxlen=_RECENT_FRAMES)
         self._taken_any = False
-        self._changed = threading.Condition()  # guards everything below
+        self._lock = threading.Lock()  # guards everything below
+        self._changed = threading.Condition(self._lock)
         self._ready: dict[int, NDArray[np.uint8]] = {}
         self._making: int | None = None
         self._next = 0
         self._closed = False
         self._failure: BaseException | None = None
-        self._stats = AheadStats()
+        self._hits = self._partial = self._misses = 0
         # A daemon, so that a program that dies without closing is not held open.
         self._worker = threading.Thread(target=self._work, name="keystream", daemon=True)
         self._worker.start()
 
     @property
     def stats(self) -> AheadStats:
-        with self._changed:
-            return self._stats
+        with self._lock:
+            return AheadStats(self._hits, self._partial, self._misses)
+
+    @property
+    def max_ready_nbytes(self) -> int:
+        """What the prepared pads take in memory at most, as frames are now."""
+        with self._lock:
+            return self._depth * self._prepared_nbytes()
 
     def take(self, counter: int, nbytes: int) -> NDArray[np.uint8]:
         """Return the first `nbytes` keystream bytes of frame `counter`: fresh uint8 (nbytes,).
@@ -76,7 +92,8 @@ class KeystreamAhead:
         Waits only while the worker is making this very pad.  Raises what the worker failed on,
         `ValueError` as the generator does.  After `close` every pad is made on the spot.
         """
-        check_span(counter, nbytes, 0, self._generator.block_nbytes)
+        if nbytes < 0 or not 0 <= counter <= MAX_COUNTER:
+            check_span(counter, nbytes, 0, self._generator.block_nbytes)  # says which
         pad = self._take_prepared(counter, nbytes)
         if pad is None:
             return self._generator.generate(counter, nbytes)
@@ -90,39 +107,39 @@ class KeystreamAhead:
         return whole
 
     def _take_prepared(self, counter: int, nbytes: int) -> NDArray[np.uint8] | None:
-        with self._changed:
+        with self._lock:
             while self._making == counter and self._failure is None:
                 self._changed.wait()
             if self._failure is not None:
                 raise self._failure
-            pad = self._ready.pop(counter, None)
+            ready = self._ready
+            pad = ready.pop(counter, None)
+            if pad is None:
+                self._misses += 1
+            elif len(pad) >= nbytes:
+                self._hits += 1
+            else:
+                self._partial += 1
             if not self._taken_any:
                 self._recent.clear()
                 self._taken_any = True
             self._recent.append(nbytes)
-            self._count(pad, nbytes)
-            self._next = max(self._next, counter + 1)
-            for passed in [c for c in self._ready if c < self._next]:
-                del self._ready[passed]
-            self._changed.notify_all()
+            if counter >= self._next:
+                if counter > self._next:  # frames were lost, or never sealed
+                    for passed in [c for c in ready if c < counter]:
+                        del ready[passed]
+                self._next = counter + 1
+            if len(ready) < self._few:
+                self._changed.notify_all()
             return pad
-
-    def _count(self, pad: NDArray[np.uint8] | None, nbytes: int) -> None:
-        now = self._stats
-        hit = pad is not None and len(pad) >= nbytes
-        self._stats = AheadStats(
-            hits=now.hits + hit,
-            partial=now.partial + (pad is not None and not hit),
-            misses=now.misses + (pad is None),
-        )
 
     def close(self) -> None:
         """Stop the worker, wait for it, and forget all pads."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
         self._worker.join()
-        with self._changed:
+        with self._lock:
             self._ready.clear()
 
     def __enter__(self) -> KeystreamAhead:
@@ -143,26 +160,28 @@ class KeystreamAhead:
             while (wanted := self._wait_for_work()) is not None:
                 counter, nbytes = wanted
                 pad = self._generator.generate(counter, nbytes)
-                with self._changed:
+                with self._lock:
                     self._making = None
                     if counter >= self._next:  # else a later one was taken meanwhile
                         self._ready[counter] = pad
                     self._changed.notify_all()
         except BaseException as error:  # handed to whoever takes the next pad
-            with self._changed:
+            with self._lock:
                 self._failure = error
                 self._making = None
                 self._changed.notify_all()
 
     def _wait_for_work(self) -> tuple[int, int] | None:
         """Return the next counter to prepare and its size, or None once closed."""
-        with self._changed:
+        with self._lock:
+            looks = 0
             while not self._closed:
                 for counter in range(self._next, min(self._next + self._depth, MAX_COUNTER + 1)):
                     if counter not in self._ready:
                         self._making = counter
                         return counter, self._prepared_nbytes()
-                self._changed.wait()
+                looks += 1
+                self._changed.wait(_LOOK_EVERY_S if looks < _SELDOM_AFTER else _LOOK_SELDOM_S)
             return None
 
     def _prepared_nbytes(self) -> int:

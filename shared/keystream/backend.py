@@ -2,12 +2,15 @@
 
 A backend is opened for one network, proves itself against known answers, and then makes bytes
 for any key.  To add one: write its file, and name its class here under the device it runs on.
+Nothing of a backend is imported before it is asked for.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
+import statistics
+import time
 from typing import Protocol
 
 import numpy as np
@@ -15,19 +18,24 @@ from numpy.typing import NDArray
 
 from shared.errors import BadInput, DeviceUnavailable, SelfTestFailed
 from shared.keystream.network import KeystreamNetwork
-from shared.keystream.selftest import check_backend
+from shared.keystream.selftest import KnownAnswers
 
-__all__ = ["DEVICES", "Backend", "KeyedGenerator", "open_backend"]
+__all__ = ["DEVICES", "Backend", "KeyedGenerator", "measure_backend", "open_backend"]
 
 _LOG = logging.getLogger(__name__)
 
-# Device -> module and class of its backend, imported only when asked for.  `auto` tries the
-# devices in this order.
+# Device -> module and class of its backend.
 _BACKENDS = {
-    "cuda": ("shared.keystream.torch_backend", "TorchCudaBackend"),
-    "cpu": ("shared.keystream.torch_backend", "TorchCpuBackend"),
+    "cpu": ("shared.keystream.torch_cpu", "TorchCpuBackend"),
+    "cuda": ("shared.keystream.torch_cuda", "TorchCudaBackend"),
+    "triton": ("shared.keystream.triton_backend", "TritonBackend"),
+    "onnx": ("shared.keystream.onnx_backend", "OnnxBackend"),
 }
 DEVICES = ("auto", *_BACKENDS)
+
+_MEASURED_NBYTES = 256 << 10  # a lossless 640 x 480 picture, or a large JPEG
+_MEASURED_ROUNDS = 5
+_MEASURED_NS = 10_000_000  # a slow backend gets fewer rounds: the choice is clear by then
 
 
 class KeyedGenerator(Protocol):
@@ -62,26 +70,67 @@ class Backend(Protocol):
 def open_backend(network: KeystreamNetwork, device: str = "auto") -> Backend:
     """Return a backend for `network` on `device` that has passed its self-test.
 
-    `auto` takes the first of `DEVICES` that is there and passes; it falls back in that order and
-    logs why.  A named device never falls back: `DeviceUnavailable`, `SelfTestFailed`.
-    `BadInput` for an unknown device.  Blocks for seconds when torch is first imported.
+    `auto` opens every device that is there, measures each that passes, takes the fastest, and
+    logs in one line what it found; a device that fails is left out, with a warning.  A named
+    device never falls back: `DeviceUnavailable`, `SelfTestFailed`.  `BadInput` for an unknown
+    device.  Blocks: for seconds when torch is first imported, else for a fraction of one.
     """
     if device not in DEVICES:
         raise BadInput(f"there is no device {device!r}", hint=f"choose from {', '.join(DEVICES)}")
+    answers = KnownAnswers.of(network)
     if device != "auto":
-        return _open(network, device)
-    *preferred, last = _BACKENDS
-    for candidate in preferred:
-        try:
-            return _open(network, candidate)
-        except (DeviceUnavailable, SelfTestFailed) as error:
-            level = logging.INFO if isinstance(error, DeviceUnavailable) else logging.WARNING
-            _LOG.log(level, "keystream does not run on %s: %s", candidate, error)
-    return _open(network, last)
+        return _open(network, device, answers)
+    return _open_fastest(network, answers)
 
 
-def _open(network: KeystreamNetwork, device: str) -> Backend:
+def _open(network: KeystreamNetwork, device: str, answers: KnownAnswers) -> Backend:
     module, class_name = _BACKENDS[device]
-    backend: Backend = getattr(importlib.import_module(module), class_name)(network)
-    check_backend(backend, network)
+    try:
+        backend: Backend = getattr(importlib.import_module(module), class_name)(network)
+        answers.check(backend)
+    except (DeviceUnavailable, SelfTestFailed):
+        raise
+    except Exception as error:  # whatever a driver, a compiler or an optional package raises
+        cause = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise SelfTestFailed(
+            f"the keystream's self-test on {device} ended in an error ({cause})",
+            hint="use --device auto or --device cpu",
+        ) from error
     return backend
+
+
+def _open_fastest(network: KeystreamNetwork, answers: KnownAnswers) -> Backend:
+    speeds: dict[Backend, float] = {}
+    unavailable: list[DeviceUnavailable | SelfTestFailed] = []
+    for device in _BACKENDS:
+        try:
+            backend = _open(network, device, answers)
+        except DeviceUnavailable as error:
+            _LOG.debug("keystream does not run on %s: %s", device, error)
+            unavailable.append(error)
+        except SelfTestFailed as error:
+            _LOG.warning("keystream: %s is left out: %s", device, error)
+            unavailable.append(error)
+        else:
+            speeds[backend] = measure_backend(backend)
+    if not speeds:
+        raise unavailable[0]
+    fastest = max(speeds, key=speeds.__getitem__)
+    measured = ", ".join(f"{backend.name} {speed:.0f} MB/s" for backend, speed in speeds.items())
+    _LOG.info("keystream: %s; using %s", measured, fastest.name)
+    return fastest
+
+
+def measure_backend(backend: Backend) -> float:
+    """Return how many MB/s a frame's worth comes to, as the median of a few milliseconds.
+
+    The bytes end on the host, where live frames are, so a GPU's transfers count.
+    """
+    generator = backend.keyed(bytes(32))
+    generator.generate(0, _MEASURED_NBYTES)
+    times: list[int] = []
+    while len(times) < _MEASURED_ROUNDS and sum(times) < _MEASURED_NS:
+        start = time.perf_counter_ns()
+        generator.generate(1 + len(times), _MEASURED_NBYTES)
+        times.append(time.perf_counter_ns() - start)
+    return _MEASURED_NBYTES * 1e3 / max(statistics.median(times), 1)

@@ -18,7 +18,9 @@ from shared.errors import BadInput
 __all__ = [
     "BIAS_LIMIT",
     "COUNTER_LANES",
+    "FOLD_SHIFT",
     "MAX_LANES",
+    "TOP_BIT",
     "WEIGHT_MAX",
     "WEIGHT_MIN",
     "Layer",
@@ -27,7 +29,13 @@ __all__ = [
 
 # x86 without VNNI adds pairs of u8 x s8 products in int16: 2 * 255 * 64 = 32,640 can't saturate.
 WEIGHT_MIN, WEIGHT_MAX = -64, 63
-BIAS_LIMIT = 32_768  # only the low 16 bits of an accumulator are ever used
+BIAS_LIMIT = 32_768  # only the low 16 bits of an accumulator are ever used, and 15 of those matter
+
+# fold(s) = (s xor (s >> 7)) and 255.  A sum of many small terms is spread unevenly over its highest
+# bits; the top bit of a byte is bit 7 of the sum xor bit 14, and at a shift of 8, with bit 15, its
+# bias could be measured in a frame of some GiB.  It shrinks with the fourth power per bit less.
+FOLD_SHIFT = 7
+TOP_BIT = 1 << (7 + FOLD_SHIFT)  # in a sum: flips the top bit of its fold, and nothing else
 MAX_LANES = 512  # 512 * 255 * 64 plus biases < 2**24: exact even where a backend multiplies in fp32
 COUNTER_LANES = 8  # the block counter is a u64, a byte a lane
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.keystream.layers import COUNTER_LANES
+from shared.keystream.layers import COUNTER_LANES, FOLD_SHIFT
 from shared.keystream.material import block_counters, check_span, frame_material, key_biases
 from shared.keystream.network import KeystreamNetwork
 
@@ -21,11 +21,11 @@ _CHUNK_BLOCKS = 512  # keeps the int64 activations in the cache
 
 
 def fold(accumulator: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return (a xor (a >> 8)) and 255: the low byte xor the second byte, two's complement.
+    """Return (a xor (a >> 7)) and 255, two's complement.
 
     Taking a mod 256 alone would leave the whole network affine over Z/256.
     """
-    return (accumulator ^ (accumulator >> 8)) & 255
+    return (accumulator ^ (accumulator >> FOLD_SHIFT)) & 255
 
 
 def run_layers(

@@ -1,13 +1,15 @@
 """The known answers that every backend must give on this machine before it may be used.
 
 The reference computes them on fixed keys, over the cases that arithmetic gets wrong: odd lengths,
-counters on both sides of 2**32 and 2**63, block counters beyond 2**32, and the seams between a
-backend's chunks.  Their digest is in the network's file, which checks the reference as well.
+counters on both sides of 2**32 and 2**63, block counters beyond 2**32, the last blocks there are,
+and the seams between a backend's chunks.  Their digest is in the network's file, which checks the
+reference as well.
 """
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,66 +22,108 @@ from shared.keystream.reference import ReferenceBackend
 if TYPE_CHECKING:  # that module opens backends through this one
     from shared.keystream.backend import Backend, KeyedGenerator
 
-__all__ = ["check_backend", "known_answer"]
+__all__ = ["KnownAnswers", "check_backend", "known_answer"]
 
 _KEYS = (bytes(range(32)), bytes(range(255, 223, -1)))
 
-# (key number, frame counter, first block, bytes)
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """`blocks` whole blocks and `more` bytes (or fewer) of frame `counter` from `first` on."""
+
+    key: int
+    counter: int
+    first: int
+    blocks: int
+    more: int = 0
+
+    def run(self, backend: Backend, lanes: int) -> NDArray[np.uint8]:
+        generator = backend.keyed(_KEYS[self.key])
+        return generator.generate(self.counter, self.blocks * lanes + self.more, self.first)
+
+
 _CASES = (
-    (0, 0, 0, 1),
-    (0, 1, 0, 1000),
-    (1, 2**32 - 1, 5, 127),
-    (1, 2**32, 2**32 - 2, 513),  # crosses into the fifth byte of the block counter
-    (0, 2**63 - 1, 255, 256),
-    (1, 2**63, 2**56 - 1, 300),
-    (0, 2**64 - 1, 2**64 - 3, 384),  # the last blocks that there are
+    _Case(0, 0, 0, 0, 1),
+    _Case(0, 1, 0, 7, 104),
+    _Case(1, 2**32 - 1, 5, 1, -1),
+    _Case(1, 2**32, 2**32 - 2, 4, 1),  # crosses into the fifth byte of the block counter
+    _Case(0, 2**63 - 1, 255, 2),
+    _Case(1, 2**63, 2**56 - 1, 2, 44),
+    _Case(0, 2**64 - 1, 2**64 - 3, 3),  # the last blocks that there are
 )
 
+_LONG_COUNTER = 7
 _LONG_BLOCKS = 16_400  # more than one chunk of every backend
 _SEAMS = (0, 4_095, 16_383, _LONG_BLOCKS - 2)  # two blocks from each are compared
+_CUT = 9_001  # where the long frame is made in two: no multiple or sum of likely chunks
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAnswers:
+    """What the reference answers to all cases of a network, worked out once for many backends."""
+
+    lanes: int
+    cases: tuple[NDArray[np.uint8], ...]
+    seams: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, network: KeystreamNetwork) -> KnownAnswers:
+        """Ask the reference; `SelfTestFailed` unless it agrees with the network's file."""
+        answers = cls._ask(network)
+        if network.known_answer not in (None, answers.digest()):
+            raise SelfTestFailed(
+                "the keystream reference does not give the known answers of this network",
+                hint="the network's file or the NumPy of this machine is broken; install both anew",
+            )
+        return answers
+
+    @classmethod
+    def _ask(cls, network: KeystreamNetwork) -> KnownAnswers:
+        reference = ReferenceBackend(network)
+        lanes = network.lanes
+        generator = reference.keyed(_KEYS[0])
+        seams = [generator.generate(_LONG_COUNTER, 2 * lanes, first) for first in _SEAMS]
+        cases = tuple(case.run(reference, lanes) for case in _CASES)
+        return cls(lanes, cases, np.concatenate(seams))
+
+    def digest(self) -> bytes:
+        """Return SHA-256 of all answers, one after the other."""
+        sha = hashlib.sha256()
+        for answer in (*self.cases, self.seams):
+            sha.update(answer.tobytes())
+        return sha.digest()
+
+    def check(self, backend: Backend) -> None:
+        """Raise `SelfTestFailed` unless `backend` gives these bytes."""
+        right = all(
+            _same(case.run(backend, self.lanes), answer)
+            for case, answer in zip(_CASES, self.cases, strict=True)
+        )
+        if not (right and self._long_frame_is_right(backend.keyed(_KEYS[0]))):
+            raise SelfTestFailed(
+                f"keystream backend {backend.name} does not give the known answers on this machine",
+                hint="try --device cpu; if that fails as well, install PyTorch anew",
+            )
+
+    def _long_frame_is_right(self, generator: KeyedGenerator) -> bool:
+        """Compare a few blocks with the reference, and all of them with the frame made in two,
+        where the seams between chunks fall elsewhere."""
+        lanes = self.lanes
+        frame = generator.generate(_LONG_COUNTER, _LONG_BLOCKS * lanes)
+        seams = [frame[first * lanes : (first + 2) * lanes] for first in _SEAMS]
+        rest = generator.generate(_LONG_COUNTER, (_LONG_BLOCKS - _CUT) * lanes, _CUT)
+        return _same(np.concatenate(seams), self.seams) and _same(rest, frame[_CUT * lanes :])
 
 
 def check_backend(backend: Backend, network: KeystreamNetwork) -> None:
-    """Raise `SelfTestFailed` unless `backend` gives the reference's bytes (under 100 ms)."""
-    reference = ReferenceBackend(network)
-    if network.known_answer is not None and known_answer(network) != network.known_answer:
-        raise SelfTestFailed(
-            "the keystream reference does not give the known answers of this network",
-            hint="the network's file or the NumPy of this machine is broken; install both anew",
-        )
-    failed = SelfTestFailed(
-        f"keystream backend {backend.name} does not give the known answers on this machine",
-        hint="try --device cpu; if that fails as well, install PyTorch anew",
-    )
-    for key, counter, first, nbytes in _CASES:
-        answer = backend.keyed(_KEYS[key]).generate(counter, nbytes, first)
-        if not _same(answer, reference.keyed(_KEYS[key]).generate(counter, nbytes, first)):
-            raise failed
-    if not _same(_seams_of_long_frame(backend.keyed(_KEYS[0])), _seams(reference.keyed(_KEYS[0]))):
-        raise failed
+    """Raise `SelfTestFailed` unless `backend` gives the reference's bytes for `network`."""
+    KnownAnswers.of(network).check(backend)
 
 
 def known_answer(network: KeystreamNetwork) -> bytes:
-    """Return SHA-256 of what the reference answers to all cases, one after the other."""
-    reference = ReferenceBackend(network)
-    sha = hashlib.sha256()
-    for key, counter, first, nbytes in _CASES:
-        sha.update(reference.keyed(_KEYS[key]).generate(counter, nbytes, first).tobytes())
-    sha.update(_seams(reference.keyed(_KEYS[0])).tobytes())
-    return sha.digest()
+    """Return the digest of the reference's answers, as a network's file records it."""
+    return KnownAnswers._ask(network).digest()
 
 
 def _same(answer: NDArray[np.uint8], expected: NDArray[np.uint8]) -> bool:
     return answer.dtype == np.uint8 and np.array_equal(answer, expected)
-
-
-def _seams(generator: KeyedGenerator) -> NDArray[np.uint8]:
-    return np.concatenate(
-        [generator.generate(7, 2 * generator.block_nbytes, first) for first in _SEAMS]
-    )
-
-
-def _seams_of_long_frame(generator: KeyedGenerator) -> NDArray[np.uint8]:
-    lanes = generator.block_nbytes
-    frame = generator.generate(7, _LONG_BLOCKS * lanes)
-    return np.concatenate([frame[first * lanes : (first + 2) * lanes] for first in _SEAMS])

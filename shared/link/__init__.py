@@ -9,6 +9,7 @@ from shared.link.link import (
     IceServer,
     Link,
     LinkEnd,
+    PathEstimate,
     ReceivedFrame,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "IceServer",
     "Link",
     "LinkEnd",
+    "PathEstimate",
     "ReceivedFrame",
 ]

@@ -1,92 +1,360 @@
-"""How many frames may be on the way at once, learnt from how long they take.
+"""How fast frames may leave: Copa, a delay-based congestion control.
 
-Pure.  The other end acknowledges each whole frame.  A frame that takes longer than the quickest
-recent one by more than jitter explains was queueing somewhere, so fewer may be on the way; while
-none does, one more is tried (additive increase, multiplicative decrease on delay, the family of
-RFC 6817 and Vegas).  What can't leave now is not queued: the caller drops it and sends a newer one.
-It paces nothing inside a frame: SCTP does that.
+Pure.  Arun and Balakrishnan, "Copa: Practical Delay-Based Congestion Control for the Internet",
+NSDI 2018: the target rule and velocity of section 2.1, the mode switch of section 2.2.  The rate
+aims at 1 / (delta * queueing delay), which leaves 1 / delta packets in the queue, shares fairly
+with others like it, drains the queue regularly, and takes a random loss for what it is; beside
+traffic that fills queues it turns delta down as TCP turns its window up.  What differs here:
+
+- delays are one-way (the other end's reports say when each packet came), so neither the way back
+  nor the report's own delay counts as a queue;
+- a queue shorter than the jitter of the path and of two busy event loops is none;
+- a video is a train of packets a frame and is mostly limited by its encoder: the rate never goes
+  beyond what recent trains were seen to arrive at, so idle links teach nothing (packet trains:
+  Dovrolis et al., "What do packet dispersion techniques measure?", INFOCOM 2001);
+- a queue that is far too long cuts the rate at once to a part of the rate of arrival (the 0.85 of
+  Google Congestion Control, draft-ietf-rmcat-gcc-02 section 5.5), since a picture can't wait for
+  the velocity to build up; so does loss above 10 % (its section 6).
+
+It paces nothing and holds no packets.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
-__all__ = ["SendWindow"]
+from shared.link.flight import Arrival, Sent
 
-START_LIMIT = (
-    3.0  # frames; at 30 fps a stall of 130 ms at either end then costs no frame (two: 100)
-)
-MIN_LIMIT = 1.0  # frames; with none the link would stand still
-MAX_LIMIT = 8.0  # frames; 30 fps over a path of 250 ms
+__all__ = ["Copa"]
 
-QUEUEING_FACTOR = 1.5  # of the quickest delay: a frame half as long again has waited
-QUEUEING_SLACK_NS = 40_000_000  # 40 ms: what two busy Python event loops add by themselves
-INCREASE = 0.25  # frames a round; slow, as on a slow path each try delays a frame
-DECREASE_LEAST = 0.7  # of the limit, when a frame was late; one may be one slow scheduler
-DECREASE_MOST = 0.3  # of the limit, when it was very late: its queue takes seconds to drain
-BASE_LIFE_NS = 10_000_000_000  # 10 s; then the quickest delay is measured anew (the path changed)
+PACKET_BYTES = 1253  # a full packet on the wire
+
+# 1 / delta: packets left in the queue.  The paper's 2 drown in the jitter of an event loop; 6 are
+# 7.5 ms at 8 Mbit/s, and where they would be longer than a picture can wait, the queue is that.
+INVERSE_DELTA = 6.0
+TARGET_MOST_NS = 20_000_000
+JITTER_NS = 4_000_000  # 4 ms, and what is measured beyond
+JITTER_MOST_NS = 15_000_000
+JITTER_MEMORY = 16  # trains
+
+INITIAL_PACKETS = 10  # a round trip, as TCP and QUIC start with (RFC 6928, RFC 9002)
+INITIAL_LEAST = 75_000.0  # bytes/s: 0.6 Mbit/s, the least that ultrasound needs
+INITIAL_MOST = 2_500_000.0  # bytes/s: 20 Mbit/s
+MIN_RATE = 15_000.0  # bytes/s: 120 kbit/s, one small picture a second
+MAX_RATE = 250_000_000.0  # bytes/s
+
+ROUND_LEAST_NS = 20_000_000  # a round of control: reports come every 5 ms, whatever the round trip
+STANDING_LEAST_NS = 40_000_000  # one frame at 30 fps and some: between frames the queue may empty
+BASE_LIFE_NS = 10_000_000_000  # 10 s, the paper's window for the least delay
+BASE_STEP_NS = 500_000_000
+
+TRAIN_LEAST = 5  # packets; of fewer the rate of arrival is mostly jitter
+TRAIN_UNDER_WAY = 10  # packets, of a train that is still arriving
+TRAIN_MOST = 48  # so a large frame teaches before it ends
+TRAIN_LIFE_NS = 2_000_000_000  # 2 s: of older trains nothing is believed
+TRAINS_HELD = 15  # half a second at 30 fps
+TRAINS_LATEST = 3
+BEYOND_SEEN = 1.12  # else two flows that share a path would each believe in what they have
+PACKET_LEAST_NS = 5_000  # 5 us a packet: no path is taken for faster than 2 Gbit/s
+
+STEP_MOST = 0.5  # of the rate, a round: velocity doubles without end in the paper
+EXCESS_NS = 20_000_000  # 20 ms beyond the target: a cut
+LATELY_NS = 60_000_000  # 60 ms: while the queue is long, what arrives is what the path carries
+CUT_TO = 0.85  # of the rate of arrival
+CUT_LEAST = 0.3  # of the rate, at once
+LOSSY = 0.10  # lost lately: beyond, loss counts as congestion
+LOSS_MEMORY_PACKETS = 100
+
+COMPETE_AFTER_NS = 1_000_000_000  # 1 s, or five rounds, without an empty queue: somebody fills it
+EMPTY_MEMORY_NS = 1_000_000_000
+EMPTY_OFTEN = 0.2  # of the last second; TCP too empties the queue at times
+COMPETE_MOST_NS = 250_000_000  # longest queue to keep up beside others; worse is no live picture
+
+SLOW_START_GAIN = 2.0
+PACING_GAIN = 1.4  # a frame is out well before the next one; the paper paces at twice the rate
 
 
-class SendWindow:
-    """Admission of frames: ask `can_send`, then report `on_sent`, and each `on_ack`."""
+class Copa:
+    """Feed it arrivals, losses and time-outs; read `rate`, `pacing_rate` and `queue_ns`."""
 
     def __init__(self) -> None:
-        self._limit = START_LIMIT
-        self._in_flight: dict[int, int] = {}  # id: sent at ns
-        self._base: deque[tuple[int, int]] = deque()  # (at ns, delay ns), delays rising
-        self._ramping = True
-        self._was_full = False
-        self._changed_at_ns = -1
+        self._rate = INITIAL_LEAST
+        self._slow_start = True
+        self._inverse_delta = INVERSE_DELTA
+        self._base: deque[tuple[int, int]] = deque()  # (step, least one-way delay ns in it)
+        self._recent: deque[tuple[int, int]] = deque()  # (arrived ns, delay ns), delays rising
+        self._queue_ns = 0
+        # velocity
+        self._direction = 0
+        self._velocity = 1.0
+        self._round_at_ns = 0
+        self._round_rate = self._rate
+        self._rounds_same_way = 0
+        self._lately: deque[tuple[int, int]] = deque()  # (arrived ns, bytes), of the last moment
+        # trains
+        self._train = _Train()
+        self._last_delay_ns = 0
+        self._change_ns = 0.0
+        self._jitter_ns = float(JITTER_NS)
+        self._trains: deque[tuple[int, float]] = deque(maxlen=TRAINS_HELD)
+        # cuts and modes
+        self._cut_at_ns = 0
+        self._loss = 0.0
+        self._empty_at_ns = 0
+        self._empty = 0.0  # how much of the last while the queue was empty
+        self._longest_queue_ns = 0.0
+        self._competing = False
+        self._halved_at_ns = 0
+        self._heard_at_ns = 0
 
     @property
-    def limit(self) -> int:
-        """Frames that may be in flight at once."""
-        return int(self._limit)
+    def rate(self) -> float:
+        """Bytes a second on the wire."""
+        return self._rate
 
     @property
-    def in_flight(self) -> int:
-        """Frames sent and not acknowledged."""
-        return len(self._in_flight)
+    def proven_rate(self) -> float:
+        """Bytes a second that recent frames were seen to arrive at, if `rate` is beyond them."""
+        ceiling = self._ceiling()
+        return self._rate if ceiling is None else max(MIN_RATE, min(self._rate, ceiling))
 
-    def can_send(self) -> bool:
-        return len(self._in_flight) < self.limit
+    @property
+    def pacing_rate(self) -> float:
+        """Bytes a second at which a burst leaves: above `rate`, so that it is over in time."""
+        return self._rate * (SLOW_START_GAIN if self._slow_start else PACING_GAIN)
 
-    def on_sent(self, frame_id: int, now_ns: int) -> None:
-        """A frame begins to leave.  Each id once."""
-        self._in_flight[frame_id] = now_ns
-        self._was_full |= not self.can_send()
+    @property
+    def queue_ns(self) -> int:
+        """The standing queue of the path, one way."""
+        return self._queue_ns
 
-    def on_abandoned(self, frame_id: int) -> None:
-        """Its sender was cancelled half-way: it will not be acknowledged, and teaches nothing."""
-        self._in_flight.pop(frame_id, None)
+    @property
+    def tolerated_queue_ns(self) -> int:
+        """Delay that is not of our making: jitter, or the queue of whom it competes with."""
+        if self._competing:
+            return round(min(COMPETE_MOST_NS, max(self._queue_ns, self._target_ns())))
+        return round(self._jitter_ns)
 
-    def on_ack(self, frame_id: int, now_ns: int) -> None:
-        """The other end is done with a frame.  An id that is not in flight is ignored."""
-        sent_at_ns = self._in_flight.pop(frame_id, None)
-        if sent_at_ns is None:
+    @property
+    def competing(self) -> bool:
+        """Whether somebody else keeps the queue full (section 2.2)."""
+        return self._competing
+
+    def start(self, rtt_ns: int) -> None:
+        """The round trip is known and nothing else; ignored after the first report."""
+        if not self._heard_at_ns:
+            self._rate = _initial_rate(rtt_ns)
+
+    def on_report(self, arrived: Sequence[Arrival], lost: int, rtt_ns: int, now_ns: int) -> None:
+        """Packets `arrived` (in order of sending) and `lost` others did not, as just learnt.
+
+        `lost` is less than nothing where some counted as lost have come after all.
+        """
+        self.start(rtt_ns)
+        if not arrived:
+            self._on_loss(0, lost, rtt_ns, now_ns)
             return
-        if sent_at_ns > self._changed_at_ns:  # else it tells of the limit before the last change
-            self._adapt(now_ns, max(0, now_ns - sent_at_ns))
-        self._was_full = not self.can_send()
+        nbytes = 0
+        for arrival in arrived:
+            self._measure(arrival, rtt_ns)
+            nbytes += arrival.sent.nbytes
+        self._queue_ns = max(0, self._recent[0][1] - min(least for _, least in self._base))
+        round_ns = max(rtt_ns, ROUND_LEAST_NS)
+        self._choose_mode(lost, round_ns, now_ns)
+        self._on_loss(len(arrived), lost, round_ns, now_ns)
+        self._steer(nbytes, round_ns, now_ns)
+        self._rate = min(MAX_RATE, max(MIN_RATE, self._rate))
+        self._heard_at_ns = now_ns
 
-    def _adapt(self, now_ns: int, delay_ns: int) -> None:
-        while self._base and self._base[-1][1] >= delay_ns:
-            self._base.pop()
-        self._base.append((now_ns, delay_ns))
-        quickest_ns = self._base[0][1]
-        while self._base[0][0] < now_ns - BASE_LIFE_NS:
-            self._base.popleft()
-        if self._base[0][1] > quickest_ns + QUEUEING_SLACK_NS:
-            # Either the path became longer, or every frame of ten seconds queued and the quickest
-            # of them holds a queue itself.  One frame alone on its way tells; then ramp up again.
-            self._base.clear()
-            self._limit, self._ramping, self._changed_at_ns = MIN_LIMIT, True, now_ns
-        elif delay_ns > (tolerated_ns := quickest_ns * QUEUEING_FACTOR + QUEUEING_SLACK_NS):
-            fewer = self._limit * max(DECREASE_MOST, min(DECREASE_LEAST, tolerated_ns / delay_ns))
-            self._limit = max(MIN_LIMIT, fewer)
-            self._ramping, self._changed_at_ns = False, now_ns
-        elif self._was_full:
-            # Grown only when it was the window that held frames back, else it would grow on
-            # delays measured at a lower load (as RFC 9260 section 7.2.1 says of its own window).
-            step = 1.0 if self._ramping else INCREASE / self._limit
-            self._limit = min(MAX_LIMIT, self._limit + step)
+    def on_timeout(self, timeouts: int, rtt_ns: int) -> None:
+        """Nothing is heard; `timeouts` in a row.  One may be a stall, more are an outage."""
+        if timeouts > 1:
+            self._rate = min(self._rate, max(_initial_rate(rtt_ns), self._rate / 2))
+            self._slow_start = True
+            self._loss = 0.0  # an outage is none of the path's usual losses
+            self._trains.clear()
+            self._recent.clear()
+            self._velocity = 1.0
+
+    # -- measuring --------------------------------------------------------------------------------
+
+    def _measure(self, arrival: Arrival, rtt_ns: int) -> None:
+        at_ns = arrival.arrived_ns
+        delay_ns = at_ns - arrival.sent.at_ns
+        step = at_ns // BASE_STEP_NS
+        if not self._base or self._base[-1][0] < step:
+            self._base.append((step, delay_ns))
+            while (step - self._base[0][0]) * BASE_STEP_NS > BASE_LIFE_NS:
+                self._base.popleft()
+        elif delay_ns < self._base[-1][1]:
+            self._base[-1] = (self._base[-1][0], delay_ns)
+        self._lately.append((at_ns, arrival.sent.nbytes))
+        while self._lately[0][0] < at_ns - LATELY_NS:
+            self._lately.popleft()
+        while self._recent and self._recent[-1][1] >= delay_ns:
+            self._recent.pop()
+        self._recent.append((at_ns, delay_ns))
+        horizon_ns = at_ns - max(rtt_ns // 2, STANDING_LEAST_NS)
+        while self._recent[0][0] < horizon_ns:
+            self._recent.popleft()
+        if not arrival.sent.repair and self._train.ends_before(arrival.sent):
+            if (rate := self._train.rate(TRAIN_LEAST)) is not None:
+                self._trains.append((at_ns, rate))
+            self._measure_jitter(self._train.least_delay_ns)
+            self._train = _Train(arrival)
+        elif not arrival.sent.repair:
+            self._train.add(arrival)
+
+    def _measure_jitter(self, delay_ns: int) -> None:
+        """By how much the least delay differs from train to train (as RFC 3550 section 6.4.1)."""
+        change_ns = abs(delay_ns - self._last_delay_ns) if self._last_delay_ns else 0
+        self._last_delay_ns = delay_ns
+        self._change_ns += (change_ns - self._change_ns) / JITTER_MEMORY
+        self._jitter_ns = JITTER_NS + min(JITTER_MOST_NS, 1.5 * self._change_ns)
+
+    def _arrival_rate(self, newest: int) -> float | None:
+        """The median of what recent trains arrived at, in bytes a second."""
+        horizon_ns = self._train.last_ns - TRAIN_LIFE_NS
+        rates = [rate for at_ns, rate in list(self._trains)[-newest:] if at_ns >= horizon_ns]
+        if (rate := self._train.rate(TRAIN_UNDER_WAY)) is not None:
+            rates.append(rate)
+        return sorted(rates)[len(rates) // 2] if rates else None
+
+    def _ceiling(self) -> float | None:
+        """What the path was lately seen to carry, by the latest trains or by most."""
+        most, latest = self._arrival_rate(TRAINS_HELD), self._arrival_rate(TRAINS_LATEST)
+        return None if most is None or latest is None else max(most, latest)
+
+    # -- deciding ---------------------------------------------------------------------------------
+
+    def _target_ns(self) -> float:
+        """The queue that the target rule asks for at the present rate, jitter allowed for."""
+        queue_ns = self._inverse_delta * PACKET_BYTES / self._rate * 1e9
+        if not self._competing:
+            queue_ns = min(queue_ns, TARGET_MOST_NS)
+        return queue_ns + self._jitter_ns
+
+    def _steer(self, nbytes: int, round_ns: int, now_ns: int) -> None:
+        queue_ns, target_ns = self._queue_ns, self._target_ns()
+        excess_ns = COMPETE_MOST_NS if self._competing else target_ns + EXCESS_NS
+        if queue_ns > excess_ns:
+            self._slow_start = False
+            self._cut(round_ns, now_ns)
+            return
+        ceiling = self._ceiling()
+        if self._slow_start:
+            if queue_ns > target_ns:
+                self._slow_start = False
+            elif ceiling is not None:
+                self._rate = max(self._rate, min(self._rate + nbytes / round_ns * 1e9, ceiling))
+            return
+        direction = 1 if queue_ns < target_ns else -1
+        self._turn(direction, round_ns, now_ns)
+        window = self._rate * (round_ns + queue_ns) / 1e9
+        step = self._velocity * self._inverse_delta * PACKET_BYTES * nbytes / window
+        step = min(step / round_ns * 1e9, STEP_MOST * self._rate * nbytes / window)
+        if direction < 0:
+            self._rate -= step
+        elif self._loss <= LOSSY and ceiling is not None and self._rate < ceiling * BEYOND_SEEN:
+            self._rate = min(self._rate + step, ceiling * BEYOND_SEEN)
+
+    def _turn(self, direction: int, round_ns: int, now_ns: int) -> None:
+        """Velocity: doubled each round in the same direction from the third on (section 2.1)."""
+        if direction != self._direction:
+            self._direction, self._velocity, self._rounds_same_way = direction, 1.0, 0
+            self._round_at_ns = now_ns
+        elif now_ns - self._round_at_ns >= round_ns:
+            self._round_at_ns = now_ns
+            self._rounds_same_way += 1
+            if self._rounds_same_way >= 3:
+                self._velocity = min(self._velocity * 2, 2.0**20)
+
+    def _cut(self, round_ns: int, now_ns: int) -> None:
+        # A round later the cut shows (the round trip has the queue in it).
+        if now_ns - self._cut_at_ns < round_ns:
+            return
+        span_ns = self._lately[-1][0] - self._lately[0][0]
+        carried = self._rate
+        if len(self._lately) > TRAIN_LEAST and span_ns > 0:
+            nbytes = sum(nbytes for _, nbytes in self._lately) - self._lately[0][1]
+            carried = min(carried, nbytes / span_ns * 1e9)
+        self._rate = max(CUT_LEAST * self._rate, CUT_TO * carried)
+        self._cut_at_ns = now_ns
+        self._trains.clear()
+        self._direction, self._velocity, self._rounds_same_way = -1, 1.0, 0
+
+    def _on_loss(self, arrived: int, lost: int, round_ns: int, now_ns: int) -> None:
+        total = arrived + lost
+        if total <= 0:
+            return
+        weight = min(1.0, total / LOSS_MEMORY_PACKETS)
+        self._loss = max(0.0, self._loss + (lost / total - self._loss) * weight)
+        if (
+            self._loss > LOSSY
+            and lost > 0
+            and now_ns - self._cut_at_ns >= max(round_ns, 100_000_000)
+        ):
+            self._rate *= 1 - self._loss / 2
+            self._cut_at_ns = now_ns
+            self._slow_start = False
+
+    def _choose_mode(self, lost: int, round_ns: int, now_ns: int) -> None:
+        """Default or competitive (section 2.2): does the queue never empty?"""
+        queue_ns = self._queue_ns
+        since_ns = min(now_ns - self._heard_at_ns, EMPTY_MEMORY_NS) if self._heard_at_ns else 0
+        self._longest_queue_ns = max(float(queue_ns), self._longest_queue_ns * 0.995)
+        empty = queue_ns <= max(0.1 * self._longest_queue_ns, self._jitter_ns)
+        self._empty += (empty - self._empty) * since_ns / EMPTY_MEMORY_NS
+        if empty or not self._empty_at_ns:
+            self._empty_at_ns = now_ns
+        if not self._competing:
+            if now_ns - self._empty_at_ns > max(5 * round_ns, COMPETE_AFTER_NS):
+                # From where the rate is: what it takes to hold it in such a queue.
+                self._competing = True
+                self._inverse_delta = max(INVERSE_DELTA, self._rate * queue_ns / 1e9 / PACKET_BYTES)
+        elif self._empty > EMPTY_OFTEN:
+            self._competing, self._inverse_delta = False, INVERSE_DELTA
+        elif lost > 0 and now_ns - self._halved_at_ns >= round_ns:
+            self._inverse_delta = max(INVERSE_DELTA, self._inverse_delta / 2)
+            self._halved_at_ns = now_ns
+        else:
+            self._inverse_delta += min(1.0, since_ns / round_ns)  # 1 a round
+
+
+def _initial_rate(rtt_ns: int) -> float:
+    rate = INITIAL_PACKETS * PACKET_BYTES / max(rtt_ns, 1) * 1e9
+    return min(INITIAL_MOST, max(INITIAL_LEAST, rate))
+
+
+class _Train:
+    """The packets of one frame as they arrive, or of a part of a large one."""
+
+    __slots__ = ("count", "first_ns", "frame_id", "last_ns", "least_delay_ns", "nbytes")
+
+    def __init__(self, first: Arrival | None = None) -> None:
+        self.frame_id = -1
+        self.count = self.first_ns = self.last_ns = self.least_delay_ns = 0
+        self.nbytes = 0  # but the first one's, which came before the clock started
+        if first is not None:
+            self.frame_id, self.count = first.sent.frame_id, 1
+            self.first_ns = self.last_ns = first.arrived_ns
+            self.least_delay_ns = first.arrived_ns - first.sent.at_ns
+
+    def ends_before(self, sent: Sent) -> bool:
+        return sent.frame_id != self.frame_id or self.count >= TRAIN_MOST
+
+    def add(self, arrival: Arrival) -> None:
+        at_ns = arrival.arrived_ns
+        self.first_ns = min(self.first_ns, at_ns)
+        self.last_ns = max(self.last_ns, at_ns)
+        self.least_delay_ns = min(self.least_delay_ns, at_ns - arrival.sent.at_ns)
+        self.nbytes += arrival.sent.nbytes
+        self.count += 1
+
+    def rate(self, least: int) -> float | None:
+        """Bytes a second; None of fewer than `least` packets."""
+        if self.count < least:
+            return None
+        span_ns = max(self.last_ns - self.first_ns, self.count * PACKET_LEAST_NS)
+        return self.nbytes / span_ns * 1e9

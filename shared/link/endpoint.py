@@ -1,10 +1,11 @@
-"""One end of a link, over any two message channels: chunks, acknowledgements, pings, goodbye.
+"""One end of a link, over any two message channels: frames and their repair, pings, goodbye.
 
 `PeerLink` puts it on WebRTC data channels, `MemoryLink` on none at all; both run this very code.
-The transport below hands in messages (`_on_frames_message`, `_on_control_message`) and events
-(`_on_open`, `_on_drained`, `_on_transport_closed`), and provides `_post_frames`, `_post_control`,
-`_buffered_bytes` and `_release`.  It queues no frame that can't leave now, and gives a consumer
-that is too slow the newest frames.
+A shell: what leaves and when is decided in `sending` and `receiving`; here are the clock, the
+timers and those who wait.  The transport below hands in messages (`_on_frames_message`,
+`_on_control_message`) and events (`_on_open`, `_on_transport_closed`), and provides `_post_frames`,
+`_post_control` and `_release`.  It queues no frame that can't leave now, and gives a consumer that
+is too slow the newest frames.
 """
 
 from __future__ import annotations
@@ -19,27 +20,28 @@ from typing import Self
 
 from shared.clock import ClockEstimate, ClockEstimator
 from shared.errors import BadInput, LinkFailed, MalformedFrame, PeerGone
-from shared.link.chunks import CHUNK, Reassembler, split
-from shared.link.congestion import SendWindow
+from shared.link.feedback import REPORT, parse_report
 from shared.link.heartbeat import PEER_SILENCE_S, Heartbeat
 from shared.link.link import (
     MAX_CONTROL_BYTES,
     MAX_FRAME_BYTES,
     Fingerprints,
     LinkEnd,
+    PathEstimate,
     ReceivedFrame,
 )
 from shared.link.messages import (
     APP,
-    Ack,
     Ping,
     Pong,
-    pack_ack,
     pack_app,
     pack_bye,
     parse_control,
     parse_small,
 )
+from shared.link.packets import DATA
+from shared.link.receiving import FrameReceiver
+from shared.link.sending import FrameSender
 
 __all__ = ["CONNECT_TIMEOUT_S", "Endpoint"]
 
@@ -51,16 +53,18 @@ CALIBRATION_SAMPLES = 8  # of the 12 pings of the burst at connect
 FLUSH_TIMEOUT_S = 1.0  # at close, for frames in flight to land
 GOODBYE_TIMEOUT_S = 1.0  # at close, for the other end to hear of it
 
-# Bytes handed to the transport ahead of what it has sent.  Pings, acknowledgements and control
-# messages wait behind them: 64 KiB is 8 ms at the 8 MB/s that the transport manages.
-BUFFER_HIGH_BYTES = 64 * 1024
-BUFFER_LOW_BYTES = 16 * 1024
-MAX_PINGS_BEHIND_BYTES = 256 * 1024  # then pings stay unanswered, whoever floods us with them
-
 # Whole frames that wait for their consumer.  All that may be in flight can arrive at once after a
 # stall of either end, which is not the consumer's fault; one that waits longer than this is.
-MAX_WAITING_FRAMES = 8  # `congestion.MAX_LIMIT`
+MAX_WAITING_FRAMES = 8
 MAX_WAITING_NS = 100_000_000  # 100 ms: three frames at 30 fps, and less than a person notices
+
+# Who was told that a frame may leave, may send it so much later: what the answer rests on changes
+# by the microsecond, and a caller can't be faster than that.
+GRANT_NS = 20_000_000
+
+STALL_NS = 3_000_000  # 3 ms late: the event loop was held up, and datagrams wait to be read
+LISTEN_NS = 2_000_000  # 2 ms: time to read fifty of them
+
 RECEIVED_CONTROLS = 256  # control messages that wait; the handshake needs 3
 
 
@@ -74,16 +78,25 @@ class Endpoint(ABC):
         now_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._now_ns = now_ns
-        self._heartbeat = Heartbeat(send=self._post_heartbeat, now_ns=now_ns, silence_s=silence_s)
-        self._window = SendWindow()
-        self._reassembler = Reassembler()
+        self._sender = FrameSender()
+        self._receiver = FrameReceiver()
+        self._heartbeat = Heartbeat(
+            send=self._post_heartbeat,
+            quiet=lambda: self._sender.idle,
+            now_ns=now_ns,
+            silence_s=silence_s,
+        )
         self._accepting_frames = False
         self._dropped: Counter[str] = Counter()
         self._malformed = 0
         self._controls: deque[bytes] = deque()
         self._frames: deque[ReceivedFrame] = deque()
         self._next_frame_id = 0
-        self._feeding = False
+        self._granted_until_ns = 0
+        self._free = True  # as was seen last
+        self._leaving: set[int] = set()  # frames of which packets are still to leave
+        self._send_timer = _Timer(self._pump, now_ns)
+        self._report_timer = _Timer(self._answer, now_ns, listen_first=True)
         self._heartbeat_task: asyncio.Task[None] | None = None
         self._release_task: asyncio.Task[None] | None = None
         self._release_now = asyncio.Event()
@@ -91,7 +104,9 @@ class Endpoint(ABC):
         self._end: LinkEnd | None = None
         self._transport_closed = False
         self._both_said_goodbye = False
-        self._changed = asyncio.Event()  # set at any change that somebody may wait for
+        # Set at any change that somebody may wait for; what changes often, frames leaving, apart.
+        self._changed = asyncio.Event()
+        self._sending_changed = asyncio.Event()
 
     # -- the transport below ----------------------------------------------------------------------
 
@@ -102,15 +117,11 @@ class Endpoint(ABC):
 
     @abstractmethod
     def _post_frames(self, message: bytes) -> None:
-        """Send one message on the frames channel, in any order, reliably."""
+        """Send one message on the frames channel now; it may be lost or overtaken."""
 
     @abstractmethod
     def _post_control(self, message: bytes) -> None:
         """Send one message on the control channel, in order, reliably."""
-
-    @abstractmethod
-    def _buffered_bytes(self) -> int:
-        """Bytes of frames messages that the transport holds and has not begun to send."""
 
     @abstractmethod
     async def _release(self) -> None:
@@ -129,9 +140,6 @@ class Endpoint(ABC):
         self._release_task = loop.create_task(self._release_when_told())
         self._wake()
 
-    def _on_drained(self) -> None:
-        self._wake()
-
     def _on_transport_closed(self, end: LinkEnd) -> None:
         self._transport_closed = True
         self._finish(end)
@@ -143,8 +151,12 @@ class Endpoint(ABC):
         now_ns = self.now_ns()
         self._heartbeat.heard(now_ns)
         try:
-            if message[:1] == bytes((CHUNK,)):
-                self._take_chunk(message, now_ns)
+            kind = message[0] if message else 0
+            if kind == DATA:
+                self._take_packet(message, now_ns)
+            elif kind == REPORT:
+                self._sender.on_report(parse_report(message), now_ns)
+                self._pump()
             else:
                 self._take_small(parse_small(message), now_ns)
         except MalformedFrame:
@@ -174,17 +186,40 @@ class Endpoint(ABC):
 
     # -- the frames channel -----------------------------------------------------------------------
 
-    def _take_chunk(self, message: bytes, now_ns: int) -> None:
-        if not self._accepting_frames:  # a stranger's: not held, and not acknowledged either
+    def _take_packet(self, message: bytes, now_ns: int) -> None:
+        if not self._accepting_frames:  # a stranger's: not held, and not reported either
             self._malformed += 1
             return
-        whole = self._reassembler.add(message, now_ns)
-        for frame_id in self._reassembler.take_given_up():
-            self._dropped["incomplete"] += 1
-            self._acknowledge(frame_id)
+        whole = self._receiver.on_packet(message, now_ns)
         if whole is not None:
-            self._acknowledge(whole.frame_id)
-            self._deliver(ReceivedFrame(whole.data, whole.first_chunk_at_ns, now_ns))
+            self._deliver(ReceivedFrame(whole.data, whole.first_packet_at_ns, now_ns))
+        if self._receiver.unsettled:  # else the timer is set already
+            self._answer()
+
+    def _answer(self) -> None:
+        """Report what has arrived, once that is due, and count what was given up."""
+        report = self._receiver.poll(self.now_ns())
+        for frame in self._receiver.take_given_up():
+            self._dropped["incomplete" if frame.begun else "lost"] += 1
+            self._wake()
+        if report is not None and not self._transport_closed:
+            self._post_frames(report)
+        self._report_timer.set(self._receiver.next_at_ns())
+
+    def _pump(self) -> None:
+        """Send what may leave now, and come back when more may."""
+        if self._transport_closed:
+            return
+        now_ns = self.now_ns()
+        for message in self._sender.poll(now_ns):
+            self._post_frames(message)
+        left = self._sender.take_left()
+        self._leaving.difference_update(left)
+        self._send_timer.set(self._sender.next_at_ns(now_ns))
+        free = self._sender.can_send(now_ns)
+        if left or free != self._free or not self._sender.in_flight:
+            self._sending_changed.set()  # it wakes tasks, so not for every packet
+        self._free = free
 
     def _deliver(self, frame: ReceivedFrame) -> None:
         """A whole frame for whoever reads; `MemoryLink` scripts its losses here."""
@@ -199,23 +234,19 @@ class Endpoint(ABC):
         self._frames.append(frame)
         self._wake()
 
-    def _take_small(self, message: Ack | Ping | Pong, now_ns: int) -> None:
-        match message:
-            case Ack(frame_id):
-                self._window.on_ack(frame_id, now_ns)
-                self._wake()
-            case Ping():
-                self._heartbeat.on_ping(message, now_ns)
-            case Pong():
-                self._malformed += not self._heartbeat.on_pong(message, now_ns)
-                self._wake()
-
-    def _acknowledge(self, frame_id: int) -> None:
-        if not self._transport_closed:
-            self._post_frames(pack_ack(frame_id))
+    def _take_small(self, message: Ping | Pong, now_ns: int) -> None:
+        if isinstance(message, Ping):
+            self._heartbeat.on_ping(message, now_ns)
+            return
+        rtt_ns = self._heartbeat.on_pong(message, now_ns)
+        if rtt_ns is None:
+            self._malformed += 1
+        else:
+            self._sender.on_ping(rtt_ns)
+        self._wake()
 
     def _post_heartbeat(self, message: bytes) -> None:
-        if not self._transport_closed and self._buffered_bytes() <= MAX_PINGS_BEHIND_BYTES:
+        if not self._transport_closed:
             self._post_frames(message)
 
     # -- the link's life --------------------------------------------------------------------------
@@ -228,11 +259,12 @@ class Endpoint(ABC):
     def _wake(self) -> None:
         self._changed.set()
 
-    async def _until(self, ready: Callable[[], bool]) -> None:
-        """Wait until `ready()` or the end of the link."""
+    async def _until(self, ready: Callable[[], bool], changed: asyncio.Event | None = None) -> None:
+        """Wait until `ready()`, which `changed` announces, or the end of the link."""
+        changed = changed or self._changed
         while not ready() and self._end is None:
-            self._changed.clear()
-            await self._changed.wait()
+            changed.clear()
+            await changed.wait()
 
     def _finish(self, end: LinkEnd) -> None:
         """The link is over, for the first reason given; frees everything in the background."""
@@ -244,6 +276,7 @@ class Endpoint(ABC):
         if end.cause != "local":
             self._begin_release()
         self._wake()
+        self._sending_changed.set()
 
     def _begin_release(self) -> asyncio.Task[None]:
         self._release_now.set()
@@ -253,6 +286,8 @@ class Endpoint(ABC):
 
     async def _release_when_told(self) -> None:
         await self._release_now.wait()
+        self._send_timer.cancel()
+        self._report_timer.cancel()
         if self._heartbeat_task is not None:
             self._heartbeat_task.cancel()
             await asyncio.wait([self._heartbeat_task])
@@ -286,9 +321,9 @@ class Endpoint(ABC):
         return self._malformed
 
     @property
-    def window(self) -> SendWindow:
-        """For reading: how many frames are on the way, and how many may be."""
-        return self._window
+    def path(self) -> PathEstimate | None:
+        """What the path to the other end carries now; None until measured."""
+        return self._sender.path(self.now_ns())
 
     async def connected(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Return when both channels are open; raises `LinkFailed`, `PeerGone` once closed."""
@@ -334,41 +369,46 @@ class Endpoint(ABC):
 
     def can_send_frame(self) -> bool:
         """Whether a frame handed over now would leave now instead of queueing."""
-        return self._opened and self._end is None and not self._feeding and self._window.can_send()
+        now_ns = self.now_ns()
+        if not self._opened or self._end is not None:
+            return False
+        self._free = self._sender.can_send(now_ns)
+        if not self._free:
+            return False
+        self._granted_until_ns = now_ns + GRANT_NS
+        return True
 
     async def writable(self) -> None:
         """Return when `can_send_frame()`; raises `PeerGone`."""
-        await self._until(self.can_send_frame)
+        await self._until(self.can_send_frame, self._sending_changed)
         self._raise_if_over()
 
     async def send_frame(self, data: bytes | bytearray | memoryview) -> int:
         """Hand over a frame and return its number; see `Link.send_frame`.
 
         Raises `BadInput` for a size out of range, `PeerGone`, and `RuntimeError` when
-        `can_send_frame()` is false.
+        `can_send_frame()` is false.  Cancelled, it sends no more of the frame.
         """
         nbytes = memoryview(data).nbytes
         if not 1 <= nbytes <= MAX_FRAME_BYTES:
             raise BadInput(f"a frame is 1 to {MAX_FRAME_BYTES} bytes, not {nbytes}")
         self._raise_if_not_open()
-        if not self.can_send_frame():
+        if not self.can_send_frame() and self.now_ns() > self._granted_until_ns:
             raise RuntimeError("the link takes no frame now: wait for writable() first")
         frame_id = self._next_frame_id
         self._next_frame_id += 1
-        self._window.on_sent(frame_id, self.now_ns())
-        self._feeding = True
+        self._granted_until_ns = 0
+        self._heartbeat.ping_if_due()
+        self._leaving.add(frame_id)
+        self._sender.hand_over(frame_id, bytes(data), self.now_ns())
+        self._pump()
         try:
-            for message in split(frame_id, data):
-                if self._buffered_bytes() > BUFFER_HIGH_BYTES:
-                    await self._until(lambda: self._buffered_bytes() <= BUFFER_LOW_BYTES)
-                self._raise_if_over()
-                self._post_frames(message)
+            await self._until(lambda: frame_id not in self._leaving, self._sending_changed)
         except BaseException:
-            self._window.on_abandoned(frame_id)
+            self._sender.cancel(frame_id)
+            self._leaving.discard(frame_id)
             raise
-        finally:
-            self._feeding = False
-            self._wake()
+        self._raise_if_over()
         return frame_id
 
     def accept_frames(self) -> None:
@@ -421,7 +461,7 @@ class Endpoint(ABC):
     async def _flush(self) -> None:
         try:
             async with asyncio.timeout(FLUSH_TIMEOUT_S):
-                await self._until(lambda: self._window.in_flight == 0)
+                await self._until(lambda: not self._sender.in_flight, self._sending_changed)
         except TimeoutError:
             pass
 
@@ -450,6 +490,53 @@ class Endpoint(ABC):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+class _Timer:
+    """Calls `action` at the time set last, or before; time is the link's.
+
+    `listen_first`: where the event loop comes late, what has arrived meanwhile is looked at before;
+    a report would else say that it is missing.
+    """
+
+    def __init__(
+        self,
+        action: Callable[[], None],
+        now_ns: Callable[[], int],
+        *,
+        listen_first: bool = False,
+    ) -> None:
+        self._action = action
+        self._now_ns = now_ns
+        self._listen_first = listen_first
+        self._at_ns = 0
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, at_ns: int | None) -> None:
+        """Set it, unless it is set for an earlier time: calling early is harmless."""
+        if at_ns is None or (self._handle is not None and self._at_ns <= at_ns):
+            return
+        self.cancel()
+        self._at_ns = at_ns
+        self._call_in(max(0, at_ns - self._now_ns()), self._fire)
+
+    def cancel(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _call_in(self, wait_ns: int, callback: Callable[[], None]) -> None:
+        self._handle = asyncio.get_running_loop().call_later(wait_ns / 1e9, callback)
+
+    def _fire(self) -> None:
+        if self._listen_first and self._now_ns() - self._at_ns > STALL_NS:
+            self._call_in(LISTEN_NS, self._act)
+        else:
+            self._act()
+
+    def _act(self) -> None:
+        self._handle = None
+        self._action()
 
 
 def _unreachable(detail: str) -> LinkFailed:

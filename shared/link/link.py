@@ -22,6 +22,7 @@ __all__ = [
     "IceServer",
     "Link",
     "LinkEnd",
+    "PathEstimate",
     "ReceivedFrame",
 ]
 
@@ -50,6 +51,23 @@ class ReceivedFrame:
     data: bytes
     first_chunk_at_ns: int
     received_at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathEstimate:
+    """What the path to the other end carries now; all of it measured, none of it promised.
+
+    `rate_bps`: payload bits a second that frames may use now, after repair overhead; `rtt_ns`:
+    smoothed round trip; `queue_ns`: queueing delay of the path now, one way, above the base delay;
+    `loss`: share of packets lost recently, before repair, 0 to 1; `limited`: whether frames offered
+    lately were held back (False: it is the application that sends no more).
+    """
+
+    rate_bps: int
+    rtt_ns: int
+    queue_ns: int
+    loss: float
+    limited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +112,11 @@ class Link(Protocol):
     @property
     def clock(self) -> ClockEstimator:
         """Fed by pings: a burst at connect, then one a second."""
+        ...
+
+    @property
+    def path(self) -> PathEstimate | None:
+        """What the path to the other end carries now; None until measured."""
         ...
 
     @property

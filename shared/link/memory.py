@@ -1,6 +1,6 @@
 """Two linked ends in one process, with no sockets: a test double that ships with the code.
 
-The same chunks, acknowledgements and pings as over WebRTC, on channels that never lose a message;
+The same packets, reports and pings as over WebRTC, on channels that never lose a message;
 what befalls whole frames on the way is scripted and seeded.  For tests of sessions and of programs
 built on them; it refuses to imitate timing.
 """
@@ -102,9 +102,6 @@ class MemoryLink(Endpoint):
         if other is None or self._killed or other._killed or other._transport_closed:
             return
         asyncio.get_running_loop().call_soon(deliver, other, message)
-
-    def _buffered_bytes(self) -> int:
-        return 0
 
     async def _release(self) -> None:
         other = self._other

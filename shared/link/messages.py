@@ -1,7 +1,7 @@
-"""The small messages of the two channels: acknowledgements, pings, and goodbye.
+"""The small messages of the two channels: pings, and goodbye.
 
-Pure.  The first byte of every message names its kind; on the frames channel chunks
-(`shared.link.chunks`) are one kind more.  Big-endian.
+Pure.  The first byte of every message names its kind; on the frames channel packets of frames
+(`shared.link.packets`) and reports (`shared.link.feedback`) are two kinds more.  Big-endian.
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ from dataclasses import dataclass
 from shared.errors import MalformedFrame
 
 __all__ = [
-    "ACK",
     "APP",
     "BYE",
     "PING",
     "PONG",
-    "Ack",
     "Ping",
     "Pong",
-    "pack_ack",
     "pack_app",
     "pack_bye",
     "pack_ping",
@@ -29,24 +26,15 @@ __all__ = [
     "parse_small",
 ]
 
-# frames channel (1 is a chunk)
-ACK = 2
+# frames channel (1 is a packet of a frame, 2 a report)
 PING = 3
 PONG = 4
 # control channel
 APP = 0x10
 BYE = 0x11
 
-_ACK = struct.Struct(">BI")
 _PING = struct.Struct(">Bq")
 _PONG = struct.Struct(">Bqqq")
-
-
-@dataclass(frozen=True, slots=True)
-class Ack:
-    """The other end is done with this frame: it is whole, or was given up."""
-
-    frame_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +53,6 @@ class Pong:
     t3: int
 
 
-def pack_ack(frame_id: int) -> bytes:
-    return _ACK.pack(ACK, frame_id)
-
-
 def pack_ping(t1: int) -> bytes:
     return _PING.pack(PING, t1)
 
@@ -77,12 +61,10 @@ def pack_pong(t1: int, t2: int, t3: int) -> bytes:
     return _PONG.pack(PONG, t1, t2, t3)
 
 
-def parse_small(message: bytes) -> Ack | Ping | Pong:
-    """Read a message of the frames channel that is not a chunk; raises `MalformedFrame`."""
+def parse_small(message: bytes) -> Ping | Pong:
+    """Read a ping or its answer; raises `MalformedFrame`."""
     try:
         match message[:1]:
-            case b"\x02":
-                return Ack(_ACK.unpack(message)[1])
             case b"\x03":
                 return Ping(_PING.unpack(message)[1])
             case b"\x04":

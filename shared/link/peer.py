@@ -24,9 +24,10 @@ from aiortc import (
 )
 
 from shared.errors import BadInput, LinkFailed
-from shared.link.endpoint import BUFFER_LOW_BYTES, Endpoint
+from shared.link.endpoint import Endpoint
 from shared.link.heartbeat import PEER_SILENCE_S
 from shared.link.link import Fingerprints, IceServer, LinkEnd
+from shared.link.sctp import UnreliablePath
 from shared.link.webrtc import (
     dtls_fingerprints,
     ice_connection,
@@ -74,6 +75,7 @@ class PeerLink(Endpoint):
         self._negotiation: asyncio.Task[Any] | None = None
         self._control: RTCDataChannel | None = None
         self._frames_channel: RTCDataChannel | None = None
+        self._frames_path: UnreliablePath | None = None
         self._connection.on("datachannel", self._adopt_channel)
         self._connection.on("connectionstatechange", self._connection_changed)
 
@@ -106,7 +108,9 @@ class PeerLink(Endpoint):
 
     async def _create_offer(self) -> str:
         self._control = self._connection.createDataChannel("control")
-        self._frames_channel = self._connection.createDataChannel("frames", ordered=False)
+        self._frames_channel = self._connection.createDataChannel(
+            "frames", ordered=False, maxRetransmits=0
+        )
         self._watch(self._control)
         self._watch(self._frames_channel)
         self._prepare_transport()
@@ -136,6 +140,7 @@ class PeerLink(Endpoint):
         sctp = self._sctp()
         prepare_ice(ice_connection(sctp), self._host_addresses)
         tune_sctp(sctp)
+        self._frames_path = UnreliablePath(sctp, self._on_frames_message)
         sctp.transport.on("statechange", self._dtls_changed)
 
     def _local_description(self) -> str:
@@ -154,13 +159,9 @@ class PeerLink(Endpoint):
     # -- channels and their transport -------------------------------------------------------------
 
     def _adopt_channel(self, channel: RTCDataChannel) -> None:
-        reliable = channel.maxRetransmits is None and channel.maxPacketLifeTime is None
-        if not reliable:
-            channel.close()
-            return
-        if channel.label == "control" and channel.ordered and self._control is None:
+        if _is_control(channel) and self._control is None:
             self._control = channel
-        elif channel.label == "frames" and not channel.ordered and self._frames_channel is None:
+        elif _is_frames(channel) and self._frames_channel is None:
             self._frames_channel = channel
         else:
             channel.close()
@@ -170,8 +171,6 @@ class PeerLink(Endpoint):
 
     def _watch(self, channel: RTCDataChannel) -> None:
         if channel is self._frames_channel:
-            channel.bufferedAmountLowThreshold = BUFFER_LOW_BYTES
-            channel.on("bufferedamountlow", self._on_drained)
             channel.on("message", self._frames_arrived)
         else:
             channel.on("message", self._control_arrived)
@@ -187,6 +186,8 @@ class PeerLink(Endpoint):
     def _channel_opened(self) -> None:
         channels = (self._control, self._frames_channel)
         if all(channel is not None and channel.readyState == "open" for channel in channels):
+            if self._frames_path is not None and self._frames_channel is not None:
+                self._frames_path.stream = self._frames_channel.id
             self._on_open()
 
     def _channel_closed(self) -> None:
@@ -211,18 +212,14 @@ class PeerLink(Endpoint):
         return dtls_fingerprints(self._sctp().transport)
 
     def _post_frames(self, message: bytes) -> None:
-        self._post(self._frames_channel, message)
+        if self._frames_path is not None and not self._transport_closed:
+            self._frames_path.send(message)
 
     def _post_control(self, message: bytes) -> None:
-        self._post(self._control, message)
-
-    def _post(self, channel: RTCDataChannel | None, message: bytes) -> None:
         # A channel that is closing reports that by itself.
+        channel = self._control
         if channel is not None and channel.readyState == "open" and not self._transport_closed:
             channel.send(message)
-
-    def _buffered_bytes(self) -> int:
-        return self._frames_channel.bufferedAmount if self._frames_channel is not None else 0
 
     async def _release(self) -> None:
         if self._negotiation is not None:
@@ -231,6 +228,16 @@ class PeerLink(Endpoint):
                 self._negotiation.exception()  # retrieved, should our caller have been cancelled
         await self._connection.close()
         await asyncio.sleep(0)  # aiortc cancels its reader without waiting for it to end
+
+
+def _is_control(channel: RTCDataChannel) -> bool:
+    reliable = channel.maxRetransmits is None and channel.maxPacketLifeTime is None
+    return channel.label == "control" and channel.ordered and reliable
+
+
+def _is_frames(channel: RTCDataChannel) -> bool:
+    sent_once = channel.maxRetransmits == 0 and channel.maxPacketLifeTime is None
+    return channel.label == "frames" and not channel.ordered and sent_once
 
 
 def _is_ours(sdp: str) -> bool:

@@ -1,8 +1,9 @@
 """Everything that the link asks of aiortc and aioice beyond their public interface.
 
-All private names are used in this file and nowhere else, and `tests/shared/link/test_webrtc.py`
-checks each of them against the installed version.  Everything is set on the objects of one
-connection; nothing that other users of aiortc in this process could notice is touched.
+Private names are used in this file and in `shared.link.sctp` (the way of frames) and nowhere else,
+and `tests/shared/link/test_webrtc.py` and `test_sctp.py` check each of them against the installed
+version.  Everything is set on the objects of one connection; nothing that other users of aiortc in
+this process could notice is touched.
 """
 
 from __future__ import annotations
@@ -30,13 +31,12 @@ LOOPBACK = "127.0.0.1"
 SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
 
 RTO_INITIAL_S = 1.0  # RFC 9260 section 16; aiortc still has the 3 s of RFC 4960
-RTO_MIN_S = 0.3  # not the RFC's 1 s, at which one lost last packet of a frame freezes the picture
-# for a second; above the 0.2 s of TCP stacks, because a Python peer may itself stall that long
+RTO_MIN_S = 0.3  # not the RFC's 1 s: a lost control message should not hold a session up so long;
+# above the 0.2 s of TCP stacks, because a Python peer may itself stall that long
 RTO_MAX_S = 60.0  # RFC 9260 section 16
 
 # After a loss aiortc goes down to one packet in flight.  Ten is what TCP and QUIC start with on a
-# path of which they know nothing (RFC 6928): 1 Mbit/s at 100 ms, the least a picture needs.  A
-# larger floor would ignore congestion; this one is bounded again by `shared.link.congestion`.
+# path of which they know nothing (RFC 6928), and more than control messages ever need.
 MIN_CONGESTION_WINDOW_BYTES = 10 * USERDATA_MAX_LENGTH
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "StageRow",
     "distribution",
     "latency_chart",
+    "path_chart",
     "psnr_chart",
     "size_chart",
     "stage_chart",
@@ -178,6 +179,39 @@ def size_chart(log: SessionLog) -> Markup | None:
         axes.set_ylim(0.0, values.max() * 1.1 + 0.1)
         _over_time(axes, log, at_s, values, "size")
     return drawing.svg
+
+
+def path_chart(log: SessionLog) -> Markup | None:
+    """What the path carried and what was aimed at, in Mbit/s, with each change of quality.
+
+    Of several receivers the one decides whose path carried least at the moment.
+    """
+    if not log.paths:
+        return None
+    moments: dict[int, tuple[float, float]] = {}  # by the second: rate, target
+    for line in log.paths:
+        rate, target = line.rate_bps / 1e6, (line.target_bps or np.nan) / 1e6
+        moments[round(line.at_s)] = min(
+            moments.get(round(line.at_s), (rate, target)), (rate, target)
+        )
+    at_s = np.array(sorted(moments), float)
+    rates, targets = np.array([moments[round(second)] for second in at_s]).T
+    with _chart("Rate of the path, in Mbit/s, over time", height=254) as (axes, drawing):
+        scale = _time_axis(axes, log)
+        top = max(float(rates.max()), float(np.nanmax([*targets, 0.0])))
+        axes.set_ylim(0.0, top * 1.15 + 0.1)
+        axes.step(at_s / scale, rates, color=_colour("size"), where="post")
+        axes.step(at_s / scale, targets, color=_colour("accent"), where="post", linestyle="--")
+        axes.annotate(
+            "path", (at_s[-1] / scale, rates[-1]), (-8, 5), textcoords="offset points", ha="right",
+            color=_colour("size"),
+        )  # fmt: skip
+        _marks(axes, [(e.at_s / scale, e.event, _tone(e.event)) for e in log.quality_changes])
+    return drawing.svg
+
+
+def _tone(event: str) -> str:
+    return "amber" if event.endswith("lowered") else "green"
 
 
 # -- what is measured -----------------------------------------------------------------------------

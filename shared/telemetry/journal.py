@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from shared.control import PathReport
 from shared.telemetry.log import JsonLinesLog
 from shared.telemetry.metrics import Metrics, Snapshot
 from shared.telemetry.records import (
@@ -20,6 +21,7 @@ from shared.telemetry.records import (
     EventLine,
     FrameLine,
     Line,
+    PathLine,
     SentFrameLine,
     SentSummaryLine,
     SessionLine,
@@ -52,6 +54,7 @@ class Journal:
         self._metrics = Metrics()
         self._drops: Counter[DropReason] = Counter()
         self._begun = False
+        self._reason = ""
 
     def begin(self) -> None:
         """From now on the log's time is counted."""
@@ -89,6 +92,23 @@ class Journal:
     def event(self, event: str, detail: str = "") -> None:
         """Something that a person would want to know of."""
         self.write(EventLine(at_s=self._at_s(), event=event, detail=detail))
+
+    def quality_changed(self, reason: str) -> None:
+        """Quality was lowered or raised: "quality lowered: path 2.1 Mbit/s"."""
+        event, _, why = reason.partition(": ")
+        self.event(event, why)
+        self._reason = reason
+
+    @property
+    def quality_reason(self) -> str:
+        """Why quality is what it is: the last change, empty before the first."""
+        return self._reason
+
+    def path_measured(self, report: PathReport, receiver: int | None = None) -> None:
+        """The sender has measured the path to a receiver (a number at the sender, else None)."""
+        self._metrics.set_path(report.rate_bps, report.rtt_ms, report.loss)
+        figures = report.model_dump(exclude={"type"})
+        self.write(PathLine(at_s=self._at_s(), receiver=receiver, **figures))
 
     def counted(self, line: FrameLine | SentFrameLine) -> None:
         """A frame was shown (at the sender: sent) at `line.at_s`; its line is written apart."""

@@ -174,11 +174,15 @@ def _figure_rows(figures: Snapshot) -> list[tuple[str, Text]]:
         text = Text.assemble(text, " (p95 ", (f"{p95:.0f} ms", TIER_STYLE[tier(p95)]), ")")
         text.append(f" ± {bound:.1f} ms" if bound is not None else " clock not yet compared")
         rows.append(("latency", text))
-    if figures.lossless:
-        rows.append(("quality", Text("lossless")))
-    elif figures.psnr_db is not None:
-        rows.append(("quality", Text(f"PSNR {figures.psnr_db:.1f} dB")))
+    if figures.codec is not None:
+        picture = f"{figures.codec} {figures.width}×{figures.height}, "  # noqa: RUF001
+        exact = figures.lossless or figures.psnr_db is None
+        picture += "lossless" if exact else f"PSNR {figures.psnr_db:.1f} dB"
+        rows.append(("quality", Text(picture)))
     rows.append(("bitrate", Text(f"{figures.kbit_per_s / 1000:.2f} Mbit/s")))
+    if figures.path_bps is not None:
+        path = f"{figures.path_bps / 1e6:.1f} Mbit/s, round trip {figures.rtt_ms or 0:.0f} ms, "
+        rows.append(("path", Text(f"{path}loss {100 * (figures.loss or 0):.1f} %")))
     if figures.drops:
         counts = "; ".join(f"{n} {r.replace('_', ' ')}" for r, n in figures.drops.items())
         rows.append(("dropped", Text(counts, style="yellow")))

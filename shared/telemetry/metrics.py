@@ -131,6 +131,12 @@ class Snapshot:
     drops: dict[DropReason, int] = field(default_factory=dict)
     freezes: int = 0
     epoch: int | None = None
+    codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    path_bps: int | None = None
+    rtt_ms: float | None = None
+    loss: float | None = None
     age_ms: float | None = None
     """How long ago the newest frame was shown (sender: sent)."""
 
@@ -162,6 +168,7 @@ class Metrics:
         self._indexed_drops = 0
         self._index_range: tuple[int, int] | None = None
         self._freezes = FreezeDetector()
+        self._path: tuple[int, float, float] | None = None
         self._recent: deque[_Recent] = deque()
 
     def add_frame(self, line: FrameLine | SentFrameLine, at_ns: int) -> None:
@@ -207,6 +214,10 @@ class Metrics:
         """At a receiver: frames so far that came whole and were dropped before they were opened."""
         self._link_drops = Counter({reason: count})
 
+    def set_path(self, rate_bps: int, rtt_ms: float, loss: float) -> None:
+        """What the path carries now, for `snapshot`."""
+        self._path = (rate_bps, rtt_ms, loss)
+
     @property
     def frames(self) -> int:
         """Frames shown (at the sender: sent) so far."""
@@ -236,6 +247,12 @@ class Metrics:
             drops=dict(self._all_drops()),
             freezes=self._freezes.count,
             epoch=latest.epoch if latest else None,
+            codec=latest.codec if latest else None,
+            width=latest.width if latest else None,
+            height=latest.height if latest else None,
+            path_bps=self._path[0] if self._path else None,
+            rtt_ms=self._path[1] if self._path else None,
+            loss=self._path[2] if self._path else None,
             age_ms=None if self._last_ns is None else (now_ns - self._last_ns) / 1e6,
         )
 

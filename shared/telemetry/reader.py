@@ -18,6 +18,7 @@ from shared.telemetry.records import (
     EpochLine,
     EventLine,
     FrameLine,
+    PathLine,
     SentFrameLine,
     SentSummaryLine,
     SessionLine,
@@ -36,6 +37,7 @@ class SessionLog:
     drops: tuple[DropLine, ...]
     epochs: tuple[EpochLine, ...]
     events: tuple[EventLine, ...]
+    paths: tuple[PathLine, ...]
     summary: SummaryLine | SentSummaryLine
     summary_computed: bool
     """The log has no summary line (its program was killed): worked out from the frames."""
@@ -43,6 +45,11 @@ class SessionLog:
     """The last line is not whole."""
     unreadable: int
     """Lines elsewhere that are no log lines, passed over."""
+
+    @property
+    def quality_changes(self) -> tuple[EventLine, ...]:
+        """The events that tell of quality lowered or raised."""
+        return tuple(e for e in self.events if e.event.endswith((" lowered", " raised")))
 
     @property
     def streamed_s(self) -> float:
@@ -59,7 +66,7 @@ class _Kind(BaseModel):
     type: str
 
 
-_Other = DropLine | EpochLine | EventLine
+_Other = DropLine | EpochLine | EventLine | PathLine
 
 
 def read_log(path: Path) -> SessionLog:
@@ -122,6 +129,7 @@ def _sorted_by_kind(session: SessionLine, lines: list[bytes], *, cut_short: bool
         drops=drops,
         epochs=tuple(o for o in others if isinstance(o, EpochLine)),
         events=tuple(o for o in others if isinstance(o, EventLine)),
+        paths=tuple(o for o in others if isinstance(o, PathLine)),
         summary=summary or _computed_summary(sent, frames, drops),
         summary_computed=summary is None,
         cut_short=cut_short,

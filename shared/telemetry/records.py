@@ -23,6 +23,7 @@ __all__ = [
     "KeystreamIdentity",
     "LatencyFigures",
     "Line",
+    "PathLine",
     "PsnrFigures",
     "Role",
     "SentFrameLine",
@@ -61,10 +62,14 @@ class DropReason(StrEnum):
     LINK_BUSY = "link_busy"  # sender: the path was full, and a newer frame took its place
     SENDER_BUSY = "sender_busy"  # sender: still working on the one before, and a newer one came
     NO_RECEIVER = "no_receiver"  # sender: nobody was there to send it to
+    RATE_LIMITED = "rate_limited"  # sender: left out, since the frame rate was lowered
+    RECEIVER_SILENT = "receiver_silent"  # sender: nothing was heard of the receiver for a while
     NOT_RECEIVED = "not_received"  # receiver: left the sender and never came
     SUPERSEDED = "superseded"  # receiver: a newer frame was ready before it could be shown
     FROZEN = "frozen"  # receiver: the person had frozen the picture
     LATE = "late"  # receiver: arrived after a newer frame was shown
+    REFERENCE_ONLY = "reference_only"  # receiver: decoded for the newer one that builds on it
+    MISSING_REFERENCE = "missing_reference"  # what it builds on did not get there
     AUTH_FAILURE = "auth_failure"
     REPLAYED = "replayed"
     KEYSTREAM_MISMATCH = "keystream_mismatch"
@@ -118,6 +123,7 @@ class ShownStages(SentStages):
 
     network: Milliseconds = None
     open: Milliseconds = None
+    hold: Milliseconds = None
     decode: Milliseconds = None
     show: Milliseconds = None
 
@@ -185,6 +191,24 @@ class EventLine(_Line):
     detail: str = ""
 
 
+class PathLine(_Line):
+    """What the path to a receiver carries, by the sender's measure, once a second.
+
+    `rate_bps` is what frames may use, `target_bps` what the stream aims at (null: at no bitrate),
+    `queue_ms` the queueing delay one way, `loss` the share of packets lost before repair.
+    `receiver` counts the receivers of a sender from 1 as they join; null at a receiver.
+    """
+
+    type: Literal["path"] = "path"
+    at_s: Seconds
+    receiver: int | None = None
+    rate_bps: int
+    target_bps: int | None
+    rtt_ms: Milliseconds
+    queue_ms: Milliseconds
+    loss: Figure
+
+
 class LatencyFigures(_Line):
     """Percentiles of `latency_ms` over all frames shown (linear interpolation)."""
 
@@ -241,6 +265,7 @@ Line = (
     | DropLine
     | EpochLine
     | EventLine
+    | PathLine
     | SummaryLine
     | SentSummaryLine
 )

@@ -24,7 +24,7 @@ def brute_force_avalanche(weight: int, difference: int) -> float:
     accumulators = torch.arange(1 << 16)
     for bit in range(8):
         folds = [
-            ((a ^ (a >> 8)) >> bit) & 1
+            ((a ^ (a >> 7)) >> bit) & 1
             for a in (accumulators, (accumulators + weight * difference) & 0xFFFF)
         ]
         total += (1.0 - 2.0 * float((folds[0] != folds[1]).double().mean())) ** 2

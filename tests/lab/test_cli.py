@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -8,7 +10,7 @@ from lab import cli
 from lab.cli import keystream_app
 from lab.evaluate import MEASURES
 from lab.modelcard import Comparison
-from shared.errors import BadInput, OutputFailed
+from shared.errors import BadInput, DeviceUnavailable, OutputFailed
 from shared.keystream.backend import open_backend
 from shared.keystream.network import load_network
 
@@ -51,3 +53,21 @@ def test_errors_are_those_of_the_front_door(tmp_path) -> None:
         keystream_app, ["train", "--family", "perceptron", "--out", str(tmp_path)]
     )
     assert isinstance(family.exception, BadInput)
+
+
+def test_export_writes_a_file_that_holds_the_networks_digest(tmp_path) -> None:
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "bp.onnx"
+    result = CliRunner().invoke(keystream_app, ["export", "--network", "bp", "--out", str(path)])
+    assert result.exit_code == 0
+    digest = load_network("bp").digest.hex()
+    assert digest in result.output
+    properties = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert properties == {"family": "bp", "digest": digest}
+
+
+def test_export_without_onnx_says_what_to_install(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.delitem(sys.modules, "shared.keystream.onnx_graph", raising=False)
+    result = CliRunner().invoke(keystream_app, ["export", "--out", str(tmp_path / "bp.onnx")])
+    assert isinstance(result.exception, DeviceUnavailable)

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from receiver.pipeline import LateFrame, Pipeline
+from receiver.pipeline import DecodedFrame, Outcome, Pipeline
 from shared.codecs import Decoder, open_decoder, open_encoder
 from shared.crypto.keyschedule import EpochSecret, derive_epoch
 from shared.crypto.sealing import Sealer
 from shared.errors import (
     AuthenticationFailed,
-    DecodeFailed,
     HandshakeFailed,
     KeystreamDisagreed,
     MalformedFrame,
@@ -22,6 +21,7 @@ from shared.errors import (
     UnknownEpoch,
 )
 from shared.link import ReceivedFrame
+from shared.telemetry.records import DropReason
 from shared.wire import HEADER, SENDER_ID, FrameMetadata, pack_inner
 from tests.doubles import ShakeBackend, ShakeGenerator, SteppingClock, picture
 
@@ -56,6 +56,11 @@ class Seals:
         return received(self._sealer.seal(self._sealer.draw(len(inner)), inner))
 
 
+def shown(outcome: Outcome) -> DecodedFrame:
+    assert outcome.shown is not None
+    return outcome.shown
+
+
 def received(sealed: bytes) -> ReceivedFrame:
     return ReceivedFrame(sealed, first_chunk_at_ns=RECEIVED_NS - 1, received_at_ns=RECEIVED_NS)
 
@@ -78,7 +83,7 @@ def test_a_frame_arrives_with_its_picture_metadata_and_times(pipeline: Pipeline)
     seals = Seals(1)
     seals.frame(0)
     sealed = seals.frame(8, channels=3)
-    decoded = pipeline.process(sealed)
+    decoded = shown(pipeline.process(sealed))
     assert np.array_equal(decoded.image, picture(8, channels=3))
     assert decoded.key == (1, 1)
     assert (decoded.metadata.index, decoded.metadata.captured_at_ns) == (8, 12)
@@ -86,13 +91,14 @@ def test_a_frame_arrives_with_its_picture_metadata_and_times(pipeline: Pipeline)
     assert decoded.sealed == sealed.data
     times = (decoded.received_at_ns, decoded.opened_at_ns, decoded.decoded_at_ns)
     assert times == (RECEIVED_NS, RECEIVED_NS + 30, RECEIVED_NS + 530)
+    assert decoded.released_at_ns == decoded.opened_at_ns
 
 
 def test_two_codecs_may_alternate_in_one_session(pipeline: Pipeline) -> None:
     pipeline.enter_epoch(secret(1))
     seals = Seals(1)
     for index, codec in enumerate(("jpeg", "lossless", "jpeg", "lossless")):
-        decoded = pipeline.process(seals.frame(index, codec=codec))
+        decoded = shown(pipeline.process(seals.frame(index, codec=codec)))
         assert decoded.metadata.codec == codec
         assert np.array_equal(decoded.image, picture(index)) == (codec == "lossless")
 
@@ -103,9 +109,9 @@ def test_only_the_two_newest_epochs_open(pipeline: Pipeline) -> None:
         pipeline.enter_epoch(secret(epoch))
     with pytest.raises(UnknownEpoch):
         pipeline.process(seals[1].frame(0))
-    assert pipeline.process(seals[2].frame(1)).key == (2, 0)
-    assert pipeline.process(seals[3].frame(2)).key == (3, 0)
-    assert pipeline.process(seals[2].frame(3)).key == (2, 1)
+    assert shown(pipeline.process(seals[2].frame(1))).key == (2, 0)
+    assert shown(pipeline.process(seals[3].frame(2))).key == (3, 0)
+    assert shown(pipeline.process(seals[2].frame(3))).key == (2, 1)
 
 
 def test_the_workers_of_epochs_put_away_are_stopped(pipeline: Pipeline) -> None:
@@ -129,7 +135,7 @@ def test_an_epoch_that_does_not_follow_is_refused_and_changes_nothing(pipeline: 
             pipeline.enter_epoch(secret(stale))
     with pytest.raises(Replayed):
         pipeline.process(first)
-    assert pipeline.process(seals.frame(1)).key == (5, 1)
+    assert shown(pipeline.process(seals.frame(1))).key == (5, 1)
 
 
 def test_an_epoch_never_announced_is_unknown(pipeline: Pipeline) -> None:
@@ -158,11 +164,9 @@ def test_an_older_frame_is_told_by_its_index_and_not_decoded(
     older, same = seals.frame(3), seals.frame(5)
     pipeline.process(seals.frame(5))
     for late, index in ((older, 3), (same, 5)):
-        with pytest.raises(LateFrame) as caught:
-            pipeline.process(late)
-        assert caught.value.index == index
+        assert pipeline.process(late) == Outcome(dropped=((DropReason.LATE, index),))
     assert len(decoded) == 1
-    assert pipeline.process(seals.frame(6)).metadata.index == 6
+    assert shown(pipeline.process(seals.frame(6))).metadata.index == 6
 
 
 @pytest.mark.parametrize("place", [HEADER.size, 200, -1], ids=["first", "middle", "tag"])
@@ -175,7 +179,7 @@ def test_a_tampered_frame_is_refused_and_the_true_one_still_opens(
     altered[place] ^= 1
     with pytest.raises(AuthenticationFailed):
         pipeline.process(received(bytes(altered)))
-    assert np.array_equal(pipeline.process(true).image, picture(0))
+    assert np.array_equal(shown(pipeline.process(true)).image, picture(0))
 
 
 def test_a_frame_of_another_sender_is_refused(pipeline: Pipeline) -> None:
@@ -206,9 +210,11 @@ def test_a_payload_that_is_no_picture_is_refused_and_takes_no_one_s_place(
 ) -> None:
     pipeline.enter_epoch(secret(1))
     seals = Seals(1)
-    with pytest.raises(DecodeFailed):
-        pipeline.process(seals.frame(9, codec=codec, payload=b"no picture at all"))
-    assert pipeline.process(seals.frame(8)).metadata.index == 8
+    outcome = pipeline.process(seals.frame(9, codec=codec, payload=b"no picture at all"))
+    assert outcome.shown is None
+    assert outcome.dropped == ((DropReason.DECODE_FAILED, 9),)
+    assert outcome.wants_key == 9
+    assert shown(pipeline.process(seals.frame(10))).metadata.index == 10
 
 
 @pytest.mark.parametrize("data", [b"", b"\x01", bytes(HEADER.size)])

@@ -31,7 +31,12 @@ class FakeSession:
     failure: Exception | None = None
 
     def __init__(
-        self, code: PairingCode, settings: ReceiverSettings, *, journal: ReceiverJournal
+        self,
+        code: PairingCode,
+        settings: ReceiverSettings,
+        *,
+        journal: ReceiverJournal,
+        on_quality: Callable[[str], None],
     ) -> None:
         self.journal = journal
         self.session_id = "ab12"

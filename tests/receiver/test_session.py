@@ -87,10 +87,16 @@ class Sender:
         first = self.sealer is None
         secret = self.schedule.start(now_ns) if first else self.schedule.rotate(now_ns, "time")
         self.say(control.Epoch.announce(secret, SENDER_ID))
-        assert await self.association.receive() == control.EpochAck(epoch=secret.epoch)
+        assert await self.heard() == control.EpochAck(epoch=secret.epoch)
         keys = self.schedule.keys(secret.epoch, now_ns)
         self.sealer = Sealer(keys, SENDER_ID, ShakeGenerator(keys.keystream_key))
         return secret.epoch
+
+    async def heard(self) -> control.ControlMessage:
+        """What the receiver says next, its reports apart."""
+        while isinstance(message := await self.association.receive(), control.ReceiverReport):
+            pass
+        return message
 
     def sealed(self, index: int, *, codec: str = "lossless") -> bytes:
         assert self.sealer is not None

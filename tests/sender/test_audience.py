@@ -84,7 +84,8 @@ class Stage:
 
     def widen(self) -> None:
         self.wide = True
-        self.ours._on_drained()
+        self.ours._wake()
+        self.ours._sending_changed.set()
 
 
 @asynccontextmanager
@@ -137,7 +138,7 @@ async def test_the_next_frame_waits_until_the_last_has_left() -> None:
         assert stage.attendee.offer(sealed(0))
         assert not stage.attendee.ready
         assert not stage.attendee.offer(sealed(1))
-        stage.attendee.passed_over()
+        stage.attendee.passed_over(sealed(1))
         assert await stage.arrived() == b"frame 0"
         await stage.deliver(2)
         assert await stage.arrived() == b"frame 2"
@@ -152,12 +153,12 @@ async def test_a_frame_under_a_key_that_the_receiver_lacks_is_not_sent_and_told(
         await stage.ready()
         assert not stage.attendee.holds(1)
         assert not stage.attendee.offer(sealed(0))
-        stage.attendee.passed_over()
+        stage.attendee.passed_over(sealed(0))
         await stage.acknowledge(1)
         assert stage.attendee.holds(1)
         assert not stage.attendee.holds(2)
         assert not stage.attendee.offer(sealed(1, epoch=2))
-        stage.attendee.passed_over()
+        stage.attendee.passed_over(sealed(1, epoch=2))
         assert stage.attendee.ready, "a frame that was skipped took the path"
         await stage.deliver(2)
         assert await stage.arrived() == b"frame 2"
@@ -276,7 +277,7 @@ async def test_a_goodbye_comes_also_over_a_path_that_is_stuck(
         if stuck == "before the frame":
             stage.narrow(monkeypatch)
         else:
-            monkeypatch.setattr(stage.ours, "_buffered_bytes", lambda: 1 << 30)
+            monkeypatch.setattr(stage.ours, "send_frame", lambda _data: asyncio.Event().wait())
         frame = sealed(0)
         assert stage.attendee.offer(frame)
         await stage.attendee.say_goodbye("error", "it failed", {})

@@ -11,7 +11,7 @@ import pytest
 
 from sender.pipeline import Pipeline, SealedFrame
 from sender.privacy import Rect
-from shared.codecs import open_decoder, open_encoder
+from shared.codecs import EncoderTarget, open_decoder, open_encoder
 from shared.crypto.keyschedule import EpochSecret, SenderSchedule, derive_epoch
 from shared.crypto.sealing import Opener
 from shared.errors import BadInput, UnknownEpoch
@@ -32,7 +32,7 @@ def make_pipeline(request: pytest.FixtureRequest) -> MakePipeline:
         clock: Callable[[], int], *, codec: str = "lossless", masks: Sequence[Rect] = ()
     ) -> Pipeline:
         pipeline = Pipeline(
-            open_encoder(codec, quality=80),
+            open_encoder(codec, target=EncoderTarget(quality=80)),
             ShakeBackend(),
             sender=SENDER_ID,
             masks=masks,
@@ -66,7 +66,7 @@ def test_nothing_is_sealed_before_the_first_epoch(make_pipeline: MakePipeline) -
     pipeline = make_pipeline(SteppingClock(BORN_NS))
     assert pipeline.epoch is None
     with pytest.raises(BadInput, match="no epoch"):
-        pipeline.process(frame())
+        pipeline.process(frame(), key=True)
 
 
 def test_what_is_sealed_opens_to_the_picture_and_its_metadata(make_pipeline: MakePipeline) -> None:
@@ -76,7 +76,7 @@ def test_what_is_sealed_opens_to_the_picture_and_its_metadata(make_pipeline: Mak
     pipeline.enter_epoch(schedule, secret.epoch)
     for counter, index in enumerate((4, 9)):
         colour = picture(index, channels=3)
-        sealed = pipeline.process(frame(index, image=colour))
+        sealed = pipeline.process(frame(index, image=colour), key=True)
         metadata, image = opened(sealed, secret)
         assert (sealed.index, sealed.epoch, sealed.counter) == (index, 1, counter)
         assert (metadata.index, metadata.captured_at_ns) == (index, BORN_NS)
@@ -90,7 +90,7 @@ def test_the_psnr_that_is_sent_is_that_of_the_picture_shown(make_pipeline: MakeP
     secret = schedule.start(BORN_NS)
     pipeline = make_pipeline(SteppingClock(BORN_NS), codec="jpeg")
     pipeline.enter_epoch(schedule, secret.epoch)
-    sealed = pipeline.process(frame(3))
+    sealed = pipeline.process(frame(3), key=True)
     metadata, image = opened(sealed, secret)
     expected = psnr_db(picture(3), image)
     assert expected is not None
@@ -104,7 +104,7 @@ def test_masks_are_black_before_the_encoder_sees_the_picture(make_pipeline: Make
     pipeline = make_pipeline(SteppingClock(BORN_NS), masks=(Rect(5, 7, 20, 11), Rect(50, 0, 90, 3)))
     pipeline.enter_epoch(schedule, secret.epoch)
     image = np.full((41, 57), 200, np.uint8)
-    _, shown = opened(pipeline.process(frame(image=image)), secret)
+    _, shown = opened(pipeline.process(frame(image=image), key=True), secret)
     expected = np.full((41, 57), 200, np.uint8)
     expected[7:18, 5:25] = 0
     expected[:3, 50:] = 0
@@ -120,7 +120,7 @@ def test_stages_are_consecutive_and_add_up_to_the_time_since_capture(
     secret = schedule.start(BORN_NS)
     pipeline = make_pipeline(SteppingClock(BORN_NS, [0, *steps]))
     pipeline.enter_epoch(schedule, secret.epoch)
-    sealed = pipeline.process(frame(captured_at_ns=BORN_NS))
+    sealed = pipeline.process(frame(captured_at_ns=BORN_NS), key=True)
     names = ["capture", "mask", "encode", "keystream", "seal"]
     assert sealed.stages_us == {name: step // 1000 for name, step in zip(names, steps, strict=True)}
     spent_ns = sealed.sealed_at_ns - sealed.captured_at_ns
@@ -138,12 +138,12 @@ def test_an_epoch_is_refused_at_180_seconds_and_not_a_moment_before(
     pipeline = make_pipeline(clock)
     pipeline.enter_epoch(schedule, schedule.start(BORN_NS).epoch)
     clock.now_ns = BORN_NS + 180 * S - 1
-    pipeline.process(frame(0, clock.now_ns))
+    pipeline.process(frame(0, clock.now_ns), key=True)
     clock.now_ns = BORN_NS + 180 * S
     with pytest.raises(UnknownEpoch, match="180 s"):
-        pipeline.process(frame(1, clock.now_ns))
+        pipeline.process(frame(1, clock.now_ns), key=True)
     pipeline.enter_epoch(schedule, schedule.rotate(clock.now_ns, "time").epoch)
-    assert pipeline.process(frame(2, clock.now_ns)).epoch == 2
+    assert pipeline.process(frame(2, clock.now_ns), key=True).epoch == 2
 
 
 def test_an_epoch_must_be_newer_than_the_one_in_force(make_pipeline: MakePipeline) -> None:
@@ -151,11 +151,11 @@ def test_an_epoch_must_be_newer_than_the_one_in_force(make_pipeline: MakePipelin
     pipeline = make_pipeline(SteppingClock(BORN_NS))
     first, second = schedule.start(BORN_NS).epoch, schedule.rotate(BORN_NS, "join").epoch
     pipeline.enter_epoch(schedule, second)
-    assert pipeline.process(frame(0)).counter == 0
+    assert pipeline.process(frame(0), key=True).counter == 0
     for stale in (first, second):
         with pytest.raises(BadInput, match="newer"):
             pipeline.enter_epoch(schedule, stale)
-    sealed = pipeline.process(frame(1))
+    sealed = pipeline.process(frame(1), key=True)
     assert (sealed.epoch, sealed.counter) == (second, 1)
 
 
@@ -166,10 +166,10 @@ def test_a_new_epoch_counts_from_zero_and_stops_the_old_one_s_worker(
     schedule = SenderSchedule(SENDER_ID)
     pipeline = make_pipeline(SteppingClock(BORN_NS))
     pipeline.enter_epoch(schedule, schedule.start(BORN_NS).epoch)
-    assert pipeline.process(frame(0)).counter == 0
+    assert pipeline.process(frame(0), key=True).counter == 0
     secret = schedule.rotate(BORN_NS, "leave")
     pipeline.enter_epoch(schedule, secret.epoch)
-    sealed = pipeline.process(frame(1))
+    sealed = pipeline.process(frame(1), key=True)
     assert (sealed.epoch, sealed.counter) == (2, 0)
     assert opened(sealed, secret)[0].index == 1
     assert len(keystream_workers() - before) == 1
@@ -180,12 +180,12 @@ def test_closing_forgets_the_keys_and_stops_the_worker(make_pipeline: MakePipeli
     schedule = SenderSchedule(SENDER_ID)
     pipeline = make_pipeline(SteppingClock(BORN_NS))
     pipeline.enter_epoch(schedule, schedule.start(BORN_NS).epoch)
-    pipeline.process(frame(0))
+    pipeline.process(frame(0), key=True)
     pipeline.close()
     assert pipeline.epoch is None
     assert keystream_workers() <= before
     with pytest.raises(BadInput, match="no epoch"):
-        pipeline.process(frame(1))
+        pipeline.process(frame(1), key=True)
     pipeline.close()
 
 
@@ -197,10 +197,10 @@ def test_a_capture_time_of_another_clock_is_refused(
     pipeline = make_pipeline(SteppingClock(BORN_NS))
     pipeline.enter_epoch(schedule, schedule.start(BORN_NS).epoch)
     with pytest.raises(BadInput, match="monotonic clock"):
-        pipeline.process(frame(0, BORN_NS + off_ns))
+        pipeline.process(frame(0, BORN_NS + off_ns), key=True)
     with pytest.raises(BadInput, match="monotonic clock"):
-        pipeline.process(frame(0, time.time_ns()))
-    assert pipeline.process(frame(0)).counter == 0, "a refused frame spent a counter"
+        pipeline.process(frame(0, time.time_ns()), key=True)
+    assert pipeline.process(frame(0), key=True).counter == 0, "a refused frame spent a counter"
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_capture_time_a_moment_ahead_counts_as_now(
     secret = schedule.start(BORN_NS)
     pipeline = make_pipeline(SteppingClock(BORN_NS))
     pipeline.enter_epoch(schedule, secret.epoch)
-    sealed = pipeline.process(frame(0, BORN_NS + off_ns))
+    sealed = pipeline.process(frame(0, BORN_NS + off_ns), key=True)
     assert sealed.stages_us["capture"] == capture_us
     assert opened(sealed, secret)[0].stages_us["capture"] == capture_us
 
@@ -223,6 +223,6 @@ def test_a_picture_that_no_codec_takes_is_refused(make_pipeline: MakePipeline) -
     pipeline = make_pipeline(SteppingClock(BORN_NS))
     pipeline.enter_epoch(schedule, schedule.start(BORN_NS).epoch)
     with pytest.raises(BadInput):
-        pipeline.process(frame(image=np.zeros((8, 8), np.uint8)))
+        pipeline.process(frame(image=np.zeros((8, 8), np.uint8)), key=True)
     with pytest.raises(BadInput, match="uint8"):
-        pipeline.process(frame(image=np.zeros((64, 64), np.float32)))  # type: ignore[arg-type]
+        pipeline.process(frame(image=np.zeros((64, 64), np.float32)), key=True)  # type: ignore[arg-type]

@@ -101,7 +101,7 @@ async def a_stage(
     monkeypatch.setattr("sender.session.SignalingClient", room)
     monkeypatch.setattr("sender.session.open_backend", lambda *_: ShakeBackend())
     network = load_network(DEFAULT_FAMILY)
-    settings = SenderSettings(codec="lossless", **changes)  # type: ignore[arg-type]
+    settings = SenderSettings(**({"codec": "lossless"} | changes))  # type: ignore[arg-type]
     async with asyncio.timeout(LIMIT_S):
         async with SenderSession(
             tap.frames(), settings, journal=journal, on_notice=notices.append, link_factory=links
@@ -297,7 +297,8 @@ async def test_frames_that_one_path_can_t_carry_are_replaced_by_newer_ones(
             (DropReason.LINK_BUSY, 2),
         ]
         wide = True
-        ours._on_drained()
+        ours._wake()
+        ours._sending_changed.set()
         assert (await watcher.frame()).index == 0
         assert (await watcher.frame()).index == 3
 
@@ -465,7 +466,9 @@ async def test_a_receiver_that_has_not_confirmed_the_epoch_keeps_no_processor_bu
         monkeypatch.setattr(attendee, "holds", lambda epoch: bool(confirmed) and holds(epoch))
         process, sealed = stage.session._pipeline.process, []
         monkeypatch.setattr(
-            stage.session._pipeline, "process", lambda f: sealed.append(f.index) or process(f)
+            stage.session._pipeline,
+            "process",
+            lambda f, **how: sealed.append(f.index) or process(f, **how),
         )
         for index in range(3):
             stage.tap.give(index)

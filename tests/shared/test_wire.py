@@ -44,6 +44,18 @@ metadatas = st.builds(
     channels=st.sampled_from([1, 3]),
     psnr_db=st.none() | st.floats(0, 200, width=32),
     stages_us=st.fixed_dictionaries(dict.fromkeys(STAGES, u32)),
+    still=st.booleans(),
+).flatmap(
+    lambda metadata: (
+        st.just(metadata)
+        if metadata.still or metadata.index == 0
+        else st.builds(
+            replace,
+            st.just(metadata),
+            depends_on=st.none()
+            | st.integers(max(0, metadata.index - 2**32 + 1), metadata.index - 1),
+        )
+    )
 )
 METADATA_EXAMPLE = FrameMetadata(
     index=1,
@@ -87,7 +99,7 @@ def test_a_header_reads_back_as_it_was_written(header: SealedHeader, body: bytes
 def test_an_inner_reads_back_as_it_was_written(metadata: FrameMetadata, payload: bytes) -> None:
     inner = pack_inner(metadata, payload)
     assert len(inner) == METADATA.size + len(payload)
-    assert METADATA.size == 38
+    assert METADATA.size == 43
     parsed, view = parse_inner(inner)
     assert parsed == metadata
     assert view == payload
@@ -125,7 +137,7 @@ def test_every_truncation_is_malformed() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 1])
-@pytest.mark.parametrize("value", [0, 2, 255])
+@pytest.mark.parametrize("value", [0, 3, 255])
 def test_another_version_or_suite_is_malformed(at: int, value: int) -> None:
     header = bytearray(pack_header(SealedHeader(SUITE, 0, 1, 1, 0)))
     header[at] = value
@@ -134,8 +146,8 @@ def test_another_version_or_suite_is_malformed(at: int, value: int) -> None:
 
 
 def inner_with(**changes: Any) -> bytes:
-    fields: dict[str, Any] = {"index": 1, "captured": 2, "codec": 1, "channels": 3}
-    fields |= {"width": 640, "height": 480, "psnr": 40.0}
+    fields: dict[str, Any] = {"index": 1, "captured": 2, "codec": 1, "channels": 3, "flags": 0}
+    fields |= {"width": 640, "height": 480, "psnr": 40.0, "back": 1}
     return METADATA.pack(*(fields | changes).values(), 1, 2, 3)
 
 
@@ -143,7 +155,8 @@ def inner_with(**changes: Any) -> bytes:
     "changes",
     [{"codec": 0}, {"codec": 255}, {"channels": 0}, {"channels": 2}, {"channels": 4},
      {"width": 15}, {"width": 4097}, {"height": 0}, {"height": 65535},
-     {"psnr": math.inf}, {"psnr": -math.inf}, {"psnr": -0.5}],
+     {"psnr": math.inf}, {"psnr": -math.inf}, {"psnr": -0.5}, {"back": 2}, {"flags": 2},
+     {"flags": 128}, {"flags": 1}, {"flags": 3, "back": 0}],
 )  # fmt: skip
 def test_an_inner_that_no_sender_may_send_is_malformed(changes: dict[str, Any]) -> None:
     parse_inner(inner_with())
@@ -155,7 +168,8 @@ def test_an_inner_that_no_sender_may_send_is_malformed(changes: dict[str, Any]) 
     "changes",
     [{"codec": "gif"}, {"channels": 2}, {"width": 15}, {"height": 4097}, {"index": -1},
      {"index": 2**64}, {"captured_at_ns": 2**63}, {"psnr_db": math.nan}, {"psnr_db": math.inf},
-     {"psnr_db": -1.0}, {"psnr_db": 1e39}, {"stages_us": {"capture": 1, "mask": 2}},
+     {"psnr_db": -1.0}, {"psnr_db": 1e39}, {"depends_on": 1}, {"depends_on": 2},
+     {"depends_on": -1}, {"depends_on": 0, "still": True}, {"stages_us": {"capture": 1, "mask": 2}},
      {"stages_us": {"capture": 1, "mask": 2, "encode": 2**32}},
      {"stages_us": {"capture": 1, "mask": 2, "encode": -1}},
      {"stages_us": {"capture": 1, "mask": 2, "encode": 3, "send": 4}}],
@@ -177,7 +191,7 @@ def test_a_header_out_of_range_is_never_written(header: SealedHeader) -> None:
 
 def test_bit_exact_travels_as_not_a_number_and_reads_back_as_none() -> None:
     inner = pack_inner(replace(METADATA_EXAMPLE, psnr_db=None), b"")
-    assert math.isnan(struct.unpack_from(">f", inner, 22)[0])
+    assert math.isnan(struct.unpack_from(">f", inner, 23)[0])
     assert parse_inner(inner)[0].psnr_db is None
 
 

@@ -33,7 +33,7 @@ def test_every_program_explains_itself(command: str) -> None:
     assert f"{command} [OPTIONS]" in result.output
 
 
-@pytest.mark.parametrize("command", ["keystream", "bench"])
+@pytest.mark.parametrize("command", ["keystream", "bench", "netlab"])
 def test_the_laboratory_s_commands_are_passed_on(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0

@@ -1,10 +1,11 @@
 """Family `cnn`: circular convolutions over the lanes, with mixing of channels.
 
 A block's 128 lanes are 8 channels of 16 positions: lane 16 c + p is channel c at position p.
-Tensors: `conv1.weight` int8 (8, 8, 5), out channel by in channel by tap, `conv1.bias` int32 (8,),
+Tensors: `conv1.weight` int8 (8, 8, 8), out channel by in channel by tap, `conv1.bias` int32 (8,),
 one an out channel, and so on up to `convN`, N from 3 to 8.  Odd layers have dilation 1, even
-ones 3; 2 + 2 * 3 positions either way are the whole circle, so any two layers in a row reach
-every lane from every lane.  The last layer adds the block's input.
+ones 3, so that any two layers in a row reach every lane from every lane.  A lane is a sum of 64
+others: with fewer terms a sum is spread too unevenly over its bits.  The last layer adds the
+block's input.
 
 The key's biases are a lane's own: without them a network of convolutions could not tell a block
 from the same block turned along the circle.
@@ -23,7 +24,7 @@ __all__ = ["CHANNELS", "FAMILY", "KERNEL", "MAX_DEPTH", "MIN_DEPTH", "POSITIONS"
 
 CHANNELS = 8
 POSITIONS = LANES // CHANNELS
-TAPS = 5
+TAPS = 8
 KERNEL = (CHANNELS, CHANNELS, TAPS)
 MIN_DEPTH = 3  # below, a layer after which all lanes are mixed would be missing
 MAX_DEPTH = 8
@@ -33,7 +34,7 @@ _DILATIONS = (1, 3)
 def lanes_read(layer: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows and columns of the dense matrix at which layer `layer` has its kernel.
 
-    Layers count from 1.  Both are (8, 8, 5, 16): the kernel's axes, then the output's position.
+    Layers count from 1.  Both are (8, 8, 8, 16): the kernel's axes, then the output's position.
     """
     dilation = _DILATIONS[(layer - 1) % len(_DILATIONS)]
     out, channel, tap, position = np.indices((*KERNEL, POSITIONS))

@@ -47,6 +47,7 @@ def test_the_json_holds_both_verdicts_of_every_part(result) -> None:
     loaded = json.loads(json.dumps(as_json([result], bits=MIN_BITS)))
     (generator,) = loaded["generators"]
     assert generator["title"] == "bp, stream" and generator["sequences"] == 2
+    assert generator["digest"] == load_network("bp").digest.hex()
     assert [(p["test"], p["part"]) for p in generator["parts"]] == list(LABELS)
 
 

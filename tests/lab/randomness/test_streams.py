@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from lab.randomness import controls as controls_module
+from lab.randomness import streams
 from lab.randomness.controls import CONTROLS
 from lab.randomness.dump import dump
 from lab.randomness.streams import MODES, NetworkStream, read
@@ -56,22 +57,32 @@ def test_keys_are_numbered_hashes_of_the_key(backend) -> None:
 
 
 def test_low_weight_runs_differ_from_the_middle_one_in_one_input_bit(backend) -> None:
-    blocks = first_blocks(backend, "lowweight", 5, 376)
-    assert blocks[0].tolist() == one_block(backend, KEY, 5, 1 << 10)
-    assert blocks[53].tolist() == one_block(backend, KEY, 5, 1 << 63)
-    assert blocks[54].tolist() == one_block(backend, KEY, 4, 0)
-    assert blocks[117].tolist() == one_block(backend, KEY, 5 ^ 1 << 63, 0)
-    assert blocks[118].tolist() == one_block(backend, KEY, 5, 0)
-    assert blocks[119].tolist() == one_block(backend, KEY[:-1] + bytes([KEY[-1] ^ 1]), 5, 0)
-    assert blocks[374].tolist() == one_block(backend, bytes([KEY[0] ^ 128]) + KEY[1:], 5, 0)
-    assert blocks[375].tolist() == one_block(backend, KEY, 5, (1 << 10) + 1)
+    label = b"veilscope/keystream/dump/frame" + KEY + (5).to_bytes(8, "big")
+    frame = int.from_bytes(hashlib.sha256(label).digest()[:8], "big")
+    blocks = first_blocks(backend, "lowweight", 5, 375)
+    assert blocks[0].tolist() == one_block(backend, KEY, frame, 1 << 11)
+    assert blocks[52].tolist() == one_block(backend, KEY, frame, 1 << 63)
+    assert blocks[53].tolist() == one_block(backend, KEY, frame ^ 1, 0)
+    assert blocks[116].tolist() == one_block(backend, KEY, frame ^ 1 << 63, 0)
+    assert blocks[117].tolist() == one_block(backend, KEY, frame, 0)
+    assert blocks[118].tolist() == one_block(backend, KEY[:-1] + bytes([KEY[-1] ^ 1]), frame, 0)
+    assert blocks[373].tolist() == one_block(backend, bytes([KEY[0] ^ 128]) + KEY[1:], frame, 0)
+    assert blocks[374].tolist() == one_block(backend, KEY, frame, (1 << 11) + 1)
 
 
-def test_no_mode_repeats_a_block(backend) -> None:
+def test_no_mode_repeats_a_block_within_a_segment(backend) -> None:
     for mode in MODES:
         stream = NetworkStream(backend, KEY, mode)
         blocks = stream.segment(0).view("V16")[::8]
         assert len(np.unique(blocks)) == len(blocks), mode
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_two_segments_of_a_mode_have_a_run_in_common(mode) -> None:
+    plan, run_blocks = streams._PLANS[mode]
+    runs = [run for index in range(200) for run in plan(KEY, index)]
+    starts = {(key, counter, first // run_blocks) for key, counter, first in runs}
+    assert len(starts) == len(runs)
 
 
 def test_an_unknown_mode_is_refused(backend) -> None:
@@ -129,10 +140,10 @@ def test_the_randu_control_is_randu_across_segments() -> None:
 class Counting:
     segment_bytes = 1_000
 
-    def segment(self, index: int) -> np.ndarray:
+    def fill(self, index: int, out: np.ndarray) -> None:
         if index == 7:
             raise BadInput("the seventh can't be made")
-        return np.full(1_000, index, dtype=np.uint8)
+        out[:] = index
 
 
 def drain(descriptor: int, into: bytearray) -> None:
@@ -155,7 +166,7 @@ def dumped(nbytes: int) -> bytes:
 
 
 @pytest.mark.parametrize("nbytes", [1, 999, 1_000, 1_001, 6_500])
-def test_a_dump_has_exactly_the_bytes_asked_for(nbytes) -> None:
+def test_a_dump_has_exactly_the_bytes_asked_for_in_their_order(nbytes) -> None:
     whole = b"".join(bytes([i]) * 1_000 for i in range(7))
     assert dumped(nbytes) == whole[:nbytes]
 
@@ -167,7 +178,7 @@ def test_a_closed_pipe_ends_an_endless_dump_quietly(backend) -> None:
     dump(NetworkStream(backend, KEY), writer, 0)
     thread.join(timeout=30)
     os.close(writer)
-    assert all(t.name != "keystream-dump" for t in threading.enumerate())
+    assert not any(t.name.startswith("keystream-dump") for t in threading.enumerate())
 
 
 def test_what_the_maker_fails_on_is_raised() -> None:

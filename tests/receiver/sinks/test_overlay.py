@@ -55,6 +55,7 @@ def test_a_picture_that_fits_is_shown_pixel_for_pixel() -> None:
 def test_the_picture_stays_in_its_place_while_the_figures_change(size: tuple[int, int]) -> None:
     few = replace(FACTS, age_ms=1.0, latency_ms=1.0, fps=1.0, epoch=1)
     many = replace(FACTS, age_ms=9999.0, latency_ms=888.0, fps=120.0, epoch=99, psnr_db=None)
+    many = replace(many, quality_reason="picture size lowered: path 2.1 Mbit/s")
     image = np.full((300, 400, 3), 77, np.uint8)
     places = [(compose(image, facts, size) == 77).all(axis=2) for facts in (few, many)]
     assert np.array_equal(*places)
@@ -110,3 +111,18 @@ def test_sealed_bytes_are_enlarged_without_values_in_between() -> None:
     values = set(np.unique(sealed[:, 100:500]))
     assert values == {0, 200}
     assert len(np.unique(smooth[:, 100:500])) > 10
+
+
+def test_why_quality_was_lowered_stands_in_amber_beside_the_picture_and_a_rise_does_not() -> None:
+    calm = pixels_of(compose(GREY, FACTS, SIZE), TIER["amber"])
+    lowered = replace(FACTS, quality_reason="quality lowered: path 2.1 Mbit/s")
+    raised = replace(FACTS, quality_reason="quality raised: path 6.0 Mbit/s")
+    assert pixels_of(compose(GREY, lowered, SIZE), TIER["amber"]) > calm + 20
+    assert pixels_of(compose(GREY, raised, SIZE), TIER["amber"]) == calm
+    assert not np.array_equal(compose(GREY, raised, SIZE), compose(GREY, FACTS, SIZE))
+
+
+def test_a_frozen_picture_says_how_it_stands_with_its_lossless_copy() -> None:
+    frozen = replace(FACTS, frozen=True)
+    plain, fetched = (compose(GREY, replace(frozen, still=text), SIZE) for text in ("", "lossless"))
+    assert pixels_of(fetched, BLUE) > pixels_of(plain, BLUE)

@@ -105,6 +105,7 @@ COMMON = """
         on_shown=lambda index, at_ns: note("shown", index, at_ns),
         on_replaced=lambda index: note("replaced", index),
         on_frozen=lambda index: note("frozen", index),
+        on_freeze=lambda index: note("freeze", index),
         on_quit=lambda: note("quit"),
     )
     sink.start()
@@ -205,6 +206,42 @@ def test_the_keys_do_what_they_say(screen: str, tmp_path: Path) -> None:
     assert saved is not None
     assert saved.shape == (240, 320, 3)
     assert (saved == np.array([40, 30, 200])).all()
+
+
+def test_a_frozen_picture_gives_way_to_its_lossless_copy_and_to_no_other(
+    screen: str, tmp_path: Path
+) -> None:
+    run(
+        screen,
+        tmp_path,
+        """
+        from dataclasses import replace
+
+        def still(index, colour):
+            return replace(shown(index, colour), psnr_db=None)
+
+        sink.show(shown(7, (200, 30, 40)))
+        wait_for(lambda: events)
+        keys.append(" ")
+        wait_for(lambda: ("freeze", 7) in events)
+        sink.show_still(6, still(6, (90, 90, 10)))  # of a picture frozen before
+        sink.show_still(7, None)
+        assert on_screen((200, 30, 40))
+        sink.show_still(7, still(7, (20, 180, 60)))
+        assert on_screen((20, 180, 60))
+        keys += [" ", " "]  # what is lossless already is not asked for once more
+        while keys:
+            time.sleep(0.01)
+        assert events.count(("freeze", 7)) == 1
+        keys.append(" ")
+        while keys:
+            time.sleep(0.01)
+        sink.show_still(7, still(7, (200, 30, 40)))  # too late: the person has gone on
+        sink.show(shown(8, (10, 80, 160)))
+        assert on_screen((10, 80, 160))
+        sink.close()
+        """,
+    )
 
 
 def test_a_picture_that_stops_turns_stale(screen: str, tmp_path: Path) -> None:

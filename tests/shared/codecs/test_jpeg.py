@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.codecs.codec import EncoderTarget
 from shared.codecs.jpeg import JpegDecoder, JpegEncoder
 from shared.errors import BadInput, DecodeFailed
 from shared.frame import Image
@@ -29,27 +30,51 @@ def test_pictures_of_any_size_and_quality_come_back_at_the_stated_psnr(
     height: int, width: int, colour: bool, quality: int
 ) -> None:
     image = speckle((height, width, 3) if colour else (height, width))
-    frame = JpegEncoder(quality=quality).encode(image)
+    frame = JpegEncoder(EncoderTarget(quality=quality)).encode(image)
     shown = JpegDecoder().decode(frame.payload, width=width, height=height, channels=frame.channels)
     error = image.astype(np.float64) - shown.astype(np.float64)
     assert frame.psnr_db == pytest.approx(10 * np.log10(255**2 / np.mean(error**2)), rel=1e-9)
 
 
 def test_more_quality_costs_more_bytes_and_gives_more_decibels() -> None:
-    frames = [JpegEncoder(quality=q).encode(speckle((128, 128, 3))) for q in (30, 60, 90, 98)]
+    frames = [
+        JpegEncoder(EncoderTarget(quality=q)).encode(speckle((128, 128, 3)))
+        for q in (30, 60, 90, 98)
+    ]
     sizes = [len(frame.payload) for frame in frames]
     decibels = [frame.psnr_db or np.inf for frame in frames]
     assert sizes == sorted(sizes)
     assert decibels == sorted(decibels)
 
 
+def test_pictures_keep_to_their_share_of_the_bitrate_and_use_it() -> None:
+    share = 8_000.0
+    encoder = JpegEncoder(EncoderTarget(bitrate_bps=round(share * 8 * 25), fps=25))
+    sizes = [len(encoder.encode(speckle((200, 200), seed)).payload) for seed in range(20)]
+    assert max(sizes) <= 1.1 * share
+    assert min(sizes[3:]) >= 0.7 * share
+
+
+def test_a_bitrate_beyond_need_gives_the_quality_asked_for() -> None:
+    image = speckle((128, 128, 3))
+    encoder = JpegEncoder(EncoderTarget(bitrate_bps=400_000))
+    coarse = encoder.encode(image)
+    encoder.retarget(EncoderTarget(bitrate_bps=1_000_000_000))
+    frames = [encoder.encode(image) for _ in range(20)]
+    assert len(coarse.payload) < len(frames[-1].payload)
+    assert frames[-1].payload == JpegEncoder().encode(image).payload
+
+
 def test_a_picture_that_survives_bit_for_bit_has_no_psnr() -> None:
-    assert JpegEncoder(quality=100).encode(np.full((32, 32), 128, np.uint8)).psnr_db is None
+    assert (
+        JpegEncoder(EncoderTarget(quality=100)).encode(np.full((32, 32), 128, np.uint8)).psnr_db
+        is None
+    )
 
 
 def test_high_quality_keeps_chroma_whole_and_normal_quality_halves_it() -> None:
     def luma_sampling(quality: int) -> int:
-        data = JpegEncoder(quality=quality).encode(speckle((64, 64, 3))).payload
+        data = JpegEncoder(EncoderTarget(quality=quality)).encode(speckle((64, 64, 3))).payload
         header = data.index(b"\xff\xc0")
         return data[header + 11]
 
@@ -68,7 +93,7 @@ def test_the_payload_is_a_jpeg_that_others_open() -> None:
 @pytest.mark.parametrize("quality", [0, 101, -5])
 def test_a_quality_out_of_range_is_refused(quality: int) -> None:
     with pytest.raises(BadInput):
-        JpegEncoder(quality=quality)
+        JpegEncoder(EncoderTarget(quality=quality))
 
 
 def with_header(payload: bytes, at: int, value: bytes) -> bytes:

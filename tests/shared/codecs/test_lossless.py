@@ -67,10 +67,28 @@ def test_a_view_into_a_larger_picture_comes_back() -> None:
 
 def test_many_frames_through_one_pair_come_back() -> None:
     encoder, decoder = LosslessEncoder(), LosslessDecoder()
-    for seed in range(30):
-        image = drawn(CONTENTS[seed % len(CONTENTS)], (50, 70, 3), seed)
+    for seed in range(60):
+        channels = 1 if seed % 20 < 10 else 3  # a run of grey, a run of colour
+        shape = (50, 70) if channels == 1 else (50, 70, 3)
+        image = drawn(CONTENTS[seed % len(CONTENTS)], shape, seed)
         frame = encoder.encode(image)
-        assert np.array_equal(decoder.decode(frame.payload, width=70, height=50, channels=3), image)
+        shown = decoder.decode(frame.payload, width=70, height=50, channels=channels, key=frame.key)
+        assert np.array_equal(shown, image)
+
+
+def test_a_picture_that_repeats_costs_next_to_nothing() -> None:
+    encoder, image = LosslessEncoder(), drawn("speckle", (200, 200), 5)
+    sizes = [len(encoder.encode(image).payload) for _ in range(3)]
+    assert sizes[0] > 20_000
+    assert max(sizes[1:]) < 500
+
+
+def test_grey_that_decodes_to_another_picture_than_was_sent_is_refused() -> None:
+    frame = LosslessEncoder().encode(drawn("noise", (32, 40), 1))
+    damaged = bytearray(frame.payload)
+    damaged[4] ^= 1  # the CRC of the samples
+    with pytest.raises(DecodeFailed, match="made from"):
+        LosslessDecoder().decode(bytes(damaged), width=40, height=32, channels=1)
 
 
 def test_smooth_pictures_become_small() -> None:
@@ -96,8 +114,8 @@ def test_any_flipped_bit_is_refused_or_changes_nothing(data: st.DataObject, colo
 
 
 def test_a_configuration_record_that_is_too_long_is_refused() -> None:
-    frame = LosslessEncoder().encode(drawn("noise", (32, 40), 1))
+    frame = LosslessEncoder().encode(drawn("noise", (32, 40, 3), 1))
     damaged = bytearray(frame.payload)
     damaged[6:8] = (300).to_bytes(2, "big")
     with pytest.raises(DecodeFailed, match="configuration record"):
-        LosslessDecoder().decode(bytes(damaged), width=40, height=32, channels=1)
+        LosslessDecoder().decode(bytes(damaged), width=40, height=32, channels=3)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -24,10 +26,11 @@ from shared.errors import (
     Replayed,
     UnknownEpoch,
 )
-from shared.wire import HEADER, SealedHeader, pack_header
+from shared.wire import HEADER, VERSION, SealedHeader, pack_header
 
 SENDER = 7
-KEYS = derive_epoch(b"\x42" * 32, 3, SENDER)
+SECRET = b"\x42" * 32
+KEYS = derive_epoch(SECRET, 3, SENDER)
 
 
 @pytest.fixture
@@ -43,6 +46,74 @@ def opens(opener: Opener, sealed: bytes) -> bytes:
     return bytes(opener.open(sealed).inner)
 
 
+# A second implementation, from HKDF (RFC 5869), AES-GCM (NIST SP 800-38D) and docs/PROTOCOL.md; of
+# the code under test, and of a library's GCM, it uses nothing but the AES block.
+
+
+def by_hand(case: dict[str, Any]) -> bytes:
+    epoch, sender, counter = case["epoch"], case["sender"], case["counter"]
+    inner = bytes.fromhex(case["inner"])
+
+    def expand(label: bytes, length: int) -> bytes:
+        info: bytes = b"veilscope 1 " + label + b"\0" + epoch.to_bytes(4) + sender.to_bytes(2)
+        return hmac.digest(prk, info + b"\1", "sha256")[:length]
+
+    prk = hmac.digest(b"veilscope 1 epoch", bytes.fromhex(case["secret"]), "sha256")
+    nonce = xor(expand(b"salt", 12), counter.to_bytes(12))
+    stream = hashlib.shake_256(expand(b"keystream", 32) + counter.to_bytes(8)).digest(len(inner))
+    wrapped = xor(inner, stream) + gcm_by_hand(expand(b"digest", 32), nonce, b"", inner)
+    header = bytes([case["version"], 1]) + case["flags"].to_bytes(2) + sender.to_bytes(2)
+    header += epoch.to_bytes(4) + counter.to_bytes(8)
+    return header + gcm_by_hand(expand(b"seal", 32), nonce, wrapped, header)
+
+
+def gcm_by_hand(key: bytes, nonce: bytes, plaintext: bytes, aad: bytes) -> bytes:
+    cipher = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305 -- GCM is built on it
+    blocks = -(-len(plaintext) // 16)
+    stream = b"".join(cipher.update(nonce + (i + 2).to_bytes(4)) for i in range(blocks))
+    ciphertext = xor(plaintext, stream[: len(plaintext)])
+    subkey, total = int.from_bytes(cipher.update(bytes(16))), 0
+    lengths = (8 * len(aad)).to_bytes(8) + (8 * len(ciphertext)).to_bytes(8)
+    hashed = padded(aad) + padded(ciphertext) + lengths
+    for start in range(0, len(hashed), 16):
+        total = gf128(total ^ int.from_bytes(hashed[start : start + 16]), subkey)
+    return ciphertext + xor(total.to_bytes(16), cipher.update(nonce + b"\0\0\0\1"))
+
+
+def gf128(x: int, y: int) -> int:
+    """The product in GF(2^128), bits as GCM numbers them (SP 800-38D, algorithm 1)."""
+    product = 0
+    for bit in range(127, -1, -1):
+        if x >> bit & 1:
+            product ^= y
+        y = (y >> 1) ^ (0xE1 << 120 if y & 1 else 0)
+    return product
+
+
+def padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 16)
+
+
+def xor(a: bytes, b: bytes) -> bytes:
+    return bytes(x ^ y for x, y in zip(a, b, strict=True))
+
+
+def test_the_second_implementation_gives_the_gcm_specs_answers() -> None:
+    # McGrew and Viega, "The Galois/Counter Mode of Operation", appendix B, test cases 13 and 16
+    assert gcm_by_hand(bytes(32), bytes(12), b"", b"").hex() == "530f8afbc74536b9a963b4f1c4cb738b"
+    plaintext = bytes.fromhex(
+        "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72"
+        "1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39"
+    )
+    sealed = gcm_by_hand(
+        bytes.fromhex("feffe9928665731c6d6a8f9467308308" * 2),
+        bytes.fromhex("cafebabefacedbaddecaf888"),
+        plaintext,
+        bytes.fromhex("feedfacedeadbeeffeedfacedeadbeefabaddad2"),
+    )
+    assert sealed[-16:].hex() == "76fc6ece0f4e1768cddf8853bb2d551b"
+
+
 def test_known_answers(vectors: Callable[[str], Any], shake_keystream: Any) -> None:
     for case in vectors("sealing.json")["frames"]:
         keys = derive_epoch(bytes.fromhex(case["secret"]), case["epoch"], case["sender"])
@@ -51,6 +122,27 @@ def test_known_answers(vectors: Callable[[str], Any], shake_keystream: Any) -> N
             sealer.draw(0)
         sealed = seal(sealer, bytes.fromhex(case["inner"]), case["flags"])
         assert sealed.hex() == case["sealed"]
+        opener = Opener(keys, case["sender"], shake_keystream(keys.keystream_key))
+        assert opens(opener, bytes.fromhex(case["sealed"])).hex() == case["inner"]
+
+
+def test_the_known_answers_are_those_of_a_second_implementation(
+    vectors: Callable[[str], Any],
+) -> None:
+    for case in vectors("sealing.json")["frames"]:
+        assert by_hand(case | {"version": VERSION}).hex() == case["sealed"]
+
+
+@given(st.binary(max_size=100), st.integers(0, 3), st.integers(0, 2**16 - 1))
+def test_a_sealed_frame_is_the_documented_formula(
+    shake_keystream: Any, inner: bytes, counter: int, flags: int
+) -> None:
+    sealer = Sealer(KEYS, SENDER, shake_keystream(KEYS.keystream_key))
+    for _ in range(counter):
+        sealer.draw(5)
+    case = {"secret": SECRET.hex(), "epoch": 3, "sender": SENDER, "counter": counter}
+    case |= {"flags": flags, "inner": inner.hex(), "version": VERSION}
+    assert seal(sealer, inner, flags) == by_hand(case)
 
 
 @given(st.lists(st.binary(max_size=500), min_size=1, max_size=8), st.integers(0, 2**16 - 1))
@@ -65,18 +157,6 @@ def test_frames_open_as_they_were_sealed_in_any_order(
         assert bytes(frame.inner) == inners[counter]
         assert frame.header == SealedHeader(1, flags, SENDER, 3, counter)
         assert len(sealed[counter]) == len(inners[counter]) + SEAL_OVERHEAD
-
-
-def test_a_sealed_frame_is_the_documented_formula(keystream: Any) -> None:
-    inner = b"metadata and payload"
-    sealer, stream = Sealer(KEYS, SENDER, keystream()), keystream()
-    sealer.draw(5)
-    header = pack_header(SealedHeader(1, 0, SENDER, 3, 1))
-    nonce = bytes(a ^ b for a, b in zip(KEYS.salt, (1).to_bytes(12, "big"), strict=True))
-    wrapped = bytes(a ^ b for a, b in zip(inner, stream.take(1, len(inner)), strict=True))
-    digest = hmac.digest(KEYS.digest_key, header + inner, "sha256")[:16]
-    body = AESGCM(KEYS.seal_key).encrypt(nonce, wrapped + digest, header)
-    assert seal(sealer, inner) == header + body
 
 
 def test_every_flipped_bit_is_rejected_and_leaves_the_window_unmarked(keystream: Any) -> None:
@@ -134,7 +214,7 @@ def test_a_forged_counter_can_not_push_the_window_past_honest_frames(keystream: 
 
 
 def test_another_epoch_is_unknown_and_another_sender_is_not_authentic(keystream: Any) -> None:
-    other_epoch = derive_epoch(b"\x42" * 32, 4, SENDER)
+    other_epoch = derive_epoch(SECRET, 4, SENDER)
     with pytest.raises(UnknownEpoch):
         Opener(KEYS, SENDER, keystream()).open(seal(Sealer(other_epoch, SENDER, keystream()), b"x"))
     with pytest.raises(AuthenticationFailed):
@@ -164,6 +244,43 @@ def test_a_keystream_that_differs_in_one_byte_is_caught(keystream: Any, byte: in
         Opener(KEYS, SENDER, OneByteOff()).open(
             seal(Sealer(KEYS, SENDER, keystream()), b"a small frame")
         )
+
+
+@given(st.lists(st.integers(0, 300), max_size=12))
+def test_frames_of_changing_sizes_share_a_buffer_and_nothing_else(
+    shake_keystream: Any, sizes: list[int]
+) -> None:
+    sealer = Sealer(KEYS, SENDER, shake_keystream(KEYS.keystream_key))
+    opener = Opener(KEYS, SENDER, shake_keystream(KEYS.keystream_key))
+    inners = [bytes([number]) * size for number, size in enumerate(sizes)]
+    sealed = [seal(sealer, inner) for inner in inners]
+    frames = [opener.open(frame) for frame in sealed]
+    assert [bytes(frame.inner) for frame in frames] == inners
+    assert all(frame.inner.readonly for frame in frames)
+
+
+def test_frames_sealed_and_opened_in_many_threads_at_once_are_whole(
+    shake_keystream: Any,
+) -> None:
+    sealer = Sealer(KEYS, SENDER, shake_keystream(KEYS.keystream_key))
+    opener = Opener(KEYS, SENDER, shake_keystream(KEYS.keystream_key))
+    inners = [bytes([number]) * (20_000 + 500 * number) for number in range(48)]
+
+    def there_and_back(inner: bytes) -> bytes:
+        return opens(opener, seal(sealer, inner))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(there_and_back, inners)) == inners
+
+
+def test_a_frame_that_is_refused_leaves_its_buffer_for_the_next(keystream: Any) -> None:
+    sealer, opener = Sealer(KEYS, SENDER, keystream()), Opener(KEYS, SENDER, keystream())
+    for _ in range(3):
+        sealed = seal(sealer, bytes(1000))
+        with pytest.raises(AuthenticationFailed):
+            opener.open(sealed[:-1] + bytes([sealed[-1] ^ 1]))
+        assert opens(opener, sealed) == bytes(1000)
+    assert len(opener._scratch._idle) == 1
 
 
 @given(st.lists(st.sampled_from(["draw", "seal", "again"]), max_size=40))

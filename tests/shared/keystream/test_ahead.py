@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.keystream import ahead as ahead_module
 from shared.keystream.ahead import AheadStats, KeystreamAhead
-from shared.keystream.torch_backend import TorchCpuBackend
+from shared.keystream.torch_cpu import TorchCpuBackend
 
 KEY = bytes(range(32))
 WAIT_S = 20.0
@@ -145,6 +146,35 @@ def test_a_pad_in_the_making_is_waited_for_and_others_are_not(generator) -> None
         taker.join(WAIT_S)
         assert not taker.is_alive()
         assert np.array_equal(waited[0], generator.generate(0, 100))
+
+
+def test_a_take_leaves_the_worker_asleep_while_enough_pads_are_left(generator, monkeypatch) -> None:
+    monkeypatch.setattr(ahead_module, "_LOOK_EVERY_S", 3600.0)
+    watched = Watched(generator)
+    with KeystreamAhead(watched, depth=4, expected_nbytes=128) as ahead:
+        watched.await_prepared(4)
+        with ahead._changed:  # the fourth may not be stored yet
+            assert ahead._changed.wait_for(lambda: len(ahead._ready) == 4, WAIT_S)
+        ahead.take(0, 128)
+        ahead.take(1, 128)
+        assert len(watched.calls) == 4
+        ahead.take(2, 128)  # one is left: that is too few
+        watched.await_prepared(3)
+        assert ahead.stats == AheadStats(hits=3)
+
+
+def test_the_worker_looks_by_itself_after_a_take(generator) -> None:
+    watched = Watched(generator)
+    with KeystreamAhead(watched, depth=8, expected_nbytes=128) as ahead:
+        watched.await_prepared(8)
+        for counter in range(20):
+            ahead.take(counter, 128)
+            watched.await_prepared(1)
+
+
+def test_it_says_what_the_prepared_pads_take_at_most(generator) -> None:
+    with KeystreamAhead(generator, depth=3, expected_nbytes=1000) as ahead:
+        assert ahead.max_ready_nbytes == 3 * 1152  # an eighth more, in whole blocks
 
 
 def test_the_caller_may_overwrite_what_it_took(generator) -> None:

@@ -1,106 +1,90 @@
 from __future__ import annotations
 
-import dataclasses
 import logging
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from shared.errors import BadInput, DeviceUnavailable, SelfTestFailed
 from shared.keystream import backend as backend_module
-from shared.keystream import reference
-from shared.keystream.backend import open_backend
-from shared.keystream.network import KeystreamNetwork, load_network, shipped_families
+from shared.keystream.backend import measure_backend, open_backend
 from shared.keystream.reference import ReferenceBackend
-from shared.keystream.selftest import check_backend, known_answer
-from shared.keystream.torch_backend import TorchCpuBackend, _TorchGenerator
 
 KEY = bytes(32)
 
 
-class Corrupted:
-    """A backend right in everything but one thing."""
+class Fake:
+    """The reference under another name, with a speed that the test decides."""
 
-    name = "corrupted"
-
-    def __init__(self, network: KeystreamNetwork, damage) -> None:
-        self.inner = TorchCpuBackend(network)
-        self.damage = damage
-
-    def keyed(self, keystream_key: bytes):
-        generator = self.inner.keyed(keystream_key)
-        damage = self.damage
-
-        class Generator:
-            block_nbytes = generator.block_nbytes
-
-            def generate(self, counter: int, nbytes: int, first_block: int = 0):
-                return damage(generator, counter, nbytes, first_block)
-
-        return Generator()
+    def __init__(self, network, name: str, speed: float) -> None:
+        self.name, self.speed = name, speed
+        self.keyed = ReferenceBackend(network).keyed
 
 
-def flip_last(generator, counter, nbytes, first):
-    output = generator.generate(counter, nbytes, first)
-    output[-1:] ^= 1
-    return output
+@pytest.fixture
+def devices(monkeypatch):
+    """Let each device give a speed or raise an error; return the order of opening."""
+
+    def install(outcomes: dict[str, float | Exception]) -> list[str]:
+        opened: list[str] = []
+
+        def fake_open(network, device, answers):
+            opened.append(device)
+            outcome = outcomes[device]
+            if isinstance(outcome, Exception):
+                raise outcome
+            return Fake(network, f"fake-{device}", outcome)
+
+        monkeypatch.setattr(backend_module, "_open", fake_open)
+        monkeypatch.setattr(backend_module, "measure_backend", lambda backend: backend.speed)
+        return opened
+
+    return install
 
 
-def flip_after_chunk(generator, counter, nbytes, first):
-    output = generator.generate(counter, nbytes, first)
-    output[16_383 * 128 + 128 :] ^= 1
-    return output
+ABSENT = DeviceUnavailable("none here")
 
 
-DAMAGES = {
-    "last byte": flip_last,
-    "counters end at 32 bits": lambda g, c, n, f: g.generate(c % 2**32, n, f),
-    "counters end at 63 bits": lambda g, c, n, f: g.generate(c % 2**63, n, f),
-    "block counters end at 32 bits": lambda g, c, n, f: g.generate(c, n, min(f % 2**32, 2**32 - 9)),
-    "too short": lambda g, c, n, f: g.generate(c, n, f)[:-1],
-    "wrong type": lambda g, c, n, f: g.generate(c, n, f).view(np.int8),
-    "a second chunk": flip_after_chunk,
-}
+def test_auto_takes_the_fastest_and_says_what_it_measured(make_network, devices, caplog) -> None:
+    opened = devices({"cpu": 480.2, "cuda": 95.0, "triton": ABSENT, "onnx": 700.0})
+    with caplog.at_level(logging.INFO, logger=backend_module.__name__):
+        assert open_backend(make_network(1)).name == "fake-onnx"
+    assert opened == ["cpu", "cuda", "triton", "onnx"]
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (
+            logging.INFO,
+            "keystream: fake-cpu 480 MB/s, fake-cuda 95 MB/s, fake-onnx 700 MB/s; using fake-onnx",
+        )
+    ]
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_the_self_test_catches_a_corrupted_backend(make_network, damage) -> None:
-    network = make_network(1)
-    check_backend(Corrupted(network, lambda g, c, n, f: g.generate(c, n, f)), network)
-    with pytest.raises(SelfTestFailed, match="corrupted"):
-        check_backend(Corrupted(network, damage), network)
+def test_auto_leaves_out_a_device_that_fails_its_self_test_with_a_warning(
+    make_network, devices, caplog
+) -> None:
+    wrong = SelfTestFailed("does not give the known answers")
+    devices({"cpu": 10.0, "cuda": wrong, "triton": ABSENT, "onnx": ABSENT})
+    with caplog.at_level(logging.INFO, logger=backend_module.__name__):
+        assert open_backend(make_network(1)).name == "fake-cpu"
+    warning, choice = caplog.records
+    assert warning.levelno == logging.WARNING
+    assert "cuda" in warning.getMessage() and str(wrong) in warning.getMessage()
+    assert choice.getMessage() == "keystream: fake-cpu 10 MB/s; using fake-cpu"
 
 
-def test_a_backend_that_saturates_is_not_opened(make_network, monkeypatch) -> None:
-    """What a u8 x s8 product does on a processor that adds pairs in too few bits."""
-    run = _TorchGenerator._run
-    monkeypatch.setattr(_TorchGenerator, "_run", lambda *args: run(*args).clamp(max=126))
-    with pytest.raises(SelfTestFailed, match="torch-cpu"):
-        open_backend(make_network(1), "cpu")
+def test_auto_without_any_device_ends_with_the_processors_error(make_network, devices) -> None:
+    wrong = SelfTestFailed("wrong on the processor")
+    devices({"cpu": wrong, "cuda": ABSENT, "triton": ABSENT, "onnx": ABSENT})
+    with pytest.raises(SelfTestFailed, match="on the processor"):
+        open_backend(make_network(1))
 
 
-@pytest.mark.parametrize("family", shipped_families())
-def test_the_reference_itself_is_checked_against_the_networks_file(monkeypatch, family) -> None:
-    network = load_network(family)
-    assert network.known_answer == known_answer(network)
-    monkeypatch.setattr(reference, "fold", lambda accumulator: accumulator & 255)
-    with pytest.raises(SelfTestFailed, match="reference"):
-        check_backend(ReferenceBackend(network), network)
-
-
-def test_a_network_with_another_known_answer_is_refused() -> None:
-    network = dataclasses.replace(load_network("bp"), known_answer=bytes(32))
-    with pytest.raises(SelfTestFailed, match="reference"):
-        open_backend(network, "cpu")
-
-
-@pytest.mark.parametrize("family", shipped_families())
-def test_the_cpu_opens_and_gives_the_bytes_of_the_reference(family) -> None:
-    network = load_network(family)
-    backend = open_backend(network, "cpu")
-    assert backend.name == "torch-cpu"
-    output = backend.keyed(KEY).generate(1, 777)
-    assert np.array_equal(output, ReferenceBackend(network).keyed(KEY).generate(1, 777))
+def test_a_named_device_does_not_fall_back(make_network, devices) -> None:
+    opened = devices({"cpu": 1.0, "cuda": ABSENT, "triton": 1.0, "onnx": 1.0})
+    with pytest.raises(DeviceUnavailable):
+        open_backend(make_network(1), "cuda")
+    assert opened == ["cuda"]
 
 
 def test_an_unknown_device_is_bad_input(make_network) -> None:
@@ -108,38 +92,78 @@ def test_an_unknown_device_is_bad_input(make_network) -> None:
         open_backend(make_network(1), "tpu")
 
 
-def fail_on_cuda(monkeypatch, error):
-    opened = []
-    real = backend_module._open
+def test_the_processor_opens_and_gives_the_bytes_of_the_reference(make_network) -> None:
+    network = make_network(1)
+    backend = open_backend(network, "cpu")
+    assert backend.name == "torch-cpu"
+    output = backend.keyed(KEY).generate(1, 777)
+    assert np.array_equal(output, ReferenceBackend(network).keyed(KEY).generate(1, 777))
 
-    def fake(network, device):
-        opened.append(device)
-        if device == "cuda":
-            raise error
-        return real(network, device)
 
-    monkeypatch.setattr(backend_module, "_open", fake)
-    return opened
+def test_auto_really_opens_something_right(make_network) -> None:
+    network = make_network(3)
+    output = open_backend(network).keyed(KEY).generate(1, 777)
+    assert np.array_equal(output, ReferenceBackend(network).keyed(KEY).generate(1, 777))
+
+
+class Wrong(ReferenceBackend):
+    def keyed(self, keystream_key: bytes):
+        return super().keyed(keystream_key[::-1])
+
+
+class Broken(ReferenceBackend):
+    def keyed(self, keystream_key: bytes):
+        raise RuntimeError("driver error 700\nwith a long trace")
 
 
 @pytest.mark.parametrize(
-    ("error", "level"),
-    [(DeviceUnavailable("none here"), logging.INFO), (SelfTestFailed("wrong"), logging.WARNING)],
+    ("broken", "message"), [(Wrong, "known answers"), (Broken, r"RuntimeError: driver error 700\)")]
 )
-def test_auto_falls_back_to_the_cpu_and_says_why(
-    make_network, monkeypatch, caplog, error, level
+def test_a_backend_that_errs_or_breaks_is_not_opened(
+    make_network, monkeypatch, broken, message
 ) -> None:
-    opened = fail_on_cuda(monkeypatch, error)
-    with caplog.at_level(logging.INFO, logger=backend_module.__name__):
-        assert open_backend(make_network(1)).name == "torch-cpu"
-    assert opened == ["cuda", "cpu"]
-    assert [(record.levelno, str(error) in record.getMessage()) for record in caplog.records] == [
-        (level, True)
-    ]
+    monkeypatch.setattr("shared.keystream.torch_cpu.TorchCpuBackend", broken)
+    with pytest.raises(SelfTestFailed, match=message):
+        open_backend(make_network(1), "cpu")
 
 
-def test_a_named_device_does_not_fall_back(make_network, monkeypatch) -> None:
-    opened = fail_on_cuda(monkeypatch, DeviceUnavailable("none here"))
-    with pytest.raises(DeviceUnavailable):
-        open_backend(make_network(1), "cuda")
-    assert opened == ["cuda"]
+class Counting:
+    """A generator that takes `round_ns` a call by the clock that it moves itself."""
+
+    name = "counting"
+    block_nbytes = 128
+
+    def __init__(self, round_ns: int) -> None:
+        self.round_ns, self.now, self.calls = round_ns, 0, 0
+
+    def keyed(self, keystream_key: bytes):
+        return self
+
+    def generate(self, counter: int, nbytes: int, first_block: int = 0):
+        self.calls += 1
+        # The first call warms up and one round is disturbed: neither may count.
+        self.now += self.round_ns * (50 if self.calls in (1, 3) else 1)
+        return np.zeros(nbytes, dtype=np.uint8)
+
+
+def test_speed_is_the_median_of_a_few_rounds(monkeypatch) -> None:
+    backend = Counting(round_ns=100_000)
+    monkeypatch.setattr(backend_module.time, "perf_counter_ns", lambda: backend.now)
+    assert measure_backend(backend) == pytest.approx((256 << 10) / 100_000 * 1e3)
+
+
+def test_a_slow_backend_is_not_measured_for_long(monkeypatch) -> None:
+    backend = Counting(round_ns=20_000_000)
+    monkeypatch.setattr(backend_module.time, "perf_counter_ns", lambda: backend.now)
+    measure_backend(backend)
+    assert backend.calls == 2
+
+
+def test_nothing_of_a_backend_is_imported_before_it_is_asked_for() -> None:
+    names = "torch, onnx, onnxruntime, triton"
+    code = (
+        "import sys; import shared.keystream.backend; "
+        f"print([name for name in '{names}'.split(', ') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

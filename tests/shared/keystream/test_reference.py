@@ -42,7 +42,7 @@ def page_block(network: KeystreamNetwork, key: bytes, counter: int, block: int) 
         for row, bias in zip(layer.weight.tolist(), layer.bias.tolist(), strict=True):
             total = sum(w * x for w, x in zip(row, activations[-1], strict=True)) + bias
             total += biases.pop(0)
-            output.append((total ^ (total >> 8)) % 256)
+            output.append((total ^ (total >> 7)) % 256)
         if layer.add_from is not None:
             output = [
                 (y + x) % 256 for y, x in zip(output, activations[layer.add_from], strict=True)

@@ -1,155 +1,200 @@
+"""Copa on a fluid bottleneck of one's own; with rivals and real frames in `test_sending.py`."""
+
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Callable
 
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from shared.link.congestion import BASE_LIFE_NS, MAX_LIMIT, QUEUEING_FACTOR, SendWindow
+from shared.link.congestion import (
+    CUT_LEAST,
+    INITIAL_LEAST,
+    INITIAL_MOST,
+    MIN_RATE,
+    PACKET_BYTES,
+    Copa,
+)
+from shared.link.flight import Arrival, Sent
 
 MS = 1_000_000
+S = 1_000_000_000
+RTT = 40 * MS
+FRAME_NS = 33 * MS
+THEIRS = 5_000 * S
 
 
-class Path:
-    """A path with a propagation delay and a bottleneck, driven by its own clock."""
+class Bottleneck:
+    """Frames of `share` of Copa's rate every 33 ms, reported one round trip later."""
 
-    def __init__(self, *, rtt_ms: float, serialise_ms: float) -> None:
-        self.window = SendWindow()
-        self.rtt = int(rtt_ms * MS)
-        self.serialise = int(serialise_ms * MS)
-        self.now = 0
-        self.free_at = 0
-        self.acks: deque[tuple[int, int]] = deque()
-        self.sent = 0
-        self.delays: list[int] = []
+    def __init__(self, capacity: Callable[[float], float], share: float = 0.9) -> None:
+        self.copa = Copa()
+        self.copa.start(RTT)
+        self.capacity, self.share = capacity, share
+        self.now = 10 * S
+        self.free_at = 0.0
+        self.frame = 0
+        self.sequence = 0
+        self.reports: list[tuple[float, list[Arrival], int]] = []
+        self.queues: list[float] = []
 
-    def run(self, *, frames: int, fps: float) -> int:
-        """Offer frames at `fps`; return how many were let through."""
-        let_through = 0
-        for _ in range(frames):
-            self.now += int(1e9 / fps)
-            while self.acks and self.acks[0][0] <= self.now:
-                at, frame_id = self.acks.popleft()
-                self.window.on_ack(frame_id, at)
-            if self.window.can_send():
-                self.window.on_sent(self.sent, self.now)
-                self.free_at = max(self.free_at, self.now) + self.serialise
-                self.acks.append((self.free_at + self.rtt, self.sent))
-                self.delays.append(self.free_at + self.rtt - self.now)
-                self.sent += 1
-                let_through += 1
-        return let_through
+    def run(self, seconds: float, lost: Callable[[int], bool] = lambda n: False) -> None:
+        until = self.now + seconds * S
+        while self.now < until:
+            self._send_frame(lost)
+            self.now += FRAME_NS
+            while self.reports and self.reports[0][0] <= self.now:
+                at, arrived, missing = self.reports.pop(0)
+                self.copa.on_report(arrived, missing, RTT + self.copa.queue_ns, round(at))
 
-
-def test_it_starts_with_three_frames_and_then_holds_back():
-    window = SendWindow()
-    for frame_id in range(3):
-        assert window.can_send()
-        window.on_sent(frame_id, 0)
-    assert not window.can_send()
-    assert window.in_flight == 3
-    window.on_ack(0, MS)
-    assert window.can_send()
-
-
-def test_a_window_without_acknowledgements_never_opens_again():
-    window = SendWindow()
-    for frame_id in range(3):
-        window.on_sent(frame_id, 0)
-    window.on_ack(77, 10**12)
-    assert not window.can_send()
+    def _send_frame(self, lost: Callable[[int], bool]) -> None:
+        packets = max(1, round(self.copa.rate * self.share * FRAME_NS / S / PACKET_BYTES))
+        arrived, missing, at = [], 0, float(self.now)
+        for _ in range(packets):
+            begin = max(at, self.free_at)
+            self.queues.append(begin - at)
+            self.free_at = begin + PACKET_BYTES / self.capacity((self.now - 10 * S) / S) * S
+            sent = Sent(self.sequence, round(at), PACKET_BYTES, self.frame, 0, 0)
+            if lost(self.sequence):
+                missing += 1
+            else:
+                arrived.append(Arrival(sent, round(self.free_at) + RTT // 2 + THEIRS))
+            at += PACKET_BYTES / self.copa.pacing_rate * S
+            self.sequence += 1
+        self.frame += 1
+        self.reports.append((self.free_at + RTT, arrived, missing))
 
 
-def test_a_long_fat_path_ends_up_carrying_every_frame():
-    path = Path(rtt_ms=200, serialise_ms=2)
-    path.run(frames=90, fps=30)
-    assert path.run(frames=300, fps=30) == 300
+def steady(rate: float) -> Callable[[float], float]:
+    return lambda seconds: rate
 
 
-def test_on_a_path_too_slow_for_the_stream_frames_are_dropped_and_do_not_queue():
-    path = Path(rtt_ms=40, serialise_ms=100)  # 10 frames a second at best, 30 offered
-    path.run(frames=150, fps=30)
-    path.delays.clear()
-    let_through = path.run(frames=300, fps=30)
-    assert 60 <= let_through <= 105
-    steady = sorted(path.delays)
-    assert steady[int(len(steady) * 0.95)] <= 4 * 140 * MS
+@pytest.mark.parametrize(
+    ("rtt_ms", "rate"),
+    [(0.01, INITIAL_MOST), (40, 10 * PACKET_BYTES / 0.04), (2_000, INITIAL_LEAST)],
+)
+def test_it_starts_with_ten_packets_a_round_trip_within_bounds(rtt_ms, rate):
+    copa = Copa()
+    copa.start(round(rtt_ms * MS))
+    assert copa.rate == pytest.approx(rate)
 
 
-def test_when_the_path_slows_down_the_window_closes_until_frames_barely_queue():
-    path = Path(rtt_ms=200, serialise_ms=2)
-    path.run(frames=200, fps=30)
-    assert path.window.limit >= 6
-    path.serialise = 600 * MS
-    path.run(frames=300, fps=30)
-    path.delays.clear()
-    path.run(frames=600, fps=30)
-    assert path.window.limit <= 3
-    assert sorted(path.delays)[len(path.delays) // 2] <= 800 * MS * QUEUEING_FACTOR + 40 * MS
+@pytest.mark.parametrize("capacity", [0.5e6, 1e6, 4e6])
+def test_it_finds_what_the_path_carries_within_two_seconds_and_stays_there(capacity):
+    path = Bottleneck(steady(capacity))
+    path.run(2)
+    assert 0.8 * capacity < path.copa.rate < 1.25 * capacity
+    path.run(10)
+    assert 0.8 * capacity < path.copa.rate < 1.25 * capacity
 
 
-def test_jitter_of_a_busy_machine_does_not_close_the_window():
-    window = SendWindow()
-    for frame_id in range(400):
-        now = frame_id * 33 * MS
-        window.on_sent(frame_id, now)
-        window.on_ack(frame_id, now + (30 if frame_id % 3 else 5) * MS)
-    assert window.limit == 3
+def test_the_queue_it_leaves_is_short_and_drained_regularly():
+    path = Bottleneck(steady(1e6), share=1.0)
+    path.run(3)
+    path.queues.clear()
+    path.run(10)
+    assert sorted(path.queues)[len(path.queues) // 2] < 40 * MS
+    assert min(path.queues) == 0
 
 
-def test_the_window_grows_only_when_it_held_frames_back():
-    path = Path(rtt_ms=10, serialise_ms=1)
-    assert path.run(frames=500, fps=30) == 500
-    assert path.window.limit == 3
+def test_random_loss_is_not_taken_for_congestion():
+    path = Bottleneck(steady(1e6))
+    path.run(10, lost=lambda n: n % 33 == 0)
+    assert path.copa.rate > 0.8e6
 
 
-def test_one_round_of_late_frames_lowers_the_limit_once():
-    path = Path(rtt_ms=200, serialise_ms=2)
-    path.run(frames=200, fps=30)
-    before = path.window.limit
-    in_flight = [frame_id for _, frame_id in path.acks]
-    for frame_id in in_flight:
-        path.window.on_ack(frame_id, path.now + 2_000 * MS)
-    assert path.window.limit == int(before * 0.3)
+def test_heavy_loss_is():
+    path = Bottleneck(steady(1e6))
+    path.run(3)
+    path.run(3, lost=lambda n: n % 4 == 0)
+    assert path.copa.rate < 0.6e6
 
 
-def test_the_quickest_delay_is_measured_anew_after_the_path_changed():
-    window = SendWindow()
-    window.on_sent(0, 0)
-    window.on_ack(0, 5 * MS)
-    later = BASE_LIFE_NS + 10 * MS
-    window.on_sent(1, later)
-    window.on_ack(1, later + 80 * MS)
-    assert window.limit == 1  # alone on its way, the next frame queues behind nothing
-    window.on_sent(2, later + 100 * MS)
-    window.on_ack(2, later + 300 * MS)
-    assert window.limit == 2  # the new measure, by which nothing queued
+def test_when_the_path_shrinks_the_rate_follows_at_once():
+    path = Bottleneck(lambda s: 1e6 if s < 5 else 0.25e6)
+    path.run(4.9)
+    assert path.copa.rate > 0.8e6
+    path.run(1.5)
+    assert path.copa.rate < 0.4e6
 
 
-def test_an_abandoned_frame_frees_its_place_and_teaches_nothing():
-    window = SendWindow()
-    window.on_sent(0, 0)
-    window.on_sent(1, 0)
-    window.on_abandoned(0)
-    assert window.can_send()
-    window.on_ack(0, 1)  # as quick as can be: were it heeded, the next would count as late
-    window.on_ack(1, 100 * MS)
-    assert window.limit == 3
+def test_when_the_path_grows_the_rate_follows_in_seconds():
+    path = Bottleneck(lambda s: 0.5e6 if s < 5 else 2e6)
+    path.run(5)
+    assert path.copa.rate < 0.7e6
+    path.run(5)
+    assert path.copa.rate > 1.2e6
 
 
-@given(st.lists(st.tuples(st.integers(0, 3_000), st.booleans()), max_size=300))
-def test_the_limit_stays_between_one_and_eight_whatever_the_delays(steps):
-    window = SendWindow()
-    now = sent = acked = 0
-    waiting: list[int] = []
-    for wait_ms, ack in steps:
-        now += wait_ms * MS
-        if ack and waiting:
-            window.on_ack(waiting.pop(0), now)
-            acked += 1
-        elif window.can_send():
-            window.on_sent(sent, now)
-            waiting.append(sent)
-            sent += 1
-        assert 1 <= window.limit <= MAX_LIMIT
-        assert window.in_flight == sent - acked <= MAX_LIMIT
+def test_an_application_that_sends_little_is_not_led_to_believe_in_more_than_it_saw():
+    path = Bottleneck(steady(1e6), share=0.3)
+    path.run(20)
+    assert path.copa.rate < 1.3e6
+
+
+def test_an_application_that_sends_single_packets_learns_nothing_from_them():
+    path = Bottleneck(steady(1e6), share=0.0001)
+    path.run(1)
+    before = path.copa.rate
+    path.run(10)
+    assert path.copa.rate <= before
+
+
+def test_a_queue_that_somebody_else_keeps_full_makes_it_compete_and_an_empty_one_stop():
+    path = Bottleneck(steady(1e6))
+    path.run(2)
+    copa, now = path.copa, path.now
+
+    def report(delay: int) -> None:
+        nonlocal now
+        now += 20 * MS
+        sent = Sent(0, now, PACKET_BYTES, now, 0, 0)
+        copa.on_report([Arrival(sent, now + RTT // 2 + delay + THEIRS)], 0, RTT, now + RTT)
+
+    for _ in range(30):
+        report(80 * MS)
+    assert not copa.competing
+    for _ in range(50):
+        report(80 * MS)
+    assert copa.competing
+    held = copa.rate
+    for _ in range(100):
+        report(80 * MS)
+    assert copa.rate > 0.5 * held
+    for _ in range(100):
+        report(0)
+    assert not copa.competing
+
+
+def test_an_outage_slows_it_and_one_missed_report_does_not():
+    path = Bottleneck(steady(1e6))
+    path.run(3)
+    before = path.copa.rate
+    path.copa.on_timeout(1, RTT)
+    assert path.copa.rate == before
+    path.copa.on_timeout(2, RTT)
+    assert path.copa.rate == pytest.approx(before / 2)
+    for turn in range(3, 20):
+        path.copa.on_timeout(turn, RTT)
+    fresh = Copa()
+    fresh.start(RTT)
+    assert path.copa.rate == fresh.rate
+
+
+def test_a_cut_is_bounded_and_made_once_a_round():
+    path = Bottleneck(steady(1e6))
+    path.run(3)
+    before, now = path.copa.rate, path.now
+    for step in range(5):
+        sent = Sent(0, now, PACKET_BYTES, 9_999 + step, 0, 0)
+        arrival = Arrival(sent, now + 2 * S + THEIRS + step)
+        path.copa.on_report([arrival], 0, RTT, now + step)
+    assert CUT_LEAST * before * 0.99 <= path.copa.rate < before
+
+
+def test_reports_of_any_times_leave_a_rate_that_can_be_used():
+    copa = Copa()
+    copa.start(RTT)
+    for at in (0, -(10**18), 10**18, 5, 2**63):
+        copa.on_report([Arrival(Sent(0, 0, PACKET_BYTES, 0, 0, 0), at)], 1, RTT, 10 * S)
+        assert copa.rate >= MIN_RATE
+        assert copa.queue_ns >= 0

@@ -4,17 +4,18 @@ import asyncio
 
 import pytest
 
-from shared.link.heartbeat import BURST_PINGS, Heartbeat
+from shared.link.heartbeat import ANSWERS_EVERY_NS, BURST_PINGS, MAX_ANSWERS, Heartbeat
 from shared.link.messages import Ping, Pong, parse_small
 
 MS = 1_000_000
 
 
-def heartbeat(silence_s: float = 4.0) -> tuple[Heartbeat, list[Ping | Pong]]:
+def heartbeat(silence_s: float = 4.0, quiet: bool = True) -> tuple[Heartbeat, list[Ping | Pong]]:
     sent: list[Ping | Pong] = []
     now = iter(range(1_000 * MS, 10**15, MS))  # a millisecond passes at each look at the clock
     return Heartbeat(
         send=lambda message: sent.append(parse_small(message)),
+        quiet=lambda: quiet,
         now_ns=lambda: next(now),
         silence_s=silence_s,
     ), sent
@@ -47,7 +48,7 @@ async def test_it_begins_with_a_burst_that_calibrates_the_clock():
     running = await begin(heart, sent)
     for ping in list(sent):
         there = ping.t1 + 5_000 * MS
-        assert heart.on_pong(Pong(ping.t1, there, there), ping.t1 + 20)
+        assert heart.on_pong(Pong(ping.t1, there, there), ping.t1 + 20) == 20
     assert heart.clock.samples == BURST_PINGS
     assert heart.clock.estimate is not None
     assert abs(heart.clock.estimate.offset_ns - 5_000 * MS) <= heart.clock.estimate.bound_ns
@@ -58,9 +59,9 @@ async def test_an_answer_counts_once_and_only_if_it_was_asked_for():
     heart, sent = heartbeat()
     running = await begin(heart, sent)
     t1 = sent[0].t1
-    assert not heart.on_pong(Pong(t1 + 1, 0, 0), t1 + 20)
-    assert heart.on_pong(Pong(t1, 0, 0), t1 + 20)
-    assert not heart.on_pong(Pong(t1, 0, 0), t1 + 20)
+    assert heart.on_pong(Pong(t1 + 1, 0, 0), t1 + 20) is None
+    assert heart.on_pong(Pong(t1, 0, 5), t1 + 20) == 15
+    assert heart.on_pong(Pong(t1, 0, 0), t1 + 20) is None
     assert heart.clock.samples == 1
     running.cancel()
 
@@ -69,13 +70,38 @@ async def test_an_answer_with_impossible_times_is_refused():
     heart, sent = heartbeat()
     running = await begin(heart, sent)
     t1 = sent[0].t1
-    assert not heart.on_pong(Pong(t1, 500, 400), t1 + 20)
+    assert heart.on_pong(Pong(t1, 500, 400), t1 + 20) is None
     assert heart.clock.estimate is None
     running.cancel()
 
 
-async def test_it_goes_on_pinging_and_ends_when_nothing_is_heard():
-    heart, sent = heartbeat(silence_s=0.1)
+def test_a_flood_of_pings_is_not_answered():
+    heart, sent = heartbeat()
+    for _ in range(5_000):
+        heart.on_ping(Ping(1), 0)
+    assert len(sent) == MAX_ANSWERS
+    heart.on_ping(Ping(1), ANSWERS_EVERY_NS)
+    assert len(sent) == MAX_ANSWERS + 1
+
+
+async def test_a_ping_that_is_due_waits_for_a_frame_to_go_ahead_of():
+    heart, sent = heartbeat(quiet=False)
+    heart._tick_s = 0.001
+    running = await begin(heart, sent)
+    heart._interval_s = 0.05
+    async with asyncio.timeout(5):
+        while not heart._due:
+            await asyncio.sleep(0)
+    assert len(sent) == BURST_PINGS
+    heart.ping_if_due()
+    heart.ping_if_due()
+    assert len(sent) == BURST_PINGS + 1
+    running.cancel()
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+async def test_it_goes_on_pinging_and_ends_when_nothing_is_heard(quiet):
+    heart, sent = heartbeat(silence_s=0.1, quiet=quiet)
     running = await begin(heart, sent)
     async with asyncio.timeout(5):
         await running
@@ -94,4 +120,4 @@ async def test_it_goes_on_as_long_as_something_is_heard():
 def test_before_it_runs_a_sign_of_life_is_no_trouble():
     heart, _ = heartbeat()
     heart.heard(5)
-    assert not heart.on_pong(Pong(1, 2, 3), 4)
+    assert heart.on_pong(Pong(1, 2, 3), 4) is None

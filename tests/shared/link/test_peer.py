@@ -17,11 +17,10 @@ import pytest
 
 from shared.errors import BadInput, LinkFailed, PeerGone
 from shared.link import Link, LinkEnd
-from shared.link.chunks import split
-from shared.link.congestion import START_LIMIT
 from shared.link.messages import pack_bye
 from shared.link.peer import MAX_SDP_CHARS, PeerLink, usable_ice_servers
 from shared.link.webrtc import ice_connection
+from tests.shared.link.simulated_path import messages_of
 
 pytestmark = pytest.mark.usefixtures("loop_complaints")
 
@@ -103,43 +102,30 @@ async def test_frames_flow_from_receiver_to_sender_as_well(pair):
         assert (await sender.receive_frame()).data == data
 
 
-async def test_a_peer_that_acknowledges_nothing_stops_the_frames(pair):
+async def test_packets_that_the_network_loses_are_repaired(pair):
     sender, receiver = pair
-    receiver._acknowledge = lambda frame_id: None
-    frames = {bytes([i]) for i in range(int(START_LIMIT))}
-    for frame in frames:
-        await sender.send_frame(frame)
-    async with asyncio.timeout(10):
-        assert {(await receiver.receive_frame()).data for _ in frames} == frames
-    assert not sender.can_send_frame()
-    with pytest.raises(RuntimeError):
-        await sender.send_frame(b"one too many")
-    del receiver._acknowledge
-    for frame_id in range(len(frames)):
-        receiver._acknowledge(frame_id)
-    async with asyncio.timeout(10):
-        await sender.writable()
-    await sender.send_frame(b"goes again")
-    async with asyncio.timeout(10):
-        assert (await receiver.receive_frame()).data == b"goes again"
-
-
-async def test_little_of_a_large_frame_is_buffered_at_a_time(pair):
-    sender, receiver = pair
-    most = 0
-
-    async def watch() -> None:
-        nonlocal most
-        while True:
-            most = max(most, sender._buffered_bytes())
-            await asyncio.sleep(0)
-
-    watching = asyncio.ensure_future(watch())
+    dice = random.Random(4)
+    send = sender._frames_path.send
+    sender._frames_path.send = lambda message: send(message) if dice.random() > 0.05 else None
+    frames = [dice.randbytes(30_000) for _ in range(40)]
     async with asyncio.timeout(30):
-        await sender.send_frame(bytes(2_000_000))
-        await receiver.receive_frame()
-    watching.cancel()
-    assert 0 < most < 80_000
+        for frame in frames:
+            await sender.writable()
+            await sender.send_frame(frame)
+            assert (await receiver.receive_frame()).data == frame
+    assert sender.path.loss > 0.01
+    assert receiver.malformed_messages == sender.malformed_messages == 0
+
+
+async def test_the_path_is_measured(pair):
+    sender, receiver = pair
+    async with asyncio.timeout(20):
+        for _ in range(10):
+            await sender.writable()
+            await sender.send_frame(bytes(25_000))
+            await receiver.receive_frame()
+    assert sender.path is not None
+    assert sender.path.rate_bps > 1_000_000
 
 
 async def test_the_clocks_of_one_machine_are_found_equal_within_the_bound(pair):
@@ -340,16 +326,24 @@ async def test_channels_that_the_peer_adds_are_closed(pair):
         assert (await receiver.receive_frame()).data == b"still up"
 
 
-@pytest.mark.parametrize("limit", [{"maxRetransmits": 0}, {"maxPacketLifeTime": 100}])
-@pytest.mark.parametrize("label", ["control", "frames"])
-async def test_channels_that_may_lose_messages_are_closed_and_none_of_them_is_used(label, limit):
+@pytest.mark.parametrize(
+    ("label", "limit"),
+    [
+        ("control", {"maxRetransmits": 0}),
+        ("control", {"maxPacketLifeTime": 100}),
+        ("frames", {}),
+        ("frames", {"maxRetransmits": 3}),
+        ("frames", {"maxPacketLifeTime": 100}),
+    ],
+)
+async def test_channels_of_another_reliability_are_closed_and_none_of_them_is_used(label, limit):
     async with PeerLink(host_addresses=LOCAL) as sender, PeerLink(host_addresses=LOCAL) as receiver:
         create = sender._connection.createDataChannel
 
-        def create_lossy(name, ordered=True):
-            return create(name, ordered=ordered, **(limit if name == label else {}))
+        def create_other(name, ordered=True, **given):
+            return create(name, ordered=ordered, **(limit if name == label else given))
 
-        sender._connection.createDataChannel = create_lossy
+        sender._connection.createDataChannel = create_other
         offer = await sender.create_offer()
         channel = sender._control if label == "control" else sender._frames_channel
         closed = asyncio.Event()
@@ -366,11 +360,13 @@ async def test_channels_that_may_lose_messages_are_closed_and_none_of_them_is_us
 async def test_text_and_damaged_messages_are_counted_and_harmless(pair):
     sender, receiver = pair
     sender._frames_channel.send("text")
-    sender._frames_channel.send(next(split(0, b"abc"))[:-1])
+    sender._frames_path.send(messages_of(0, b"abc")[0][:-1])
     sender._control.send("text")
     await sender.send_frame(b"fine")
     async with asyncio.timeout(10):
         assert (await receiver.receive_frame()).data == b"fine"
+        while receiver.malformed_messages < 3:
+            await asyncio.sleep(0.01)
     assert receiver.malformed_messages == 3
 
 

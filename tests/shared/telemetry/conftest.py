@@ -16,6 +16,7 @@ from shared.telemetry.records import (
     EventLine,
     FrameLine,
     KeystreamIdentity,
+    PathLine,
     Role,
     SentFrameLine,
     SentStages,
@@ -100,7 +101,18 @@ def write_log(tmp_path: Path) -> WriteLog:
                 )
                 metrics.add_frame(line, round(line.at_s * 1e9))
                 log.write(line)
-            log.write(EventLine(at_s=1.5, event="quality_lowered", detail="<b>slow</b> network"))
+            log.write(EventLine(at_s=1.5, event="quality lowered", detail="<b>slow</b> network"))
+            for second, rate_bps in enumerate((8_000_000, 2_100_000, 6_000_000)):
+                log.write(
+                    PathLine(
+                        at_s=float(second),
+                        rate_bps=rate_bps,
+                        target_bps=rate_bps // 2,
+                        rtt_ms=40.0,
+                        queue_ms=1.0,
+                        loss=0.01,
+                    )
+                )
             end_s = frames / 30
             log.write(metrics.sent_summary(end_s) if role == "sender" else metrics.summary(end_s))
         return path

@@ -22,6 +22,7 @@ from shared.telemetry.records import (
     FrameLine,
     KeystreamIdentity,
     LatencyFigures,
+    PathLine,
     PsnrFigures,
     SessionLine,
     ShownStages,
@@ -84,6 +85,7 @@ def session(
         drops=(),
         epochs=(EpochLine(at_s=0.0, epoch=1, reason="start"),),
         events=(),
+        paths=(),
         summary=SUMMARY,
         summary_computed=False,
         cut_short=False,
@@ -239,3 +241,32 @@ def test_only_drawing_a_report_loads_matplotlib() -> None:
     code = "import sys, veilscope.cli; print('matplotlib' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert result.stdout.strip() == b"False"
+
+
+def test_the_path_is_drawn_with_what_was_aimed_at_and_each_change() -> None:
+    def at(second: float, rate_bps: int, receiver: int | None = None) -> PathLine:
+        return PathLine(
+            at_s=second,
+            receiver=receiver,
+            rate_bps=rate_bps,
+            target_bps=rate_bps // 2,
+            rtt_ms=40.0,
+            queue_ms=0.0,
+            loss=0.0,
+        )
+
+    log = replace(
+        session([20.0] * 90),
+        paths=(at(0.0, 8_000_000), at(1.0, 2_000_000), at(1.1, 9_000_000, 2), at(2.0, 6_000_000)),
+        events=(
+            EventLine(at_s=1.0, event="quality lowered", detail="path 2.0 Mbit/s"),
+            EventLine(at_s=2.0, event="frame rate raised", detail="path 6.0 Mbit/s"),
+            EventLine(at_s=2.0, event="a receiver joined"),
+        ),
+    )
+    words = {
+        text.text for text in parsed(charts.path_chart(log)).iter() if text.tag.endswith("text")
+    }
+    assert {"quality lowered", "frame rate raised", "path"} <= words
+    assert "a receiver joined" not in words
+    assert charts.path_chart(session([20.0] * 90)) is None

@@ -22,6 +22,12 @@ FIGURES = Snapshot(
     latency_p95_ms=250.0,
     latency_bound_ms=0.4,
     psnr_db=41.2,
+    codec="h264",
+    width=640,
+    height=480,
+    path_bps=8_000_000,
+    rtt_ms=40.0,
+    loss=0.015,
     drops={DropReason.LATE: 3},
     epoch=2,
     age_ms=12.0,
@@ -50,7 +56,8 @@ def test_the_panel_shows_what_a_viewer_must_know() -> None:
         "AES-256-GCM + learned keystream bp",
         "300 at 30.0 fps",
         "33 ms (p95 250 ms) ± 0.4 ms",
-        "PSNR 41.2 dB",
+        "h264 640×480, PSNR 41.2 dB",  # noqa: RUF001
+        "8.0 Mbit/s, round trip 40 ms, loss 1.5 %",
         "12.35 Mbit/s",
         "3 late",
     ):

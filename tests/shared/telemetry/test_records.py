@@ -36,8 +36,8 @@ def test_a_frame_line_has_the_documented_fields() -> None:
     }  # fmt: skip
     assert documented | {"type", "at_s"} == set(line)
     assert list(line["stages_ms"]) == [
-        "capture", "mask", "encode", "keystream", "seal", "send", "network", "open", "decode",
-        "show",
+        "capture", "mask", "encode", "keystream", "seal", "send", "network", "open", "hold",
+        "decode", "show",
     ]  # fmt: skip
 
 

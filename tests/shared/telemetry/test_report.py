@@ -13,7 +13,7 @@ import pytest
 
 from shared.errors import BadInput, OutputFailed
 from shared.telemetry.reader import read_log
-from shared.telemetry.records import DropLine, DropReason
+from shared.telemetry.records import DropLine, DropReason, Role
 from shared.telemetry.report import REASONS, Picture, check_report, write_report
 
 WriteLog = Callable[..., Path]
@@ -110,7 +110,7 @@ def test_every_drawing_and_picture_says_what_it_is(write_log: WriteLog, tmp_path
     cv2.imwrite(str(picture), np.zeros((20, 20), np.uint8))
     page = drawn(write_log(), comparison=[Picture(picture, "original")])
     charts = [svg for svg in page.all("svg") if "aria-hidden" not in svg]
-    assert len(charts) == 5
+    assert len(charts) == 6
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in charts)
     assert all(image["alt"] for image in page.all("img"))
     assert page.all("html")[0]["lang"] == "en"
@@ -243,3 +243,13 @@ def test_a_comparison_picture_that_is_no_png_is_refused(
     wrong.write_text("<script>")
     with pytest.raises(BadInput, match="not a PNG"):
         drawn(write_log(), comparison=[Picture(wrong, "x")])
+
+
+@pytest.mark.parametrize("role", ["sender", "receiver"])
+def test_each_change_of_quality_stands_with_its_reason_beside_the_path(
+    write_log: WriteLog, role: Role
+) -> None:
+    page = drawn(write_log(role))
+    assert "Path and quality" in page.text
+    assert any("Rate of the path" in str(svg.get("aria-label")) for svg in page.all("svg"))
+    assert page.text.count("<b>slow</b> network") == 2, "in the timeline and among the events"

@@ -7,14 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from shared.errors import DeviceUnavailable
-from shared.keystream import torch_backend
 from shared.keystream.layers import Layer
 from shared.keystream.network import KeystreamNetwork
 from shared.keystream.reference import ReferenceBackend
-from shared.keystream.selftest import check_backend
-from shared.keystream.torch_backend import TorchCpuBackend, TorchCudaBackend
+from shared.keystream.torch_cpu import TorchCpuBackend
 
 KEY = bytes(range(32))
 
@@ -61,13 +59,17 @@ def test_extreme_weights_at_the_greatest_width_are_exact() -> None:
     assert np.array_equal(output, ReferenceBackend(network).keyed(KEY).generate(3, 20_000))
 
 
+@pytest.mark.parametrize("first", [0, 1, 255, 256, 2**16 - 3])
+@pytest.mark.parametrize("turns", [1, 2])
 @pytest.mark.parametrize("extra", [-1, 0, 1, 128])
-def test_chunks_join_without_a_seam(make_network, monkeypatch, extra) -> None:
-    monkeypatch.setattr(TorchCpuBackend, "chunk_blocks", 8)
+def test_turns_and_chunks_join_without_a_seam(
+    make_network, monkeypatch, first, turns, extra
+) -> None:
+    monkeypatch.setattr(TorchCpuBackend, "chunk_turns", turns)
     network = make_network(2)
-    nbytes = 3 * 8 * 128 + extra
-    output = TorchCpuBackend(network).keyed(KEY).generate(1, nbytes, 77)
-    assert np.array_equal(output, ReferenceBackend(network).keyed(KEY).generate(1, nbytes, 77))
+    nbytes = 3 * 256 * 128 + extra
+    output = TorchCpuBackend(network).keyed(KEY).generate(1, nbytes, first)
+    assert np.array_equal(output, ReferenceBackend(network).keyed(KEY).generate(1, nbytes, first))
 
 
 def test_what_was_handed_out_is_not_written_to_again(make_network) -> None:
@@ -120,23 +122,24 @@ def test_the_host_programs_thread_count_is_left_alone(make_network, monkeypatch)
     assert set(counts) == {1}
 
 
-def test_no_tensor_on_the_way_is_a_float(make_network, monkeypatch) -> None:
-    network = make_network(2)
-    backend = TorchCpuBackend(network)
-    dtypes = set()
-    product = torch._int_mm
+class _Watch(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
 
-    def watched(left, right, *, out):
-        dtypes.update({left.dtype, right.dtype, out.dtype})
-        return product(left, right, out=out)
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for value in [*args, *(kwargs or {}).values(), result]:
+            if isinstance(value, torch.Tensor):
+                self.dtypes.add(value.dtype)
+        return result
 
-    monkeypatch.setattr(torch, "_int_mm", watched)
-    backend.keyed(KEY).generate(0, 1000)
-    scratch = backend.scratch()
-    dtypes.update(t.dtype for t in (scratch.products, scratch.low, scratch.high))
-    dtypes.update(t.dtype for t in scratch.activations)
-    dtypes.update(bias.dtype for bias in backend.keyed(KEY).hidden)
-    assert dtypes == {torch.int8, torch.int16, torch.int32}
+
+def test_no_tensor_on_the_way_is_a_float(make_network) -> None:
+    with _Watch() as watch:
+        TorchCpuBackend(make_network(2)).keyed(KEY).generate(0, 100_000, 77)
+    assert watch.dtypes <= {torch.int8, torch.int16, torch.int32, torch.uint8}
+    assert torch.int32 in watch.dtypes
 
 
 def test_generation_needs_no_gradients_and_works_inside_any_autograd_mode(make_network) -> None:
@@ -146,45 +149,3 @@ def test_generation_needs_no_gradients_and_works_inside_any_autograd_mode(make_n
         assert np.array_equal(generator.generate(0, 500), plain)
     with torch.enable_grad():
         assert np.array_equal(generator.generate(0, 500), plain)
-
-
-def test_the_cuda_path_with_its_padding_is_exact_when_run_on_the_cpu(
-    make_network, monkeypatch
-) -> None:
-    class PaddedOnCpu(TorchCpuBackend):
-        chunk_blocks = 64
-        min_rows = torch_backend._CUDA_MIN_ROWS
-        tail_lanes = torch_backend._CUDA_TAIL_LANES
-
-    product = torch._int_mm
-
-    def as_strict_as_cuda(left, right, *, out):
-        assert left.shape[0] > 16
-        assert left.shape[1] % 8 == 0
-        assert right.shape[1] % 8 == 0
-        assert left.is_contiguous()
-        return product(left, right, out=out)
-
-    monkeypatch.setattr(torch, "_int_mm", as_strict_as_cuda)
-    network = make_network(9)
-    backend = PaddedOnCpu(network)
-    check_backend(backend, network)
-    for nbytes in (1, 128, 64 * 128 + 1, 1000):
-        output = backend.keyed(KEY).generate(1, nbytes)
-        assert np.array_equal(output, ReferenceBackend(network).keyed(KEY).generate(1, nbytes))
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_without_a_cuda_device_the_backend_says_so(make_network) -> None:
-    with pytest.raises(DeviceUnavailable, match="CUDA"):
-        TorchCudaBackend(make_network(1))
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("nbytes", [0, 1, 16 * 128, 17 * 128, 5_000, 16_384 * 128 + 1])
-def test_cuda_gives_the_bytes_of_the_cpu(make_network, nbytes) -> None:
-    network = make_network(7)
-    check_backend(TorchCudaBackend(network), network)
-    output = TorchCudaBackend(network).keyed(KEY).generate(2**40, nbytes, 2**32 - 2)
-    expected = TorchCpuBackend(network).keyed(KEY).generate(2**40, nbytes, 2**32 - 2)
-    assert np.array_equal(output, expected)

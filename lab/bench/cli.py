@@ -1,0 +1,30 @@
+"""The command `veilscope bench`: every benchmark under one name."""
+
+from __future__ import annotations
+
+import typer
+
+from lab.bench import codecs, keystream, seal, stream, stream_fairness
+
+__all__ = ["bench_app"]
+
+bench_app = typer.Typer(
+    help="Measure this machine; without a name, all of them in turn.",
+    invoke_without_command=True,
+    add_completion=False,
+)
+bench_app.command("keystream")(keystream.main)
+bench_app.command("seal")(seal.main)
+bench_app.command("codecs")(codecs.main)
+bench_app.command("stream")(stream.main)
+bench_app.command("fairness")(stream_fairness.main)
+
+
+@bench_app.callback()
+def everything(context: typer.Context) -> None:
+    """Measure this machine; without a name, all of them in turn."""
+    if context.invoked_subcommand is None:
+        keystream.main()
+        seal.main()
+        codecs.main()
+        stream.main(context)

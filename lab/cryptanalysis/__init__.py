@@ -1,0 +1,1 @@
+"""Attacks on keystream networks cut off after their first layers: what falls, and what stands."""

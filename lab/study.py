@@ -1,0 +1,132 @@
+"""What depth, width and training change: networks of several shapes, before training and after it.
+
+Every shape of a family is drawn from several seeds; each draw is measured before training and
+after it, on inputs that training never saw.  One file of results, one table; nothing is left out
+for being unfavourable.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from rich.table import Table
+
+from lab.evaluate import Measures, evaluate, layer_avalanche
+from lab.recipes import Recipe, bp, cnn, gan, resnet
+from lab.train import train
+from shared.keystream.network import KeystreamNetwork, build_network
+
+__all__ = ["SHAPES", "Result", "as_json", "results_table", "shapes_of", "study"]
+
+SHAPES: Mapping[str, Mapping[str, Recipe]] = {
+    "bp": {
+        "128-64-128": bp.recipe((64,)),
+        "128-128-128": bp.recipe((128,)),
+        "128-64-64-128": bp.recipe((64, 64)),
+        "128-64-128-128": bp.recipe((64, 128)),
+        "128-128-128-128": bp.recipe((128, 128)),
+    },
+    "cnn": {"3 layers": cnn.recipe(3), "4 layers": cnn.recipe(4)},
+    "resnet": {"1 block of 64": resnet.recipe(1, 64), "1 block of 128": resnet.recipe(1, 128)},
+    "gan": {"192 wide": gan.recipe(192, 1), "256 wide": gan.recipe(256, 1)},
+}
+"""Of each family, the shapes compared, from the cheapest up; widths are lanes."""
+
+_EVALUATION_SEED = 501  # inputs that training never saw
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One draw of one shape, `trained` or as drawn.
+
+    `macs_per_byte` counts the dense matrices of all layers but the first, which is a table where
+    it matters.  `layer_avalanche` is that of the layers alone; `measures` are of the network cut
+    off after its first layers, the last entry of the whole network.
+    """
+
+    family: str
+    shape: str
+    seed: int
+    trained: bool
+    macs_per_byte: float
+    layer_avalanche: float
+    measures: tuple[Measures, ...]
+
+
+def shapes_of(families: Sequence[str]) -> Iterator[tuple[str, str, Recipe]]:
+    """Yield each shape of `families`: the family, what the shape is called, its recipe."""
+    for family in families:
+        for shape, recipe in SHAPES[family].items():
+            yield family, shape, recipe
+
+
+def study(
+    family: str,
+    shape: str,
+    recipe: Recipe,
+    *,
+    seed: int,
+    steps: int,
+    on_step: Callable[[], None] = lambda: None,
+) -> tuple[Result, Result]:
+    """Train one draw for at most `steps` steps; return what it was before and what it is after."""
+    weights = train(recipe, seed=seed, steps=steps, on_step=lambda _step, _check: on_step())
+    before, after = (
+        _measured(family, shape, seed, build_network(family, tensors), trained=trained)
+        for tensors, trained in ((weights.initial, False), (weights.tensors, True))
+    )
+    return before, after
+
+
+def _measured(
+    family: str, shape: str, seed: int, network: KeystreamNetwork, *, trained: bool
+) -> Result:
+    depths = range(1, len(network.layers) + 1)
+    return Result(
+        family=family,
+        shape=shape,
+        seed=seed,
+        trained=trained,
+        macs_per_byte=sum(layer.weight.size for layer in network.layers[1:]) / network.lanes,
+        layer_avalanche=layer_avalanche(network),
+        measures=tuple(evaluate(network, depth, seed=_EVALUATION_SEED) for depth in depths),
+    )
+
+
+_COLUMNS: Mapping[str, Callable[[Result], float]] = {
+    "layers alone": lambda result: result.layer_avalanche,
+    "2 layers: key": lambda result: result.measures[1].avalanche_key,
+    "2 layers: counter": lambda result: result.measures[1].avalanche_counter,
+    "whole: key": lambda result: result.measures[-1].avalanche_key,
+    "whole: counter": lambda result: result.measures[-1].avalanche_counter,
+    "whole: told from chance": lambda result: max(
+        result.measures[-1].distinguisher, result.measures[-1].predictor
+    ),
+}
+
+
+def results_table(results: Sequence[Result]) -> Table:
+    """Return a table with, for each shape, the mean and the range over the seeds."""
+    table = Table(title="0 is perfect; mean (least to greatest) over the seeds", box=None)
+    for column in ("shape", "MACs a byte", "", *_COLUMNS):
+        table.add_column(column, justify="left" if column in ("shape", "") else "right")
+    groups: dict[tuple[str, str, bool], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.family, result.shape, result.trained), []).append(result)
+    for (family, shape, trained), group in sorted(groups.items()):
+        found = [[column(result) for result in group] for column in _COLUMNS.values()]
+        table.add_row(
+            f"{family} {shape}",
+            f"{group[0].macs_per_byte:.0f}",
+            f"trained, {len(group)}" if trained else f"untrained, {len(group)}",
+            *(f"{statistics.fmean(v):.3f} ({min(v):.3f} to {max(v):.3f})" for v in found),
+        )
+    return table
+
+
+def as_json(results: Sequence[Result], *, steps: int) -> dict[str, object]:
+    """Return everything that was measured, for a file."""
+    return {"steps": steps, "numpy": np.__version__, "results": [asdict(r) for r in results]}

@@ -1,0 +1,142 @@
+"""One step of rate control for one frame: the plan, whether it must be key, and what is told.
+
+Between the pure pieces (`rate`, `keyframes`, `pacing`) and the session: it knows the receivers and
+the encoder's facts, and turns changes into notices.  It refuses to touch a frame.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Collection
+
+from sender.audience import Attendee
+from sender.keyframes import KeyFrames
+from sender.pacing import FrameRate
+from sender.pipeline import SealedFrame
+from sender.rate import Plan, RateController, StreamFacts, Wishes
+from shared import control
+from shared.codecs import CODECS, Codec, Encoder, EncoderTarget, open_encoder
+from shared.codecs.choice import choose_codec
+from shared.frame import Frame
+
+__all__ = ["AUTO", "Steering"]
+
+AUTO = "auto"
+
+DEFAULT_FPS = 30.0  # until the source's own rate has been measured
+
+
+class Steering:
+    """The rate control of one session's stream.
+
+    `codec` is the name of one, or `auto`: then it is chosen when the first frame is known.
+    `on_change(notice)` is called for each change of quality.
+    """
+
+    def __init__(
+        self,
+        codec: str,
+        wishes: Wishes,
+        *,
+        fps: float | None,
+        on_change: Callable[[control.QualityNotice], None],
+    ) -> None:
+        self._codec: Codec | None = None
+        self._asked_for = codec
+        self._wishes = wishes
+        self._on_change = on_change
+        self._pace = FrameRate(fps or DEFAULT_FPS)
+        self._keys = KeyFrames()
+        self._controller: RateController | None = None
+
+    @property
+    def inter(self) -> bool:
+        """Whether frames build on one another."""
+        return self._codec is not None and self._codec.inter
+
+    def choose(self, frame: Frame) -> tuple[Encoder, str] | None:
+        """Before the first frame: an encoder, and which codec it is and why; None later on."""
+        if self._codec is not None:
+            return None
+        name, reason = self._asked_for, ""
+        if name == AUTO:
+            choice = choose_codec(
+                frame.channels,
+                frame.width,
+                frame.height,
+                self._pace.source_fps,
+                None,  # the path shows what it carries only when it is used
+                os.cpu_count() or 1,
+                False,
+            )
+            name, reason = choice.codec, f": {choice.reason}"
+        self._codec = CODECS[name]
+        encoder = open_encoder(name, target=EncoderTarget(quality=self._wishes.quality))
+        return encoder, f"{name}{reason}"
+
+    @property
+    def plan(self) -> Plan | None:
+        """The newest plan, None before the first frame."""
+        return None if self._controller is None else self._controller.plan
+
+    def takes(self, frame: Frame) -> bool:
+        """Whether `frame` is one of those that the frame rate of the moment has room for."""
+        plan = self.plan
+        fps = plan.fps if plan is not None and plan.thinned else None
+        return self._pace.takes(frame.captured_at_ns, fps)
+
+    def plan_for(self, frame: Frame, attendees: Collection[Attendee]) -> Plan:
+        """The plan for `frame`, which is about to be encoded."""
+        codec = self._chosen()
+        if self._controller is None:
+            facts = StreamFacts(codec.name, codec.inter, codec.lossless, frame.width, frame.height)
+            self._controller = RateController(facts, self._wishes, self._pace.source_fps)
+        paths = [path for attendee in attendees if (path := attendee.path) is not None]
+        plan = self._controller.update(time.monotonic_ns(), paths, self._pace.source_fps)
+        for change in plan.changes:
+            self._on_change(self._notice(change, plan, frame))
+        return plan
+
+    def needs_key(
+        self, index: int | None, epoch: int | None, attendees: Collection[Attendee]
+    ) -> bool:
+        """Whether the frame after frame `index` must be key, for those who can take it now."""
+        if not self.inter:
+            return False
+        takers = [attendee for attendee in attendees if attendee.ready and attendee.holds(epoch)]
+        new = sum(attendee.is_new for attendee in takers)
+        following = sum(attendee.follows(index) for attendee in takers)
+        lost = len(takers) - following - new
+        return self._keys.needed(time.monotonic_ns(), following=following, lost=lost, new=new)
+
+    def encoded(self, sealed: SealedFrame) -> None:
+        """A frame went through the pipeline: what it came to teaches the next plans."""
+        encoded, stages = sealed.encoded, sealed.stages_us
+        if encoded.key:
+            self._keys.made(time.monotonic_ns())
+        if self._controller is not None:
+            busy_us = sum(stages[stage] for stage in ("mask", "encode", "keystream", "seal"))
+            self._controller.encoded(
+                len(encoded.payload),
+                encoded.psnr_db,
+                busy_us * 1000,
+                width=encoded.width,
+                height=encoded.height,
+            )
+
+    def _notice(self, reason: str, plan: Plan, frame: Frame) -> control.QualityNotice:
+        codec = self._chosen()
+        return control.QualityNotice(
+            reason=reason,
+            codec=codec.name,
+            width=max(16, round(frame.width * plan.scale)),
+            height=max(16, round(frame.height * plan.scale)),
+            fps=plan.fps,
+            bitrate_bps=plan.bitrate_bps,
+            quality=None if codec.inter or codec.lossless else plan.target.quality,
+        )
+
+    def _chosen(self) -> Codec:
+        assert self._codec is not None  # noqa: S101 -- `choose` comes before every plan
+        return self._codec

@@ -1,0 +1,82 @@
+"""What the backends on a CUDA device share: finding it, and moving bytes between it and the host.
+
+Transfers go through pinned memory, which torch pools, and never wait for the device unless the
+host needs the bytes.  On any other device, such as the CPU in a test, they are plain copies.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from shared.errors import DeviceUnavailable
+from shared.keystream.layers import TOP_BIT, Layer
+
+__all__ = ["OwnStream", "find_cuda", "flatten_frame", "held_biases", "upload"]
+
+
+def find_cuda() -> torch.device:
+    """Return the current CUDA device, or raise `DeviceUnavailable`."""
+    if not torch.cuda.is_available():
+        raise DeviceUnavailable(
+            "no CUDA device is available to PyTorch", hint="use --device auto or --device cpu"
+        )
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def upload(host: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a copy of `host` on `device`, in the order of its current stream."""
+    if device.type != "cuda":
+        return host.clone()
+    return host.pin_memory().to(device, non_blocking=True)
+
+
+class OwnStream:
+    """A stream for each thread, so that a keystream waits for nobody else's work."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._local = threading.local()
+
+    @contextmanager
+    def entered(self) -> Iterator[torch.cuda.Stream | None]:
+        """Make the calling thread's stream the current one; None where there are no streams."""
+        if self.device.type != "cuda":
+            yield None
+            return
+        stream: torch.cuda.Stream | None = getattr(self._local, "stream", None)
+        if stream is None:
+            stream = self._local.stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        with torch.cuda.device(self.device), torch.cuda.stream(stream):
+            yield stream
+
+
+def flatten_frame(data: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return `data` as one row of bytes in place; `ValueError` where that can't be."""
+    if data.dtype != torch.uint8 or not data.is_contiguous() or data.device != device:
+        raise ValueError(f"a frame to be XORed in place must be contiguous uint8 on {device}")
+    return data.view(-1)
+
+
+def held_biases(
+    layers: tuple[Layer, ...], key_biases: tuple[NDArray[np.int64], ...]
+) -> list[NDArray[np.int64]]:
+    """Return the biases for activations held as signed bytes x - 128, int64 (lanes out,) each.
+
+    128 times the sum of a row's weights undoes the offset of what it reads; TOP_BIT more makes
+    the fold come out as y - 128.  An activation that is added brings
+    its own -128 along, and the last output, which is keystream, must carry none.
+    """
+    biases = []
+    for number, (layer, key_bias) in enumerate(zip(layers, key_biases, strict=True), start=1):
+        offsets_wanted = (number < len(layers)) - (layer.add_from is not None)
+        correction = 128 * layer.weight.astype(np.int64).sum(axis=1) + TOP_BIT * (
+            offsets_wanted & 1
+        )
+        biases.append(layer.bias + key_bias + correction)
+    return biases

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner
+
+from lab import study as study_module
+from lab.cli import keystream_app
+from lab.evaluate import MEASURES, Measures
+from lab.study import SHAPES, as_json, results_table, shapes_of, study
+from shared.errors import BadInput
+from shared.keystream.families import FAMILIES
+from shared.keystream.network import load_network
+
+
+@pytest.fixture
+def quick_measures(monkeypatch):
+    """Measures that tell the depth they were taken at, as the real ones take seconds each."""
+    monkeypatch.setattr(
+        study_module,
+        "evaluate",
+        lambda network, depth, *, seed: Measures(*[depth / 100] * len(MEASURES)),
+    )
+
+
+def test_every_family_is_studied_and_its_shipped_shape_is_among_the_shapes() -> None:
+    assert set(SHAPES) == set(FAMILIES)
+    for family, shapes in SHAPES.items():
+        widths = [layer.weight.shape for layer in load_network(family).layers]
+        assert any(
+            [tuple(layer.weight.shape) for layer in recipe.lower(_floats(recipe))] == widths
+            for recipe in shapes.values()
+        )
+
+
+def _floats(recipe):
+    tensors = recipe.initial(np.random.default_rng(1))
+    return {name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()}
+
+
+def test_a_draw_is_measured_before_and_after_training_at_every_depth(quick_measures) -> None:
+    recipe = SHAPES["bp"]["128-64-128-128"]
+    steps = []
+    before, after = study(
+        "bp", "128-64-128-128", recipe, seed=3, steps=2, on_step=lambda: steps.append(1)
+    )
+    assert (before.trained, after.trained) == (False, True)
+    assert [m.balance for m in after.measures] == [0.01, 0.02, 0.03]
+    assert before.macs_per_byte == (64 * 128 + 128 * 128) / 128  # the first layer is a table
+    assert before.layer_avalanche > 0.3
+    assert len(steps) == 2
+
+
+def test_the_table_has_a_row_for_the_trained_and_one_for_the_untrained(quick_measures) -> None:
+    recipe = SHAPES["bp"]["128-64-128"]
+    results = [r for seed in (1, 2) for r in study("bp", "128-64-128", recipe, seed=seed, steps=1)]
+    console = Console(width=200, record=True, file=None)
+    with console.capture() as captured:
+        console.print(results_table(results))
+    assert "trained, 2" in captured.get()
+    assert "untrained, 2" in captured.get()
+    saved = json.loads(json.dumps(as_json(results, steps=1)))
+    assert len(saved["results"]) == 4
+    assert saved["steps"] == 1
+
+
+def test_shapes_come_family_by_family() -> None:
+    assert [family for family, _, _ in shapes_of(["cnn", "gan"])] == ["cnn", "cnn", "gan", "gan"]
+
+
+def test_the_command_refuses_a_family_that_it_does_not_know() -> None:
+    result = CliRunner().invoke(keystream_app, ["study", "--family", "bp,transformer"])
+    assert isinstance(result.exception, BadInput)
+    assert "transformer" in str(result.exception)
+
+
+def test_the_command_writes_what_it_found(tmp_path, quick_measures, monkeypatch) -> None:
+    shapes = {"bp": {"128-64-128": SHAPES["bp"]["128-64-128"]}}
+    monkeypatch.setattr(study_module, "SHAPES", shapes)
+    path = tmp_path / "study.json"
+    arguments = ["study", "--family", "bp", "--seeds", "1", "--steps", "1", "--json", str(path)]
+    result = CliRunner().invoke(keystream_app, arguments)
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(path.read_text())["results"]) == 2

@@ -1,0 +1,189 @@
+"""H.264: every picture within its share of the bitrate, no key picture unasked, an honest PSNR."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from shared.codecs import EncoderTarget, h264
+from shared.codecs.chain import ChainWriter
+from shared.codecs.h264 import H264Decoder, H264Encoder, quantiser
+from shared.codecs.planes import PlaneReader
+from shared.errors import DecodeFailed
+from shared.frame import EncodedFrame, Image
+from shared.quality import psnr_db
+
+every_sampling = pytest.mark.parametrize("halved", [True, False])
+every_kind = pytest.mark.parametrize("channels", [1, 3])
+
+
+@cache
+def texture(size: tuple[int, int]) -> NDArray[np.float32]:
+    drawn = np.random.default_rng(1).normal(128, 40, (size[0] + 64, size[1] + 64, 3))
+    return np.asarray(cv2.blur(drawn, (3, 3)), np.float32)
+
+
+@cache
+def scene(index: int, channels: int = 3, size: tuple[int, int] = (240, 320)) -> Image:
+    """Moving texture with noise: what a probe or an endoscope shows when it is moved."""
+    at = index % 60
+    moved = texture(size)[at : at + size[0], at : at + size[1]]
+    noisy = moved + 3 * np.random.default_rng(index).standard_normal(moved.shape, np.float32)
+    picture = np.clip(noisy, 0, 255).astype(np.uint8)
+    return picture if channels == 3 else np.ascontiguousarray(picture[:, :, 1])
+
+
+def decode(decoder: H264Decoder, frame: EncodedFrame) -> Image:
+    return decoder.decode(
+        frame.payload,
+        width=frame.width,
+        height=frame.height,
+        channels=frame.channels,
+        key=frame.key,
+    )
+
+
+@every_sampling
+@every_kind
+@pytest.mark.parametrize(("bitrate_bps", "fps"), [(1_500_000, 30.0), (900_000, 12.0)])
+def test_no_picture_not_even_a_key_picture_takes_more_than_its_share(
+    halved: bool, channels: int, bitrate_bps: int, fps: float
+) -> None:
+    target = EncoderTarget(bitrate_bps=bitrate_bps, fps=fps)
+    encoder = H264Encoder(target, halved=halved)
+    frames = [encoder.encode(scene(i, channels), key=i == 20) for i in range(40)]
+    share = bitrate_bps / 8 / fps
+    assert max(len(frame.payload) for frame in frames) <= 1.1 * share
+    assert sum(len(frame.payload) for frame in frames[5:]) >= 0.5 * share * 35  # and uses it
+    assert [frame.key for frame in frames] == [i in (0, 20) for i in range(40)]
+
+
+def test_the_bitrate_changes_from_picture_to_picture_without_a_key_picture() -> None:
+    encoder = H264Encoder(EncoderTarget(bitrate_bps=4_000_000))
+    sizes: dict[int, list[int]] = {}
+    for index in range(80):
+        bitrate = (4_000_000, 600_000, 2_000_000, 1_000_000)[index // 20]
+        encoder.retarget(EncoderTarget(bitrate_bps=bitrate))
+        frame = encoder.encode(scene(index))
+        assert frame.key == (index == 0)
+        sizes.setdefault(bitrate, []).append(len(frame.payload))
+    for bitrate, found in sizes.items():
+        share = bitrate / 8 / 30
+        assert max(found) <= 1.1 * share
+        assert 0.5 * share <= np.mean(found[3:])
+
+
+def test_a_lower_frame_rate_gives_each_picture_more() -> None:
+    encoder = H264Encoder(EncoderTarget(bitrate_bps=800_000, fps=30))
+    at_30 = [len(encoder.encode(scene(i)).payload) for i in range(15)]
+    encoder.retarget(EncoderTarget(bitrate_bps=800_000, fps=10))
+    at_10 = [len(encoder.encode(scene(i)).payload) for i in range(15, 30)]
+    assert np.mean(at_10[2:]) > 2 * np.mean(at_30[2:])
+
+
+def test_quality_is_the_ceiling_where_the_bitrate_allows_more() -> None:
+    def mean_size(target: EncoderTarget) -> float:
+        encoder = H264Encoder(target)
+        return float(np.mean([len(encoder.encode(scene(i)).payload) for i in range(6)]))
+
+    alone = [mean_size(EncoderTarget(quality=quality)) for quality in (40, 70, 90)]
+    assert alone == sorted(alone)
+    bounded = mean_size(EncoderTarget(quality=40, bitrate_bps=500_000_000))
+    assert bounded == pytest.approx(alone[0], rel=0.05)
+
+
+def test_a_small_change_of_quality_waits_for_the_next_key_picture() -> None:
+    encoder = H264Encoder(EncoderTarget(quality=90))
+    encoder.encode(scene(0))
+    encoder.retarget(EncoderTarget(quality=85))
+    assert not encoder.encode(scene(1)).key
+    before = len(encoder.encode(scene(2), key=True).payload)
+    encoder.retarget(EncoderTarget(quality=30))
+    changed = encoder.encode(scene(3))
+    assert changed.key
+    assert len(changed.payload) < before
+
+
+def test_the_quantiser_falls_as_quality_rises_and_is_never_lossless() -> None:
+    found = [quantiser(quality) for quality in range(1, 101)]
+    assert found == sorted(found, reverse=True)
+    assert 1 <= min(found) < max(found) <= 51
+
+
+@every_sampling
+@every_kind
+@pytest.mark.parametrize("bitrate_bps", [None, 1_000_000])
+def test_where_time_is_short_the_psnr_is_x264s_own_and_no_better_than_the_true_one(
+    halved: bool, channels: int, bitrate_bps: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(h264, "_FINE_PIXELS_A_CORE", 0.0)
+    encoder = H264Encoder(EncoderTarget(bitrate_bps=bitrate_bps), halved=halved)
+    decoder = H264Decoder(halved=halved)
+    for index in range(35):
+        picture = scene(index, channels)
+        frame = encoder.encode(picture)
+        assert frame.psnr_db is not None
+        error = frame.psnr_db - (psnr_db(picture, decode(decoder, frame)) or np.inf)
+        assert -1.5 < error < 0.5
+        assert bitrate_bps or abs(error) < 0.6  # what makes it worse is rows that are coded twice
+
+
+def test_even_a_perfect_picture_has_a_finite_psnr_where_time_is_short(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(h264, "_FINE_PIXELS_A_CORE", 0.0)
+    frame = H264Encoder().encode(np.full((64, 64), 128, np.uint8))
+    assert frame.psnr_db is not None and 99 <= frame.psnr_db < 200
+
+
+@pytest.mark.parametrize("size", [(600, 800), (601, 799)])
+def test_pictures_large_enough_for_several_slices_decode_exactly_as_the_encoder_saw_them(
+    size: tuple[int, int],
+) -> None:
+    encoder, decoder = H264Encoder(EncoderTarget(bitrate_bps=5_000_000)), H264Decoder()
+    for index in range(6):
+        picture = scene(index, 3, size)
+        frame = encoder.encode(picture)
+        assert psnr_db(picture, decode(decoder, frame)) == frame.psnr_db
+
+
+def test_a_picture_larger_than_announced_is_refused_before_memory_is_taken_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frame = H264Encoder().encode(np.zeros((2048, 2048), np.uint8))
+    stream = frame.payload[11:]
+    lying = ChainWriter(1).pack(stream, shape=(64, 48, 1), key=True)
+    monkeypatch.setattr(PlaneReader, "read", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(DecodeFailed):
+        H264Decoder().decode(lying, width=64, height=48, channels=1)
+
+
+def test_a_picture_of_another_shape_than_announced_is_refused() -> None:
+    frame = H264Encoder().encode(np.zeros((64, 48), np.uint8))
+    lying = ChainWriter(1).pack(frame.payload[11:], shape=(64, 48, 1), key=True)
+    with pytest.raises(DecodeFailed, match="another kind"):
+        H264Decoder().decode(lying, width=64, height=48, channels=1)
+
+
+def test_whole_chroma_is_not_taken_for_halved_chroma() -> None:
+    frame = H264Encoder(halved=False).encode(scene(0, 3, (64, 64)))
+    with pytest.raises(DecodeFailed, match="another kind"):
+        decode(H264Decoder(halved=True), frame)
+
+
+def test_two_pictures_in_one_payload_are_refused() -> None:
+    encoder = H264Encoder()
+    first, second = (encoder.encode(scene(i, 1, (64, 64)), key=True) for i in range(2))
+    both = first.payload[11:] + second.payload[11:]
+    lying = ChainWriter(1).pack(both, shape=(64, 64, 1), key=True)
+    decoder = H264Decoder()
+    try:
+        shown = decoder.decode(lying, width=64, height=64, channels=1)
+    except DecodeFailed:
+        return
+    # FFmpeg may take both as one access unit and show one: then it must be a picture of this one.
+    assert shown.shape == (64, 64)

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.errors import MalformedFrame
+from shared.link.fec import parity
+from shared.link.packets import Packet, cut
+from shared.link.reassembly import (
+    GIVE_UP_NS,
+    MAX_HALF_BUILT,
+    STALE_AFTER,
+    GivenUp,
+    Reassembler,
+)
+
+
+def symbols(frame_id: int, data: bytes, extra: int = 0) -> list[Packet]:
+    frame = cut(len(data))
+    padded = data + bytes(frame.symbols * frame.symbol_bytes - len(data))
+    packets = []
+    for block in range(frame.blocks):
+        k, first = frame.source_symbols(block), frame.first_symbol(block)
+        size = frame.symbol_bytes
+        source = [padded[i * size : (i + 1) * size] for i in range(first, first + k)]
+        pieces = source + parity(source, range(k, k + extra))
+        packets += [Packet(0, frame_id, len(data), block, i, p) for i, p in enumerate(pieces)]
+    return packets
+
+
+@settings(max_examples=50)
+@given(
+    st.lists(st.integers(1, 120_000), min_size=1, max_size=4),
+    st.randoms(use_true_random=False),
+)
+def test_frames_are_put_together_from_any_order_with_repeats_and_parity(sizes, dice):
+    frames = [dice.randbytes(size) for size in sizes]
+    packets = []
+    for frame_id, data in enumerate(frames):
+        blocks: dict[int, list[Packet]] = {}
+        for packet in symbols(frame_id, data, extra=3):
+            blocks.setdefault(packet.block, []).append(packet)
+        for block in blocks.values():
+            packets += dice.sample(block, len(block) - 3)  # any k of them
+    packets += dice.choices(packets, k=5)
+    dice.shuffle(packets)
+    reassembler = Reassembler()
+    whole = [reassembler.add(packet, at) for at, packet in enumerate(packets)]
+    assert {w.frame_id: w.data for w in whole if w} == dict(enumerate(frames))
+    assert reassembler.held_bytes == 0
+    assert not reassembler.waiting
+    assert reassembler.take_given_up() == []
+
+
+def test_a_frame_remembers_when_its_first_packet_came():
+    reassembler = Reassembler()
+    first, *rest = symbols(0, bytes(2_000))
+    reassembler.add(first, 5)
+    for at, packet in enumerate(rest):
+        whole = reassembler.add(packet, 10 + at)
+    assert whole is not None
+    assert whole.first_packet_at_ns == 5
+
+
+def test_a_frame_is_delivered_once():
+    reassembler = Reassembler()
+    (packet,) = symbols(0, b"x")
+    assert reassembler.add(packet, 0) is not None
+    assert reassembler.add(packet, 0) is None
+
+
+def test_a_packet_that_contradicts_the_length_of_its_frame_is_malformed():
+    reassembler = Reassembler()
+    reassembler.add(symbols(0, bytes(2_000))[0], 0)
+    with pytest.raises(MalformedFrame):
+        reassembler.add(symbols(0, bytes(2_001))[0], 0)
+
+
+def test_the_newest_frames_are_held_and_the_oldest_given_up():
+    reassembler = Reassembler()
+    for frame_id in range(MAX_HALF_BUILT + 3):
+        reassembler.add(symbols(frame_id, bytes(2_000))[0], 0)
+    assert reassembler.take_given_up() == [GivenUp(i, begun=True) for i in range(3)]
+    assert reassembler.held_bytes == MAX_HALF_BUILT * cut(2_000).symbol_bytes
+    for packet in symbols(0, bytes(2_000)):
+        assert reassembler.add(packet, 0) is None  # gone for good
+
+
+def test_held_bytes_are_bounded():
+    size = cut(100_000).symbol_bytes
+    reassembler = Reassembler(max_held_bytes=10 * size)
+    for frame_id in range(3):
+        for packet in symbols(frame_id, bytes(100_000))[:5]:
+            reassembler.add(packet, 0)
+            assert reassembler.held_bytes <= 10 * size
+    assert reassembler.take_given_up() == [GivenUp(0, begun=True)]
+
+
+def test_a_sender_that_is_far_ahead_has_given_older_frames_up():
+    reassembler = Reassembler()
+    reassembler.add(symbols(0, bytes(2_000))[0], 0)
+    reassembler.add(symbols(STALE_AFTER, bytes(2_000))[0], 0)
+    assert GivenUp(0, begun=True) in reassembler.take_given_up()
+    assert reassembler.add(symbols(0, b"late")[0], 0) is None
+
+
+def test_a_jump_of_frame_ids_costs_no_memory():
+    reassembler = Reassembler()
+    for frame_id in (0, 2**31, 2**32 - 1):
+        reassembler.add(symbols(frame_id, bytes(2_000))[0], 0)
+    assert len(reassembler._unseen) <= STALE_AFTER
+    assert len(reassembler._finished) <= 4 * STALE_AFTER
+
+
+def test_a_frame_of_which_nothing_more_comes_is_given_up_once_newer_ones_came():
+    reassembler = Reassembler()
+    reassembler.add(symbols(0, bytes(2_000))[0], 0)
+    reassembler.expire(10 * GIVE_UP_NS)
+    assert reassembler.take_given_up() == []  # nothing newer: it may still come
+    reassembler.add(symbols(1, b"newer")[0], 10 * GIVE_UP_NS)
+    reassembler.expire(10 * GIVE_UP_NS)
+    assert reassembler.take_given_up() == [GivenUp(0, begun=True)]
+
+
+def test_a_frame_that_still_grows_is_not_given_up():
+    reassembler = Reassembler()
+    first, second, *_ = symbols(0, bytes(2_400))
+    reassembler.add(first, 0)
+    reassembler.add(symbols(1, b"newer")[0], 0)
+    reassembler.add(second, GIVE_UP_NS - 1)
+    reassembler.expire(GIVE_UP_NS)
+    assert reassembler.take_given_up() == []
+
+
+def test_a_frame_of_which_nothing_came_at_all_is_missed():
+    reassembler = Reassembler()
+    reassembler.add(symbols(0, b"x")[0], 0)
+    reassembler.add(symbols(3, b"x")[0], 100)
+    reassembler.add(symbols(2, b"x")[0], 200)  # only overtaken
+    assert reassembler.waiting
+    reassembler.expire(99 + GIVE_UP_NS)
+    assert reassembler.take_given_up() == []
+    reassembler.expire(100 + GIVE_UP_NS)
+    assert reassembler.take_given_up() == [GivenUp(1, begun=False)]
+    assert reassembler.add(symbols(1, b"x")[0], 0) is None
+
+
+def test_frames_before_the_first_one_seen_are_not_missed():
+    reassembler = Reassembler()
+    reassembler.add(symbols(40, b"x")[0], 0)
+    assert not reassembler.waiting
+
+
+def test_the_reassembly_of_random_losses_with_parity_needs_no_more_than_k():
+    dice = random.Random(4)
+    reassembler = Reassembler()
+    data = dice.randbytes(25_000)
+    packets = symbols(0, data, extra=4)
+    dice.shuffle(packets)
+    results = [reassembler.add(packet, 0) for packet in packets]
+    assert [result is not None for result in results].index(True) == cut(25_000).symbols - 1

@@ -1,0 +1,348 @@
+"""Messages past SCTP's queues, and the private names of aiortc that this rests on, one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+
+import aioice
+import pytest
+from aiortc import RTCDtlsTransport, RTCPeerConnection, RTCSctpTransport, rtcsctptransport
+
+from shared.link import sctp as module
+from shared.link.packets import MAX_MESSAGE_BYTES, OVERHEAD_BYTES
+from shared.link.peer import PeerLink
+from shared.link.sctp import MAX_AHEAD, MAX_DUPLICATES, UnreliablePath
+from shared.link.webrtc import prepare_ice
+
+
+class Pair:
+    """Two bare associations on loopback, each with an unreliable path for channel "frames"."""
+
+    def __init__(self) -> None:
+        self.connections = [RTCPeerConnection(), RTCPeerConnection()]
+        self.received: tuple[list[bytes], list[bytes]] = ([], [])
+        self.paths: list[UnreliablePath] = []
+
+    async def connect(self) -> None:
+        ours, theirs = self.connections
+        self.control = ours.createDataChannel("control")
+        frames = ours.createDataChannel("frames", ordered=False, maxRetransmits=0)
+        adopted: dict[str, object] = {}
+        both = asyncio.Event()
+
+        def adopt(channel):
+            adopted[channel.label] = channel
+            if len(adopted) == 2:
+                both.set()
+
+        theirs.on("datachannel", adopt)
+        self._prepare(0)
+        await ours.setLocalDescription(await ours.createOffer())
+        await theirs.setRemoteDescription(ours.localDescription)
+        self._prepare(1)
+        await theirs.setLocalDescription(await theirs.createAnswer())
+        await ours.setRemoteDescription(theirs.localDescription)
+        async with asyncio.timeout(10):
+            await both.wait()
+        while frames.readyState != "open":
+            await asyncio.sleep(0.01)
+        for path in self.paths:
+            path.stream = frames.id
+        self.other_control = adopted["control"]
+
+    def _prepare(self, end: int) -> None:
+        sctp = self.connections[end].sctp
+        prepare_ice(module.ice_connection(sctp), ["127.0.0.1"])
+        self.paths.append(UnreliablePath(sctp, self.received[end].append))
+
+    def sctp(self, end: int) -> RTCSctpTransport:
+        return self.connections[end].sctp
+
+    async def close(self) -> None:
+        for connection in self.connections:
+            await connection.close()
+
+
+@pytest.fixture
+async def pair():
+    pair = Pair()
+    await pair.connect()
+    yield pair
+    await pair.close()
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def lose(pair: Pair, end: int, share: float, seed: int = 1) -> None:
+    """From now on datagrams that `end` sends get lost."""
+    dice = random.Random(seed)
+    protocol = module.ice_connection(pair.sctp(end))._nominated[1].protocol
+    send = protocol.transport.sendto
+
+    class Lossy:
+        def __getattr__(self, name):
+            return getattr(transport, name)
+
+        def sendto(self, data, addr):
+            if dice.random() >= share:
+                send(data, addr)
+
+    transport = protocol.transport
+    protocol.transport = Lossy()
+
+
+async def test_messages_arrive_whole_both_ways(pair):
+    dice = random.Random(1)
+    for end, other in ((0, 1), (1, 0)):
+        messages = [dice.randbytes(dice.randint(1, MAX_MESSAGE_BYTES)) for _ in range(300)]
+        for i, message in enumerate(messages):
+            pair.paths[end].send(message)
+            if i % 20 == 0:
+                await asyncio.sleep(0.001)
+        await until(lambda end=end, other=other: len(pair.received[other]) == 300)
+        assert sorted(pair.received[other]) == sorted(messages)
+
+
+async def test_a_message_costs_one_datagram_of_the_size_that_is_accounted_for(pair):
+    sizes = []
+    pair_ice = module.ice_connection(pair.sctp(0))._nominated[1]
+    send = pair_ice.protocol.transport.sendto
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(transport, name)
+
+        def sendto(self, data, addr):
+            sizes.append(len(data))
+            send(data, addr)
+
+    transport = pair_ice.protocol.transport
+    pair_ice.protocol.transport = Counting()
+    pair.paths[0].send(bytes(MAX_MESSAGE_BYTES))
+    udp_and_ip = 28
+    assert sizes == [MAX_MESSAGE_BYTES + OVERHEAD_BYTES - udp_and_ip]
+    assert sizes[0] + 48 <= 1280  # with IPv6's and UDP's headers: the least MTU
+
+
+async def test_nothing_is_held_and_nothing_waits_for_an_acknowledgement(pair):
+    lose(pair, 1, 1.0)  # no SACK gets back
+    for _ in range(200):
+        pair.paths[0].send(bytes(1_000))
+    assert not pair.sctp(0)._outbound_queue
+    assert not pair.sctp(0)._sent_queue
+    assert pair.sctp(0)._flight_size == 0
+    await until(lambda: len(pair.received[1]) == 200)
+
+
+async def test_losses_are_passed_over_and_the_books_of_both_ends_stay_short(pair, monkeypatch):
+    monkeypatch.setattr(module, "FORGET_AFTER_S", 0.05)
+    lose(pair, 0, 0.1)
+    for i in range(1_500):
+        pair.paths[0].send(i.to_bytes(4, "big") * 50)
+        if i % 5 == 0:
+            await asyncio.sleep(0.002)
+    await until(lambda: len(pair.received[1]) > 1_200)
+    sender, receiver = pair.sctp(0), pair.sctp(1)
+    for _ in range(100):  # a trickle brings the last acknowledgements
+        pair.paths[0].send(b"x")
+        await asyncio.sleep(0.005)
+    assert len(receiver._sack_misordered) < 200
+    assert len(pair.paths[0]._sent) < 300
+    assert (sender._local_tsn - receiver._last_received_tsn) % 2**32 < 300
+    assert len(set(pair.received[1])) == len([m for m in pair.received[1] if m != b"x"]) + 1
+
+
+async def test_the_control_channel_stays_reliable_and_ordered_beside_lost_messages(pair):
+    got: list[str] = []
+    pair.other_control.on("message", got.append)
+    lose(pair, 0, 0.15, seed=3)
+    lose(pair, 1, 0.15, seed=4)
+    for i in range(60):
+        pair.control.send(str(i))
+        for _ in range(5):
+            pair.paths[0].send(bytes(800))
+        await asyncio.sleep(0.002)
+    async with asyncio.timeout(60):
+        while len(got) < 60:
+            pair.paths[0].send(bytes(10))
+            await asyncio.sleep(0.01)
+    assert got == [str(i) for i in range(60)]
+
+
+async def test_only_some_packets_are_acknowledged(pair):
+    acknowledged = 0
+    send_sack = pair.sctp(1)._send_sack
+
+    async def count() -> None:
+        nonlocal acknowledged
+        acknowledged += 1
+        await send_sack()
+
+    pair.sctp(1)._send_sack = count
+    for _ in range(300):
+        pair.paths[0].send(bytes(100))
+    await until(lambda: len(pair.received[1]) == 300)
+    assert 1 <= acknowledged < 60
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda packet: packet[:-1],
+        lambda packet: packet + b"\0\0\0\0",
+        lambda packet: packet[:40] + bytes([packet[40] ^ 1]) + packet[41:],
+        lambda packet: packet[:4] + bytes(4) + packet[8:],
+        lambda packet: b"",
+    ],
+)
+async def test_damaged_packets_are_taken_by_nobody(pair, damage):
+    packets: list[bytes] = []
+    dtls = pair.sctp(0).transport
+    ssl = dtls._ssl
+
+    class Tap:
+        def __getattr__(self, name):
+            return getattr(ssl, name)
+
+        def send(self, data):
+            packets.append(data)
+            return ssl.send(data)
+
+    dtls._ssl = Tap()
+    pair.paths[0].send(bytes(64))
+    await until(lambda: pair.received[1])
+    await pair.sctp(1)._handle_data(damage(packets[0]))
+    assert pair.received[1] == [bytes(64)]
+    await pair.sctp(1)._handle_data(packets[0])  # a repeat
+    assert pair.received[1] == [bytes(64)]
+
+
+async def test_before_there_is_a_connection_a_message_is_lost():
+    connection = RTCPeerConnection()
+    connection.createDataChannel("frames")
+    path = UnreliablePath(connection.sctp, lambda message: None)
+    path.stream = 1
+    path.send(b"x")
+    assert not path._sent
+    await connection.close()
+
+
+class TestMarkReceived:
+    @pytest.fixture
+    async def path(self):
+        connection = RTCPeerConnection()
+        connection.createDataChannel("frames")
+        path = UnreliablePath(connection.sctp, lambda message: None)
+        connection.sctp._last_received_tsn = 1_000
+        yield path
+        await connection.close()
+
+    async def test_it_does_what_aiortcs_own_does(self, path):
+        other = RTCPeerConnection()
+        other.createDataChannel("any")
+        reference = other.sctp
+        reference._last_received_tsn = 1_000
+        dice = random.Random(2)
+        tsn = range(1_001, 1_401)
+        order = sorted(range(400), key=lambda i: i + dice.uniform(0, 8))
+        order += dice.choices(range(400), k=MAX_DUPLICATES // 2)
+        for i in order:
+            if i % 17 == 5 and i < 390:
+                continue
+            assert path._mark_received(tsn[i]) == reference._mark_received(tsn[i])
+            assert path._sctp._last_received_tsn == reference._last_received_tsn
+            assert path._sctp._sack_misordered == reference._sack_misordered
+        await other.close()
+
+    async def test_numbers_go_round(self, path):
+        path._sctp._last_received_tsn = 2**32 - 2
+        for tsn in (0, 2, 2**32 - 1, 1):
+            assert not path._mark_received(tsn)
+        assert path._sctp._last_received_tsn == 2
+        assert path._mark_received(2**32 - 1)
+
+    async def test_a_peer_that_skips_and_repeats_numbers_costs_no_memory(self, path):
+        dice = random.Random(3)
+        for _ in range(3 * MAX_AHEAD):
+            path._mark_received(dice.getrandbits(32))
+        assert len(path._sctp._sack_misordered) <= MAX_AHEAD
+        assert len(path._sctp._sack_duplicates) <= MAX_DUPLICATES
+
+
+async def test_the_wrapped_association_alone_is_changed():
+    before = {
+        name: getattr(RTCSctpTransport, name)
+        for name in ("_handle_data", "_receive_sack_chunk", "_mark_received")
+    }
+    connection = RTCPeerConnection()
+    connection.createDataChannel("any")
+    UnreliablePath(connection.sctp, lambda message: None)
+    for name, method in before.items():
+        assert getattr(RTCSctpTransport, name) is method
+        assert name in vars(connection.sctp)
+    await connection.close()
+
+
+def test_what_is_rebound_is_what_aiortc_calls():
+    assert "self._data_receiver._handle_data(" in inspect.getsource(RTCDtlsTransport._recv_next)
+    receive = inspect.getsource(RTCSctpTransport._receive_chunk)
+    assert "self._receive_sack_chunk(chunk)" in receive
+    assert "self._mark_received(chunk.tsn)" in inspect.getsource(
+        RTCSctpTransport._receive_data_chunk
+    )
+
+
+def test_the_forward_tsn_is_made_from_the_point_that_is_set():
+    update = inspect.getsource(RTCSctpTransport._update_advanced_peer_ack_point)
+    assert "uint32_gt(self._advanced_peer_ack_tsn, self._last_sacked_tsn)" in update
+    assert "self._forward_tsn_chunk.cumulative_tsn = self._advanced_peer_ack_tsn" in update
+    assert "self._update_advanced_peer_ack_point()" in inspect.getsource(
+        RTCSctpTransport._receive_sack_chunk
+    )
+    assert "self._forward_tsn_chunk" in inspect.getsource(RTCSctpTransport._transmit)
+
+
+def test_numbers_for_control_messages_are_taken_where_ours_are():
+    source = inspect.getsource(RTCSctpTransport._send)
+    assert "chunk.tsn = self._local_tsn" in source
+    assert "self._local_tsn = tsn_plus_one(self._local_tsn)" in source
+
+
+async def test_the_names_used_are_there():
+    connection = RTCPeerConnection()
+    connection.createDataChannel("any")
+    sctp = connection.sctp
+    for name in (
+        "_advanced_peer_ack_tsn", "_last_received_tsn", "_local_port", "_local_tsn",
+        "_local_verification_tag", "_outbound_queue", "_reconfig_deferred", "_remote_port",
+        "_remote_verification_tag", "_reset_deferred_streams", "_sack_duplicates",
+        "_sack_misordered", "_send_sack", "_sent_queue",
+    ):  # fmt: skip
+        assert hasattr(sctp, name), name
+    assert isinstance(sctp._sack_misordered, set)
+    assert isinstance(sctp._sack_duplicates, list)
+    assert sctp.transport._ssl is None
+    assert module.ice_connection(sctp)._nominated == {}
+    assert "self._ssl.send(data)" in inspect.getsource(RTCDtlsTransport._send_data)
+    assert "self._ssl.bio_read(1500)" in inspect.getsource(RTCDtlsTransport._write_ssl)
+    assert "active_pair.protocol.send_data(data, active_pair.remote_addr)" in inspect.getsource(
+        aioice.Connection.sendto
+    )
+    assert "self.transport.sendto(data, addr)" in inspect.getsource(
+        aioice.ice.StunProtocol.send_data
+    )
+    assert rtcsctptransport.USERDATA_MAX_LENGTH == MAX_MESSAGE_BYTES
+    assert rtcsctptransport.WEBRTC_BINARY == module.WEBRTC_BINARY
+    await connection.close()
+
+
+async def test_a_links_frames_go_this_way():
+    async with PeerLink(host_addresses=["127.0.0.1"]) as link:
+        await link.create_offer()
+        assert isinstance(link._frames_path, UnreliablePath)

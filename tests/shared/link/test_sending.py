@@ -1,0 +1,241 @@
+"""Both halves of a link over simulated networks: what people see, on paths of every kind."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+
+from shared.link.packets import DATA, MAX_MESSAGE_BYTES, parse_packet
+from shared.link.reassembly import GIVE_UP_NS
+from shared.link.sending import MAX_KEPT_FRAMES, FrameSender
+from tests.shared.link.simulated_path import (
+    MS,
+    PROFILES,
+    Path,
+    RenoFlow,
+    S,
+    Simulation,
+    Stream,
+    encoder,
+    paths,
+)
+
+
+def stream(profile: str, seconds: float, seed: int = 1, **options) -> Stream:
+    simulation = Simulation()
+    there, back = paths(simulation, profile, seed)
+    result = Stream(simulation, there, back, rtt_hint_ms=2 * there.delay_ms, **options)
+    simulation.run(simulation.now + round(seconds * S))
+    return result
+
+
+def percentile(values, share: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] / MS
+
+
+def test_on_a_lan_a_frame_arrives_within_a_millisecond():
+    lan = stream("lan", 5)
+    assert len(lan.latency) >= lan.offered - 1
+    assert percentile(lan.latency.values(), 0.5) < 1.0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_on_a_hospitals_uplink_frames_of_25_kb_arrive_in_time(seed):
+    uplink = stream("uplink", 10, seed)
+    assert len(uplink.latency) >= 0.98 * uplink.offered
+    assert percentile(uplink.latency.values(), 0.95) <= 120
+
+
+@pytest.mark.parametrize("profile", ["4g", "4g-reordering"])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_mobile_path_that_falls_to_a_third_shows_no_long_freeze(profile, seed):
+    mobile = stream(profile, 14, seed, size=encoder(25_000))
+    assert percentile(mobile.latency.values(), 0.95) <= 200
+    assert mobile.longest_gap_ms() <= 500
+    assert len(mobile.latency) >= 0.75 * mobile.offered
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_bad_path_still_gives_a_usable_picture(seed):
+    bad = stream("bad", 10, seed, size=encoder(25_000))
+    assert len(bad.latency) >= 10 * 10  # frames a second
+    assert percentile(bad.latency.values(), 0.95) <= 400
+
+
+def test_after_an_outage_the_newest_picture_comes_within_a_second():
+    outage = stream("outage", 14)
+    end = outage._start + 11 * S
+    first = next(at for at, _ in outage.shown if at > end)
+    assert first - end < S
+    shown = [i for at, i in outage.shown if at > end + S]
+    assert len(shown) >= 0.9 * 2 * 30
+    assert outage.given_up > 0
+
+
+def test_frames_are_given_up_at_both_ends_and_none_is_held_for_ever():
+    outage = stream("outage", 14)
+    assert outage.receiver.held_bytes < 3 * 25_000
+    assert outage.sender.in_flight <= 5
+
+
+def test_no_frame_is_shown_later_than_it_may_be_of_use():
+    for profile in ("uplink", "bad"):
+        run = stream(profile, 10, size=encoder(25_000))
+        assert max(run.latency.values()) < 2 * GIVE_UP_NS
+
+
+def test_a_full_pipe_queues_little():
+    uplink = stream("uplink", 15, size=encoder(100_000, 1.0))
+    rate = 8 * sum(uplink.sizes[i] for i in uplink.latency) / 15 / 1e6
+    assert rate > 5.5  # of 8 Mbit/s on the wire, with parity and headers
+    assert percentile(uplink.latency.values(), 0.95) < 120
+
+
+def test_the_rate_is_known_within_a_second():
+    uplink = stream("uplink", 1, size=encoder(25_000))
+    path = uplink.sender.path(uplink.simulation.now)
+    assert path is not None
+    assert path.rate_bps > 4e6
+    assert 38 * MS < path.rtt_ns < 60 * MS
+    assert path.loss < 0.05
+
+
+def test_the_estimate_says_whether_the_frames_fill_the_path():
+    idle = stream("clinic", 3, size=lambda bps: 5_000)
+    assert idle.sender.path(idle.simulation.now).limited is False
+    full = stream("clinic", 3, size=encoder(500_000, 1.0))
+    assert full.sender.path(full.simulation.now).limited is True
+
+
+def test_a_steady_rate_needs_no_more_than_its_share_of_repair():
+    clinic = stream("clinic", 10)
+    assert clinic.wire_bytes < 1.2 * sum(clinic.sizes.values())
+
+
+def test_two_streams_share_a_bottleneck():
+    simulation = Simulation()
+    start = simulation.now
+    there = Path(simulation, delay_ms=20, rate=lambda s: 8e6)
+    streams = [
+        Stream(
+            simulation, there, Path(simulation, delay_ms=20, seed=seed),
+            size=encoder(100_000, 1.0), rtt_hint_ms=40, start_s=5.0 * seed,
+        )
+        for seed in (0, 1)
+    ]  # fmt: skip
+    simulation.run(start + 30 * S)
+    rates = [
+        sum(s.sizes[i] for at, i in s.shown if at > start + 15 * S) * 8 / 15 / 1e6 for s in streams
+    ]
+    assert sum(rates) > 5.0
+    jain = sum(rates) ** 2 / (2 * sum(rate**2 for rate in rates))
+    assert jain > 0.8
+    for one in streams:
+        assert (
+            percentile([one.latency[i] for at, i in one.shown if at > start + 15 * S], 0.95) < 150
+        )
+
+
+def test_beside_tcp_it_neither_starves_nor_takes_all():
+    simulation = Simulation()
+    start = simulation.now
+    there = Path(simulation, delay_ms=20, rate=lambda s: 8e6, queue_ms=80)
+    video = Stream(
+        simulation, there, Path(simulation, delay_ms=20, seed=5), size=encoder(100_000, 1.0),
+        rtt_hint_ms=40,
+    )  # fmt: skip
+    tcp = RenoFlow(simulation, there, 20)
+    simulation.run(start + 30 * S)
+    ours = sum(video.sizes[i] for _, i in video.shown) * 8 / 30 / 1e6
+    theirs = tcp.received * 8 / 30 / 1e6
+    assert ours > 0.8
+    assert theirs > 2.0
+
+
+def test_the_repair_of_one_lost_packet_takes_about_one_round_trip_more():
+    simulation = Simulation()
+    there = Path(simulation, delay_ms=20, rate=lambda s: 50e6)
+    lose = {"armed": False}
+    is_lost = there._is_lost
+
+    def once() -> bool:
+        if lose["armed"]:
+            lose["armed"] = False
+            return True
+        return is_lost()
+
+    there._is_lost = once
+    run = Stream(simulation, there, Path(simulation, delay_ms=20), rtt_hint_ms=40)
+    start = simulation.now
+    usual, repaired = [], []
+    for second in range(1, 6):
+        simulation.run(start + second * S + 500_000)
+        frames = len(run.handed)
+        lose["armed"] = True
+        simulation.run(start + second * S + 900 * MS)
+        repaired.append(run.latency[frames])
+        usual.append(run.latency[frames + 5])
+    extra = (statistics.median(repaired) - statistics.median(usual)) / MS
+    assert 35 < extra < 75
+
+
+@pytest.mark.parametrize("size", [1, 700, 25_000, 900_000])
+def test_every_message_is_one_packet_and_sequences_count_up(size):
+    sender = FrameSender()
+    sender.hand_over(0, bytes(size), S)
+    now, messages = S, []
+    while sender.next_at_ns(now) is not None and sender.take_left() == []:
+        messages += sender.poll(now)
+        now += MS
+    packets = [parse_packet(message) for message in messages]
+    assert [packet.sequence for packet in packets] == list(range(len(packets)))
+    assert all(len(message) <= MAX_MESSAGE_BYTES and message[0] == DATA for message in messages)
+    assert sum(len(packet.piece) for packet in packets) >= size
+
+
+def test_a_peer_that_reports_nothing_gets_a_few_frames_and_then_one_at_a_time():
+    sender = FrameSender()
+    sender.on_ping(20 * MS)
+    now, sent, frames = S, [], 0
+    while now < 4 * S:
+        if sender.can_send(now):
+            sender.hand_over(frames, bytes(25_000), now)
+            frames += 1
+        sent += [(now, len(m)) for m in sender.poll(now)]
+        now += MS
+    early = sum(nbytes for at, nbytes in sent if at < S + 200 * MS)
+    late = sum(nbytes for at, nbytes in sent if at >= 2 * S)
+    assert early < 250_000
+    assert late / 2 < 150_000  # bytes a second: four frames
+    assert late > 0
+    assert sender.in_flight <= MAX_KEPT_FRAMES
+
+
+def test_a_cancelled_frame_leaves_no_more_packets():
+    sender = FrameSender()
+    sender.hand_over(0, bytes(900_000), S)
+    first = sender.poll(S)
+    sender.cancel(0)
+    assert 0 < len(first) < 800
+    assert sender.poll(S + 100 * MS) == []
+    assert sender.take_left() == [0]
+    assert sender.in_flight == 0
+
+
+def test_while_much_is_still_to_leave_no_other_frame_is_taken():
+    sender = FrameSender()
+    sender.on_ping(20 * MS)
+    assert sender.can_send(S)
+    sender.hand_over(0, bytes(200_000), S)
+    sender.poll(S)
+    assert not sender.can_send(S)
+
+
+def test_before_anything_is_measured_there_is_no_estimate():
+    assert FrameSender().path(S) is None
+
+
+def test_the_profiles_are_those_of_the_documentation():
+    assert {"lan", "clinic", "uplink", "4g", "bad", "outage"} <= set(PROFILES)

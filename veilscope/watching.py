@@ -1,0 +1,74 @@
+"""A receiver that measures: what its receiver API hands over, by the strip in each picture.
+
+`python -P -m veilscope.watching`, for benchmarks on one machine, where both ends have one clock.
+It shows nothing; at the end it writes when each picture was handed over, what the session itself
+said of its latency, and a sample of the pictures.  Its sender must draw the strip (`--strip`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from lab.bench.rivals.ends import Watch, top_of
+from lab.bench.rivals.records import write_pictures, write_shown
+from receiver.journal import ReceiverJournal
+from receiver.session import ReceiverSession, ReceiverSettings
+from shared.crypto.pairing import PairingCode
+from shared.telemetry.log import JsonLinesLog
+from shared.terminal import run_async, warn
+
+__all__ = ["main"]
+
+
+async def _watch(options: argparse.Namespace, watch: Watch) -> None:
+    settings = ReceiverSettings(signaling=options.signaling, host_addresses=(options.address,))
+    journal = ReceiverJournal(JsonLinesLog(options.log, on_failure=warn))
+    try:
+        code = PairingCode.parse(await _code(options.code_file))
+        async with ReceiverSession(code, settings, journal=journal) as session:
+            async for shown in session:
+                image = shown.frame.image
+                watch.see(
+                    time.monotonic_ns(),
+                    top_of(image),
+                    partial(np.copy, image),
+                    told_ms=shown.latency_ms,
+                    bound_ms=shown.latency_bound_ms,
+                )
+    finally:
+        await asyncio.to_thread(journal.close)
+
+
+async def _code(path: Path) -> str:
+    while True:
+        try:
+            return await asyncio.to_thread(path.read_text)
+        except FileNotFoundError:
+            await asyncio.sleep(0.05)
+
+
+def main() -> None:
+    """Watch until the sender ends, then write what was seen."""
+    parser = argparse.ArgumentParser(prog="veilscope.watching")
+    parser.add_argument("--signaling", required=True)
+    parser.add_argument("--code-file", type=Path, required=True)
+    parser.add_argument("--address", required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--sample-every", type=int, required=True)
+    parser.add_argument("--record", type=Path, required=True)
+    parser.add_argument("--pictures", type=Path, required=True)
+    options = parser.parse_args()
+    watch = Watch(options.sample_every)
+    run_async(lambda: _watch(options, watch))
+    write_shown(options.record, watch.shown, watch.unreadable_ns)
+    write_pictures(options.pictures, watch.pictures)
+
+
+if __name__ == "__main__":
+    main()
