@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from functools import partial
@@ -32,6 +31,7 @@ from lab.randomness.laboratory import (
 from lab.randomness.report import as_json, dieharder_json, dieharder_table, results_table
 from lab.randomness.streams import MODES
 from lab.recipes import RECIPES, find_recipe
+from lab.resultfile import ResultFile
 from lab.study import SHAPES, shapes_of, study
 from lab.study import Result as ShapeResult
 from lab.study import as_json as study_as_json
@@ -162,6 +162,7 @@ def sp800_22_command(
 
     Ends with status 1 if the network or AES fails. To pass proves no security.
     """
+    file = ResultFile(json_file)
     tested = Candidate(network, mode=mode, key=_test_key(key), backend=backend)
     # What is wrong with the options comes to light here, not in a process.
     stream = open_network_stream(network, tested.key, mode, backend)
@@ -184,14 +185,14 @@ def sp800_22_command(
     found = as_json(results, bits=bits)
     failed = any(result.failed for result in results if result.candidate.expected_good)
     if outside:
-        _write_json(json_file, found)  # what there is shall outlast an interrupted dieharder
+        file.write(found)  # what there is shall outlast an interrupted dieharder
         with Progress(*_COLUMNS, console=stderr) as progress:
             task = progress.add_task(f"dieharder, {tested.title}", total=None)
             verdicts = outside.run(stream, on_verdict=lambda _: progress.advance(task))
         stdout.print(dieharder_table(tested.title, outside.version, verdicts))
         found["dieharder"] = dieharder_json(tested.title, outside.version, verdicts)
         failed = failed or any(verdict.failed for verdict in verdicts)
-    _write_json(json_file, found)
+    file.write(found)
     return int(failed)
 
 
@@ -240,6 +241,7 @@ def study_command(
         raise BadInput(
             f"there is no family {unknown[0]!r} to study", hint=f"choose from {', '.join(SHAPES)}"
         )
+    file = ResultFile(json_file)
     torch.set_num_threads(1)
     results: list[ShapeResult] = []
     with Progress(*_COLUMNS, console=stderr) as progress:
@@ -249,7 +251,7 @@ def study_command(
                 advance = partial(progress.advance, task)
                 results += study(family, shape, recipe, seed=seed, steps=steps, on_step=advance)
                 progress.update(task, completed=seed * steps)
-                _write_json(json_file, study_as_json(results, steps=steps))
+                file.write(study_as_json(results, steps=steps))
     stdout.print(study_table(results))
 
 
@@ -260,7 +262,7 @@ keystream_app.command("attack")(attack_command)
 def export_command(
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
     network: Annotated[
-        str, typer.Option(help="A shipped family or a network file.")
+        str, typer.Option("--network", "--family", help="A shipped family or a network file.")
     ] = DEFAULT_FAMILY,
 ) -> None:
     """Write a network as an ONNX file, for other languages and for browsers."""
@@ -276,15 +278,6 @@ def export_command(
     except OSError as error:
         raise OutputFailed(f"can't write {out}: {error.strerror}") from error
     typer.echo(f"{out}\ndigest {loaded.digest.hex()}")
-
-
-def _write_json(path: Path | None, content: object) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputFailed(f"can't write {path}: {error.strerror}") from error
 
 
 def _test_key(text: str | None) -> bytes:

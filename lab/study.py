@@ -17,7 +17,9 @@ from rich.table import Table
 from lab.evaluate import Measures, evaluate, layer_avalanche
 from lab.recipes import Recipe, bp, cnn, gan, resnet
 from lab.train import train
-from shared.keystream.network import KeystreamNetwork, build_network
+from shared.keystream.families import find_family
+from shared.keystream.families.family import Tensors
+from shared.keystream.network import build_network
 
 __all__ = ["SHAPES", "Result", "as_json", "results_table", "shapes_of", "study"]
 
@@ -42,9 +44,10 @@ _EVALUATION_SEED = 501  # inputs that training never saw
 class Result:
     """One draw of one shape, `trained` or as drawn.
 
-    `macs_per_byte` counts the dense matrices of all layers but the first, which is a table where
-    it matters.  `layer_avalanche` is that of the layers alone; `measures` are of the network cut
-    off after its first layers, the last entry of the whole network.
+    `macs_per_byte` counts a block's multiply-accumulates, all layers and each place where the
+    topology has a weight, by its bytes.  `layer_avalanche` is that of the layers alone;
+    `measures` are of the network cut off after its first layers, the last entry of the whole
+    network.
     """
 
     family: str
@@ -75,22 +78,27 @@ def study(
     """Train one draw for at most `steps` steps; return what it was before and what it is after."""
     weights = train(recipe, seed=seed, steps=steps, on_step=lambda _step, _check: on_step())
     before, after = (
-        _measured(family, shape, seed, build_network(family, tensors), trained=trained)
+        _measured(family, shape, seed, tensors, trained=trained)
         for tensors, trained in ((weights.initial, False), (weights.tensors, True))
     )
     return before, after
 
 
-def _measured(
-    family: str, shape: str, seed: int, network: KeystreamNetwork, *, trained: bool
-) -> Result:
+def _macs_per_byte(family: str, tensors: Tensors) -> float:
+    everywhere = {name: np.ones_like(tensor) for name, tensor in tensors.items()}
+    layers = find_family(family).lower(everywhere)
+    return sum(np.count_nonzero(layer.weight) for layer in layers) / layers[0].lanes_in
+
+
+def _measured(family: str, shape: str, seed: int, tensors: Tensors, *, trained: bool) -> Result:
+    network = build_network(family, tensors)
     depths = range(1, len(network.layers) + 1)
     return Result(
         family=family,
         shape=shape,
         seed=seed,
         trained=trained,
-        macs_per_byte=sum(layer.weight.size for layer in network.layers[1:]) / network.lanes,
+        macs_per_byte=_macs_per_byte(family, tensors),
         layer_avalanche=layer_avalanche(network),
         measures=tuple(evaluate(network, depth, seed=_EVALUATION_SEED) for depth in depths),
     )

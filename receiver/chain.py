@@ -71,20 +71,25 @@ class ChainGuard(Generic[T]):
         if depends_on is None or depends_on == self._tip:
             return self._run(index, item, key=depends_on is None)
         ahead = depends_on > max(self._dead, -1 if self._tip is None else self._tip)
-        if not ahead:
-            return Turn(dropped=self._lost([index]))
+        if not ahead and all(held.index != depends_on for held in self._held.values()):
+            return Turn(dropped=self._lost([index, *self._drop_held_on(index)]))
         dropped: tuple[tuple[DropReason, int], ...] = ()
         if len(self._held) >= MAX_HELD or depends_on in self._held:
-            dropped = self._drop_held()
+            dropped = self._lost([held.index for held in self._held.values()])
+            self._held.clear()
         self._held[depends_on] = _Held(index, now_ns + patience_ns, item)
         return Turn(dropped=dropped)
 
     def expire(self, now_ns: int) -> Turn[T]:
-        """Give up what has waited long enough, and all that was to follow it."""
-        until_ns = self.held_until_ns
-        if until_ns is None or now_ns < until_ns:
+        """Give up what has waited long enough, and what hangs on that; the rest may yet go on."""
+        over = [held for held in self._held.values() if held.until_ns <= now_ns]
+        if not over:
             return Turn()
-        return Turn(dropped=self._drop_held())
+        self._held = {ref: held for ref, held in self._held.items() if held.until_ns > now_ns}
+        lost = [held.index for held in over]
+        for held in over:
+            lost += self._drop_held_on(held.index)
+        return Turn(dropped=self._lost(lost))
 
     def failed(self, index: int) -> None:
         """Frame `index` could not be decoded: only a key frame can be next."""
@@ -106,12 +111,15 @@ class ChainGuard(Generic[T]):
         dropped = tuple((DropReason.MISSING_REFERENCE, old) for old in overtaken)
         return Turn(tuple(run), dropped)
 
-    def _drop_held(self) -> tuple[tuple[DropReason, int], ...]:
-        indices = sorted(held.index for held in self._held.values())
-        self._held.clear()
-        return self._lost(indices)
+    def _drop_held_on(self, index: int) -> list[int]:
+        """Let go of the frames that wait for `index`, one after the other; returns which."""
+        indices = []
+        while (held := self._held.pop(index, None)) is not None:
+            index = held.index
+            indices.append(index)
+        return indices
 
     def _lost(self, indices: list[int]) -> tuple[tuple[DropReason, int], ...]:
         self._dead = max([self._dead, *indices])
         self._wants_key = max([self._wants_key or 0, *indices])
-        return tuple((DropReason.MISSING_REFERENCE, index) for index in indices)
+        return tuple((DropReason.MISSING_REFERENCE, index) for index in sorted(indices))

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from receiver.chain import ChainGuard, Turn
 from receiver.ledger import Key
@@ -50,13 +51,14 @@ class Outcome:
 
     `shown` is the newest one that was decoded; the others of a run were decoded for its sake and
     are among the `dropped`.  `wants_key` is the newest index that could not be decoded, while the
-    chain is broken; `held_until_ns` is when `Pipeline.expire` is to be called.  A `still` is no
-    part of the stream.
+    chain is broken; `held_until_ns` is when `Pipeline.expire` is to be called.  A `still` (of
+    `still_index`; None where it could not be decoded) is no part of the stream.
     """
 
     shown: DecodedFrame | None = None
     dropped: tuple[tuple[DropReason, int], ...] = ()
     still: DecodedFrame | None = None
+    still_index: int | None = None
     wants_key: int | None = None
     held_until_ns: int | None = None
 
@@ -111,13 +113,13 @@ class Pipeline:
 
         A frame whose reference is missing is held for up to `patience_ns`.  Raises a
         `FrameRejected` for a frame that can't be trusted or read: `MalformedFrame`,
-        `UnknownEpoch`, `AuthenticationFailed`, `Replayed`, `KeystreamDisagreed`, `DecodeFailed`.
+        `UnknownEpoch`, `AuthenticationFailed`, `Replayed`, `KeystreamDisagreed`.  One that can't
+        be decoded is told in the outcome.
         """
         opened = self._open(received)
         metadata = opened.metadata
         if metadata.still:
-            decoder = self._decoder(metadata.codec, self._still_decoders)
-            return self._outcome(still=self._decode(opened, decoder, opened.opened_at_ns))
+            return self._still(opened)
         turn = self._chain.offer(
             metadata.index, metadata.depends_on, opened, opened.opened_at_ns, patience_ns
         )
@@ -134,9 +136,19 @@ class Pipeline:
             raise UnknownEpoch(f"no key is held for epoch {header.epoch}")
         opened = epoch.opener.open(received.data)
         metadata, payload = parse_inner(opened.inner)
+        if metadata.still:
+            epoch.ahead.disregard_last()
         return _Opened(
             (header.epoch, header.counter), metadata, payload, received, self._clock_ns()
         )
+
+    def _still(self, opened: _Opened) -> Outcome:
+        decoder = self._decoder(opened.metadata.codec, self._still_decoders)
+        still: DecodedFrame | None = None
+        with suppress(DecodeFailed):  # whoever waits for it is told
+            still = self._decode(opened, decoder, opened.opened_at_ns)
+        outcome = self._outcome()
+        return replace(outcome, still=still, still_index=opened.metadata.index)
 
     def _decode_run(self, turn: Turn[_Opened]) -> Outcome:
         """Decode the frames of `turn`, each on top of the one before; the last is shown."""
@@ -163,9 +175,13 @@ class Pipeline:
         self,
         shown: DecodedFrame | None = None,
         dropped: tuple[tuple[DropReason, int], ...] = (),
-        still: DecodedFrame | None = None,
     ) -> Outcome:
-        return Outcome(shown, dropped, still, self._chain.wants_key, self._chain.held_until_ns)
+        return Outcome(
+            shown,
+            dropped,
+            wants_key=self._chain.wants_key,
+            held_until_ns=self._chain.held_until_ns,
+        )
 
     def _decode(self, opened: _Opened, decoder: Decoder, released_at_ns: int) -> DecodedFrame:
         metadata = opened.metadata

@@ -166,6 +166,10 @@ class ReceiverProgram:
             self._stills = {task for task in self._stills if not task.done()}
             self._stills.add(asyncio.create_task(self._fetch_still(session, index)))
 
+        def unfreeze() -> None:
+            for fetching in self._stills:
+                fetching.cancel()
+
         return WindowSink(
             SessionInfo(session.session_id, session.keystream.family),
             snapshot_dir=self._snapshots,
@@ -173,6 +177,7 @@ class ReceiverProgram:
             on_replaced=lambda index: _soon(loop, passed_over, index, DropReason.SUPERSEDED),
             on_frozen=lambda index: _soon(loop, passed_over, index, DropReason.FROZEN),
             on_freeze=lambda index: _soon(loop, freeze, index),
+            on_unfreeze=lambda: _soon(loop, unfreeze),
             on_quit=lambda: _soon(loop, self._enough.set),
         )
 

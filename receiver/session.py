@@ -16,9 +16,10 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from receiver.journal import ReceiverJournal
+from receiver.keystreams import Keystreams
 from receiver.ledger import Arrival, Ledger
 from receiver.pipeline import DecodedFrame, Outcome, Pipeline
 from receiver.playout import PlayoutBuffer
@@ -29,8 +30,6 @@ from shared.crypto.handshake import DtlsFingerprints, ReceiverHandshake
 from shared.crypto.pairing import PairingCode
 from shared.errors import FrameRejected, HandshakeFailed, LinkFailed, PeerGone, RoomUnavailable
 from shared.frame import Frame
-from shared.keystream.backend import Backend, open_backend
-from shared.keystream.network import DEFAULT_FAMILY, load_network, shipped_families
 from shared.link.link import IceServer
 from shared.link.peer import LinkFactory, PeerLink, usable_ice_servers
 from shared.newest import Newest, SlotClosed
@@ -44,7 +43,7 @@ __all__ = ["ReceiverSession", "ReceiverSettings"]
 
 OFFER_TIMEOUT_S = 20.0  # the sender makes its offer as soon as it hears of us
 REPORT_EVERY_S = 0.5  # the sender knows that we are there, and how the picture gets here
-STILL_TIMEOUT_S = 15.0  # a lossless 1080p picture is 3 MB: 12 s at 2 Mbit/s
+STILL_TIMEOUT_S = 10.0  # the sender refuses one that takes 3 s; encoding comes to that
 
 # A frame ahead of its reference waits for a repair: asked for and sent again, one round trip, half
 # of one for jitter, and what the two ends take; a person sees a freeze from about 250 ms.
@@ -59,11 +58,11 @@ class ReceiverSettings:
 
     `ca` is a file of certificate authorities (PEM) to trust for wss:// instead of the system's.
     `keystream` is the path of a network file, for a sender that uses one that is not shipped;
-    `device` is auto, cpu or cuda.  `ice_servers`, where given, replace those that the signaling
-    server hands out.  `host_addresses` limits the addresses that are offered to the other end
-    (None: all of them).  With `confirm_shown` a frame counts as shown when the program says so
-    (`ReceiverSession.shown`), otherwise when it is handed over.  A picture is handed over no
-    sooner than `playout_delay_ms` after it was taken.
+    `device` is one of `shared.keystream.backend.DEVICES`.  `ice_servers`, where given, replace
+    those that the signaling server hands out.  `host_addresses` limits the addresses that are
+    offered to the other end (None: all of them).  With `confirm_shown` a frame counts as shown when
+    the program says so (`ReceiverSession.shown`), otherwise when it is handed over.  A picture is
+    handed over no sooner than `playout_delay_ms` after it was taken.
     """
 
     signaling: str = "ws://127.0.0.1:8765"
@@ -74,29 +73,6 @@ class ReceiverSettings:
     host_addresses: tuple[str, ...] | None = None
     confirm_shown: bool = False
     playout_delay_ms: float = 0.0
-
-
-class _Keystreams:
-    """The networks that this end has, by family, and a backend for the one that is used.
-
-    Which one that is becomes known in the handshake.  The likely one is opened before: loading
-    torch takes seconds, during which a connected peer would hear nothing of this end.
-    """
-
-    def __init__(self, custom: str | None, device: str) -> None:
-        self.networks = {family: load_network(family) for family in shipped_families()}
-        likely = load_network(custom or DEFAULT_FAMILY)
-        self.networks[likely.family] = likely
-        self._device = device
-        self._likely = likely.family, open_backend(likely, device)
-
-    def digest(self, family: str) -> bytes | None:
-        network = self.networks.get(family)
-        return None if network is None else network.digest
-
-    def backend(self, family: str) -> Backend:
-        likely, backend = self._likely
-        return backend if family == likely else open_backend(self.networks[family], self._device)
 
 
 class ReceiverSession:
@@ -203,20 +179,28 @@ class ReceiverSession:
     async def still(self, index: int) -> ShownFrame | None:
         """Frame `index`, which was shown just now, once more and lossless.
 
-        None if the sender does not hold it any more, or if it does not come within 15 s.  Raises
-        `PeerGone`.
+        None if the sender can't send it, if it can't be decoded, or if it does not come in time.
+        Raises `PeerGone` once the link is over.  Cancel it when it is not wanted any more.
         """
         async with self._stills:
             coming: asyncio.Future[DecodedFrame | None] = asyncio.Future()
+            ending = asyncio.create_task(self._link.closed())
             self._awaited_still = index, coming
             try:
                 self._association.send(control.StillRequest(index=index))
-                async with asyncio.timeout(STILL_TIMEOUT_S):
-                    decoded = await coming
-            except TimeoutError:
-                decoded = None
+                either: set[asyncio.Future[Any]] = {coming, ending}
+                await asyncio.wait(
+                    either, timeout=STILL_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not coming.done() and ending.done():
+                    raise ending.result().error()
+                decoded = coming.result() if coming.done() else None
             finally:
                 self._awaited_still = None
+                ending.cancel()
+                if not coming.done():
+                    with suppress(PeerGone):
+                        self._association.send(control.StillCancel(index=index))
         self.journal.event("still " + ("came" if decoded else "unavailable"), f"frame {index}")
         return None if decoded is None else self._present(decoded, time.monotonic_ns())
 
@@ -231,7 +215,7 @@ class ReceiverSession:
         self._exit.push_async_callback(asyncio.to_thread, self.journal.close)
         self._exit.push_async_callback(asyncio.to_thread, self._worker.shutdown)
         settings = self.settings
-        keystreams = await asyncio.to_thread(_Keystreams, settings.keystream, settings.device)
+        keystreams = await asyncio.to_thread(Keystreams, settings.keystream, settings.device)
         async with SignalingClient(
             settings.signaling, ssl_context=client_context(settings.ca)
         ) as signaling:
@@ -277,7 +261,7 @@ class ReceiverSession:
         await signaling.send(sender, {"type": "answer", "sdp": answer})
         await self._link.connected()
 
-    async def _pair(self, keystreams: _Keystreams) -> Association:
+    async def _pair(self, keystreams: Keystreams) -> Association:
         local, remote = self._link.fingerprints
         handshake = ReceiverHandshake(
             self._code.secret, DtlsFingerprints(sender=remote, receiver=local), keystreams.digest
@@ -292,8 +276,6 @@ class ReceiverSession:
             self._slot.close(error)
 
     async def _stop_tasks(self) -> None:
-        if self._awaited_still is not None:
-            self._awaited_still[1].cancel()
         tasks = [*self._tasks, *([self._expiry] if self._expiry else [])]
         for task in tasks:
             task.cancel()
@@ -330,6 +312,8 @@ class ReceiverSession:
                         self._on_quality(message.reason)
                 case control.StillUnavailable():
                     self._still_came(message.index, None)
+                    if message.detail and self._on_quality is not None:
+                        self._on_quality(message.detail)
                 case control.Bye():
                     self._bye = message
                 case _:
@@ -359,7 +343,7 @@ class ReceiverSession:
         if self._bye is not None and self._bye.reason == "error":
             detail = self._bye.detail or "it failed"
             raise PeerGone(f"the sender ended with an error: {detail}")
-        if self._expiry is not None:
+        if self._expiry is not None and self._held_until_ns is not None:
             await asyncio.wait({self._expiry})
         await self._playout_empty.wait()
         self._slot.close()
@@ -368,8 +352,8 @@ class ReceiverSession:
         """Hand over what was decoded, count what was not, and see to the chain."""
         for reason, index in outcome.dropped:
             self.journal.dropped(reason, index)
-        if outcome.still is not None:
-            self._still_came(outcome.still.metadata.index, outcome.still)
+        if outcome.still_index is not None:
+            self._still_came(outcome.still_index, outcome.still)
         if outcome.shown is not None:
             self._hand_over(outcome.shown)
         self._held_until_ns = outcome.held_until_ns
@@ -426,7 +410,9 @@ class ReceiverSession:
             return
         clock = self._link.clock.estimate
         captured_at_ns = decoded.metadata.captured_at_ns - (clock.offset_ns if clock else 0)
-        evicted = self._playout.put(decoded, captured_at_ns + delay_ns)
+        # A stamp of the future, or a clock estimate that is off, must not stop the picture.
+        due_ns = min(captured_at_ns, time.monotonic_ns()) + delay_ns
+        evicted = self._playout.put(decoded, due_ns)
         if evicted is not None:
             self.replaced(evicted.metadata.index)
         self._playout_empty.clear()
@@ -440,15 +426,15 @@ class ReceiverSession:
     async def _play(self) -> None:
         """With a playout delay: let each picture go at its moment, for ever."""
         while True:
+            self._playout_filled.clear()
+            for decoded in self._playout.take(time.monotonic_ns()):
+                self._put(decoded)
             due_ns = self._playout.next_due_ns
             if due_ns is None:
                 self._playout_empty.set()
-                self._playout_filled.clear()
-                await self._playout_filled.wait()
-                continue
-            await asyncio.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
-            for decoded in self._playout.take(time.monotonic_ns()):
-                self._put(decoded)
+            with suppress(TimeoutError):  # another one may be due sooner
+                async with asyncio.timeout(_seconds_until(due_ns)):
+                    await self._playout_filled.wait()
 
     async def _report(self) -> None:
         """Tell the sender how it goes, for as long as it is there."""
@@ -481,6 +467,10 @@ class ReceiverSession:
     def _write_lines(self, *, everything: bool = False) -> None:
         for line in self._ledger.take(everything=everything):
             self.journal.write(line)
+
+
+def _seconds_until(due_ns: int | None) -> float | None:
+    return None if due_ns is None else max(0, due_ns - time.monotonic_ns()) / 1e9
 
 
 async def _first_offer(signaling: SignalingClient) -> tuple[str, str]:

@@ -70,7 +70,10 @@ class Attendee:
         self._skipped: Counter[str] = Counter()
         self._sent_index: int | None = None  # the frame that this receiver can decode the next on
         self._key_index: int | None = None  # the last key frame sent to it
+        self._newest_index: int | None = None  # the last frame of any kind
+        self._key_asked_ns: int | None = None
         self._still: SealedFrame | None = None
+        self._still_wanted: int | None = None
         self._still_asked_at: float | None = None
         self._heard_at = time.monotonic()
         self._told: control.Tally | None = None
@@ -142,7 +145,7 @@ class Attendee:
             self._key_index = frame.index
         elif not self.follows(frame.depends_on):
             return False
-        self._sent_index = frame.index
+        self._sent_index = self._newest_index = frame.index
         self._ready = False
         self._idle.clear()
         self.unsent = frame
@@ -150,7 +153,12 @@ class Attendee:
         return True
 
     def offer_still(self, still: SealedFrame) -> None:
-        """Send a still as soon as the path can carry it; the stream waits for it."""
+        """Send a still as soon as the path can carry it, if it is still wanted.
+
+        The stream waits while it leaves.
+        """
+        if still.index != self._still_wanted:
+            return
         if self._ready:
             self._ready = False
             self._idle.clear()
@@ -158,10 +166,19 @@ class Attendee:
         else:
             self._still = still
 
-    def still_unavailable(self, index: int) -> None:
-        """Say that the still it asked for can't be had."""
+    def wants_still(self, index: int) -> bool:
+        """Whether it asked for the picture of frame `index`, and did not think better of it."""
+        return index == self._still_wanted
+
+    def still_takes_s(self, nbytes: int) -> float:
+        """How long a still of `nbytes` would keep its path busy, in seconds."""
+        path = self.path
+        return 0.0 if path is None else 8 * nbytes / max(path.rate_bps, 1)
+
+    def still_unavailable(self, index: int, detail: str = "") -> None:
+        """Say that the still it asked for can't be had, and why, if a person should know."""
         with suppress(PeerGone):  # then `attend` says so
-            self._association.send(control.StillUnavailable(index=index))
+            self._association.send(control.StillUnavailable(index=index, detail=detail))
 
     def passed_over(self, frame: SealedFrame) -> None:
         """Others were sent `frame`, which this receiver could not take."""
@@ -237,12 +254,11 @@ class Attendee:
                     self._acknowledgement.set()
                     self._on_ready()
                 case control.KeyFrameRequest():
-                    # A key frame after the one that could not be decoded is on its way already.
-                    if self._key_index is None or self._key_index <= message.index:
-                        self._sent_index = None
-                        self._on_ready()
+                    self._key_asked(message.index)
                 case control.StillRequest():
                     self._still_asked(message.index)
+                case control.StillCancel() if message.index == self._still_wanted:
+                    self._still_wanted = self._still = None
                 case control.Bye():
                     self.left = message
                     return
@@ -259,6 +275,9 @@ class Attendee:
                 frame = await self._outbox.get()
             while not self._link.can_send_frame():  # the path narrowed while none was at hand
                 await self._link.writable()
+            if frame.still and frame.index != self._still_wanted:
+                self._idle.set()
+                continue
             await self._link.send_frame(frame.sealed)
             sent_at = time.monotonic_ns()
             if frame.still:  # no part of the stream: counted nowhere
@@ -280,12 +299,26 @@ class Attendee:
             if len(self._timings) >= TIMINGS_EVERY:
                 self._flush_timings()
 
+    def _key_asked(self, index: int) -> None:
+        """It could not decode frame `index`: others pay for its key frame, so it must be so."""
+        key, newest = self._key_index, self._newest_index
+        if key is None or newest is None or not key <= index <= newest:
+            return  # a key frame after it is on its way already, or it was never sent
+        now_ns = time.monotonic_ns()
+        path, asked_ns = self.path, self._key_asked_ns
+        if asked_ns is not None and path is not None and now_ns - asked_ns < path.rtt_ns:
+            return  # what was made on the last request can't have come yet
+        self._key_asked_ns = now_ns
+        self._sent_index = None
+        self._on_ready()
+
     def _still_asked(self, index: int) -> None:
         now = time.monotonic()
         asked_at, self._still_asked_at = self._still_asked_at, now
         if self._still is not None or (asked_at is not None and now - asked_at < STILL_EVERY_S):
             self.still_unavailable(index)
         else:
+            self._still_wanted = index
             self._on_still(self, index)
 
     async def _watch(self) -> None:

@@ -5,7 +5,9 @@ Pure: capture times in, a decision for each frame out.
 
 from __future__ import annotations
 
-__all__ = ["FrameRate"]
+__all__ = ["MAX_FPS", "FrameRate"]
+
+MAX_FPS = 240.0  # no source here is faster; stamps closer together are a burst and no rate
 
 ALMOST = 0.1  # of the wished-for interval: capture times waver, and a third must stay a third
 
@@ -17,13 +19,13 @@ class FrameRate:
     """
 
     def __init__(self, fps: float) -> None:
-        self._source_fps = fps
+        self._source_fps = min(fps, MAX_FPS)
         self._last_ns: int | None = None
         self._due_ns: float | None = None
 
     @property
     def source_fps(self) -> float:
-        """Frames a second that the source gives, smoothed over about twenty."""
+        """Frames a second that the source gives, smoothed over about twenty; `MAX_FPS` at most."""
         return self._source_fps
 
     def takes(self, captured_at_ns: int, fps: float | None) -> bool:
@@ -46,4 +48,5 @@ class FrameRate:
         if last is None or captured_at_ns <= last:
             return
         interval_s = min((captured_at_ns - last) / 1e9, 3 / self._source_fps)  # it may be a pause
-        self._source_fps = 1 / (0.95 / self._source_fps + 0.05 * interval_s)
+        smoothed_s = 0.95 / self._source_fps + 0.05 * max(interval_s, 1 / MAX_FPS)
+        self._source_fps = min(1 / smoothed_s, MAX_FPS)

@@ -208,6 +208,8 @@ class Pipeline:
     ) -> SealedFrame:
         inner = pack_inner(metadata, encoded.payload)
         pad = epoch.sealer.draw(len(inner))
+        if metadata.still:
+            epoch.ahead.disregard_last()
         drawn_at = self._clock_ns()
         sealed = epoch.sealer.seal(pad, inner)
         sealed_at = self._clock_ns()

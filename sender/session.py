@@ -27,6 +27,7 @@ from sender.pipeline import Pipeline, SealedFrame
 from sender.privacy import Rect
 from sender.rate import DEFAULT_LATENCY_MS, Preference, Wishes
 from sender.steering import AUTO, Steering
+from sender.stillrequests import StillRequests
 from shared import control
 from shared.codecs import CODECS
 from shared.crypto.handshake import NetworkId, new_session_id
@@ -64,6 +65,7 @@ TALLY_EVERY_S = 1.0  # how often the receivers are told what was sent and droppe
 # With an inter codec a frame that a receiver misses costs it all up to the next key frame: those
 # that follow are waited for, but not so long that a person would notice.
 TOGETHER_S = 0.05
+LOOK_EVERY_S = 0.05  # while a frame would be of no use: key frames fall due by time alone
 
 _LOG = logging.getLogger(__name__)
 
@@ -74,10 +76,11 @@ class SenderSettings:
 
     `codec` is a name of `shared.codecs.CODECS`, or `auto`: by the first frame and the machine.
     `ca` is a file of certificate authorities (PEM) to trust for wss:// instead of the system's.
-    `keystream` is a shipped family or the path of a network file; `device` is auto, cpu or cuda.
-    A new epoch begins every `rekey_after_s` seconds, 60 at most, and whenever a receiver comes or
-    goes.  `ice_servers`, where given, replace those that the signaling server hands out.
-    `host_addresses` limits the addresses that are offered to the other end (None: all of them).
+    `keystream` is a shipped family or the path of a network file; `device` is one of
+    `shared.keystream.backend.DEVICES`.  A new epoch begins every `rekey_after_s` seconds, 60 at
+    most, and whenever a receiver comes or goes.  `ice_servers`, where given, replace those that the
+    signaling server hands out.  `host_addresses` limits the addresses that are offered to the other
+    end (None: all of them).
     `quality` (of JPEG, 1 to 100) and `bitrate_bps` are ceilings of the rate control, `min_psnr_db`
     and `max_latency_ms` its floors, `prefer` what it keeps longest (`sender.rate`); `fps` is the
     source's frame rate, if it is known.  With `strip` each frame's index and capture time are drawn
@@ -145,8 +148,6 @@ class SenderSession:
         self._processing = False
         self._concluding = False
         self._numbers = count(1)
-        self._stills: set[asyncio.Task[None]] = set()
-        self._one_still = asyncio.Lock()
 
     # -- what a program sees ----------------------------------------------------------------------
 
@@ -220,6 +221,10 @@ class SenderSession:
             None, backend, sender=SENDER_ID, masks=settings.masks, strip=settings.strip
         )
         self._exit.push_async_callback(asyncio.to_thread, self._pipeline.close)
+        self._stills = StillRequests(
+            self._pipeline, self._worker, self.journal, on_failure=self._conclude_soon
+        )
+        self._exit.push_async_callback(self._stills.close)
         self._epochs = Epochs(
             self._pipeline,
             self._worker,
@@ -277,6 +282,9 @@ class SenderSession:
                 self._outcome.set_exception(error)
                 self._outcome.exception()  # marked as seen: nobody need ask for it
 
+    def _conclude_soon(self, error: Exception) -> None:
+        self._tasks.append(asyncio.create_task(self._conclude(error)))
+
     async def _say_goodbye(self, reason: control.ByeReason, detail: str = "") -> None:
         goodbyes = [
             attendee.say_goodbye(reason, detail[: control.MAX_DETAIL_CHARS], self._drops())
@@ -285,7 +293,7 @@ class SenderSession:
         await asyncio.gather(*goodbyes, return_exceptions=True)
 
     async def _stop_tasks(self) -> None:
-        tasks = [*self._tasks, *self._peers.values(), *self._stills]
+        tasks = [*self._tasks, *self._peers.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -374,7 +382,7 @@ class SenderSession:
                 on_ready=self._some_ready.set,
                 on_sent=self.journal.frame_sent,
                 drops_before=self._drops(),
-                on_still=self._still_asked,
+                on_still=self._stills.asked,
                 number=next(self._numbers),
             )
         if self._admission.guessed_at:
@@ -441,7 +449,7 @@ class SenderSession:
         intake = asyncio.create_task(self._take_in())
         try:
             while True:
-                await self._until_some_ready()
+                await self._until_of_use()
                 if self._steering.inter:
                     await self._until_all_that_follow_are_ready()
                 await self._send(await self._slot.get())
@@ -527,15 +535,17 @@ class SenderSession:
                     self._some_ready.clear()
                     await self._some_ready.wait()
 
-    async def _until_some_ready(self) -> None:
-        while not any(
-            attendee.ready and attendee.holds(self._pipeline.epoch)
-            for attendee in self._attendees.values()
+    async def _until_of_use(self) -> None:
+        """Wait until a frame that is encoded now can be sent to somebody."""
+        while not self._steering.serves(
+            self._pipeline.encoded_index, self._pipeline.epoch, self._attendees.values()
         ):
             if self._slot.closed and not self._attendees:
                 return  # nothing more will come, and there is nobody to wait for
             self._some_ready.clear()
-            await self._some_ready.wait()
+            with suppress(TimeoutError):  # a key frame may be due by then
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._some_ready.wait()
 
     async def _keep_tally(self) -> None:
         while True:
@@ -547,7 +557,7 @@ class SenderSession:
                 if report is not None:
                     self.journal.path_measured(report, attendee.number)
 
-    # -- quality, and stills -----------------------------------------------------------------------
+    # -- quality -----------------------------------------------------------------------------------
 
     def _quality_changed(self, notice: control.QualityNotice) -> None:
         self.journal.quality_changed(notice.reason)
@@ -555,27 +565,6 @@ class SenderSession:
             self._on_notice(notice.reason)
         for attendee in self._attendees.values():
             attendee.tell_quality(notice)
-
-    def _still_asked(self, attendee: Attendee, index: int) -> None:
-        self._stills = {task for task in self._stills if not task.done()}
-        self._stills.add(
-            asyncio.create_task(self._guarded(lambda: self._send_still(attendee, index)))
-        )
-
-    async def _send_still(self, attendee: Attendee, index: int) -> None:
-        async with self._one_still:  # its encoder is one, and lossless pictures are large
-            made = await asyncio.to_thread(self._pipeline.encode_still, index)
-            if made is None:
-                attendee.still_unavailable(index)
-                return
-            sealed = await asyncio.get_running_loop().run_in_executor(
-                self._worker, self._pipeline.seal_still, *made
-            )
-        if attendee.holds(sealed.epoch):
-            attendee.offer_still(sealed)
-            self.journal.event("still sent", f"frame {index}, {len(sealed.sealed)} bytes")
-        else:
-            attendee.still_unavailable(index)
 
     def _drops(self) -> dict[str, int]:
         return {reason.value: count for reason, count in self.journal.drops.items()}

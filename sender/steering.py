@@ -19,6 +19,7 @@ from shared import control
 from shared.codecs import CODECS, Codec, Encoder, EncoderTarget, open_encoder
 from shared.codecs.choice import choose_codec
 from shared.frame import Frame
+from shared.link import PathEstimate
 
 __all__ = ["AUTO", "Steering"]
 
@@ -92,7 +93,7 @@ class Steering:
         if self._controller is None:
             facts = StreamFacts(codec.name, codec.inter, codec.lossless, frame.width, frame.height)
             self._controller = RateController(facts, self._wishes, self._pace.source_fps)
-        paths = [path for attendee in attendees if (path := attendee.path) is not None]
+        paths = _deciding_paths(attendees)
         plan = self._controller.update(time.monotonic_ns(), paths, self._pace.source_fps)
         for change in plan.changes:
             self._on_change(self._notice(change, plan, frame))
@@ -104,11 +105,26 @@ class Steering:
         """Whether the frame after frame `index` must be key, for those who can take it now."""
         if not self.inter:
             return False
-        takers = [attendee for attendee in attendees if attendee.ready and attendee.holds(epoch)]
-        new = sum(attendee.is_new for attendee in takers)
-        following = sum(attendee.follows(index) for attendee in takers)
-        lost = len(takers) - following - new
+        lost = new = 0
+        for taker in _takers(epoch, attendees):
+            if taker.is_new:
+                new += 1
+            elif not taker.follows(index):
+                lost += 1
+        # Also those whose path is busy just now: a key frame that they miss breaks their chain.
+        following = sum(attendee.follows(index) for attendee in attendees)
         return self._keys.needed(time.monotonic_ns(), following=following, lost=lost, new=new)
+
+    def serves(self, index: int | None, epoch: int | None, attendees: Collection[Attendee]) -> bool:
+        """Whether the frame after frame `index`, encoded now, could be sent to anybody.
+
+        One that builds on a frame which only busy receivers have would be lost to them as well.
+        """
+        takers = _takers(epoch, attendees)
+        if not self.inter:
+            return bool(takers)
+        following = any(taker.follows(index) for taker in takers)
+        return following or self.needs_key(index, epoch, attendees)
 
     def encoded(self, sealed: SealedFrame) -> None:
         """A frame went through the pipeline: what it came to teaches the next plans."""
@@ -140,3 +156,18 @@ class Steering:
     def _chosen(self) -> Codec:
         assert self._codec is not None  # noqa: S101 -- `choose` comes before every plan
         return self._codec
+
+
+def _takers(epoch: int | None, attendees: Collection[Attendee]) -> list[Attendee]:
+    """Those who can take a frame of `epoch` now."""
+    return [attendee for attendee in attendees if attendee.ready and attendee.holds(epoch)]
+
+
+def _deciding_paths(attendees: Collection[Attendee]) -> list[PathEstimate]:
+    """The paths that decide together; one that has just come or is out only if all are such.
+
+    Its estimate is a guess that begins low: it would take the others' picture down.
+    """
+    measured = [(attendee, path) for attendee in attendees if (path := attendee.path) is not None]
+    deciding = [path for attendee, path in measured if path.proven and not attendee.silent]
+    return deciding or [path for _, path in measured]

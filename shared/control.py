@@ -3,9 +3,9 @@
 JSON objects told apart by `type`: epoch and epoch_ack hand over keys; timings, tally, path and
 quality_notice carry the sender's figures for the receiver's log and screen, receiver_report the
 receiver's for the sender's; key_frame_request and still_request ask for a picture,
-still_unavailable says that one is gone; bye ends the session.  Strict: a type, field or range that
-is not listed here is refused.  This file gives messages their shape and nothing else; order and
-meaning belong to the sessions.
+still_cancel for none any more, still_unavailable says that one can't be had; bye ends the session.
+Strict: a type, field or range that is not listed here is refused.  This file gives messages their
+shape and nothing else; order and meaning belong to the sessions.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ __all__ = [
     "PathReport",
     "QualityNotice",
     "ReceiverReport",
+    "StillCancel",
     "StillRequest",
     "StillUnavailable",
     "Tally",
@@ -202,11 +203,22 @@ class StillRequest(_Message):
     index: _Count
 
 
+class StillCancel(_Message):
+    """Receiver to sender: the picture that was asked for is not wanted any more."""
+
+    type: Literal["still_cancel"] = "still_cancel"
+    index: _Count
+
+
 class StillUnavailable(_Message):
-    """Sender to receiver: the picture that was asked for is no longer held."""
+    """Sender to receiver: the picture that was asked for can't be had; `detail` says why.
+
+    It is one short line for the person, empty where there is nothing to tell them.
+    """
 
     type: Literal["still_unavailable"] = "still_unavailable"
     index: _Count
+    detail: _Line = ""
 
 
 class Bye(_Message):
@@ -227,6 +239,7 @@ _AnyMessage = (
     | QualityNotice
     | KeyFrameRequest
     | StillRequest
+    | StillCancel
     | StillUnavailable
     | Bye
 )

@@ -74,7 +74,7 @@ _CODEC_NAMES = {number: name for name, number in CODEC_IDS.items()}
 class SealedHeader:
     """What the network sees of a frame, besides its length.
 
-    `suite` u8, `flags` u16 (version 1 defines none; receivers ignore them), `sender` u16,
+    `suite` u8, `flags` u16 (none is defined; receivers ignore them), `sender` u16,
     `epoch` u32, `counter` u64 (counts the sender's frames of this epoch from 0).
     """
 

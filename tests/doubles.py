@@ -192,17 +192,21 @@ class RoomDouble:
 
 @dataclass
 class Watcher:
-    """A receiver that has paired: acknowledges every epoch and opens every frame."""
+    """A receiver that has paired: acknowledges every epoch and opens every frame.
+
+    Frames are collected as they come: a link drops what its consumer leaves waiting.
+    """
 
     association: Association
     heard: list[Any] = field(default_factory=list)
     _schedule: ReceiverSchedule = field(default_factory=lambda: ReceiverSchedule(SENDER_ID))
     _openers: dict[int, Opener] = field(default_factory=dict)
-    _hearing: asyncio.Task[None] | None = None
+    _came: asyncio.Queue[ReceivedFrame | PeerGone] = field(default_factory=asyncio.Queue)
+    _tasks: tuple[asyncio.Task[None], ...] = ()
 
     def start(self) -> Self:
         self.association.link.accept_frames()
-        self._hearing = asyncio.create_task(self._hear())
+        self._tasks = (asyncio.create_task(self._hear()), asyncio.create_task(self._collect()))
         return self
 
     @property
@@ -214,8 +218,10 @@ class Watcher:
         return (await self.opened())[0]
 
     async def opened(self) -> tuple[FrameMetadata, bytes]:
-        """The next frame and its payload."""
-        received: ReceivedFrame = await self.association.link.receive_frame()
+        """The next frame and its payload; raises `PeerGone` when there are no more."""
+        received = await self._came.get()
+        if isinstance(received, PeerGone):
+            raise received
         opener = self._openers[parse_header(received.data).epoch]
         metadata, payload = parse_inner(opener.open(received.data).inner)
         return metadata, bytes(payload)
@@ -223,6 +229,13 @@ class Watcher:
     async def leave(self) -> None:
         self.association.send(control.Bye(reason="quit"))
         await self.association.link.close()
+
+    async def _collect(self) -> None:
+        try:
+            while True:
+                self._came.put_nowait(await self.association.link.receive_frame())
+        except PeerGone as error:
+            self._came.put_nowait(error)
 
     async def _hear(self) -> None:
         while True:

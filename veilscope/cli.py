@@ -57,33 +57,37 @@ _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @app.command(context_settings=_PASSED_ON, add_help_option=False)
-def keystream(context: typer.Context) -> None:
+def keystream(context: typer.Context) -> object:
     """Train and inspect keystream networks."""
     from lab.cli import keystream_app
 
-    _pass_on(keystream_app, context)
+    return _pass_on(keystream_app, context)
 
 
 @app.command(context_settings=_PASSED_ON, add_help_option=False)
-def bench(context: typer.Context) -> None:
+def bench(context: typer.Context) -> object:
     """Measure this machine: the keystream beside AES, the codecs, a live stream and its rivals."""
     from lab.bench.cli import bench_app
     from veilscope.footage import open_footage
 
-    _pass_on(bench_app, context, obj=open_footage)
+    return _pass_on(bench_app, context, obj=open_footage)
 
 
 @app.command(context_settings=_PASSED_ON, add_help_option=False)
-def netlab(context: typer.Context) -> None:
+def netlab(context: typer.Context) -> object:
     """Run programs across an impaired network of this machine's own (needs root)."""
     from lab.netlab.cli import netlab_app
 
-    _pass_on(netlab_app, context)
+    return _pass_on(netlab_app, context)
 
 
-def _pass_on(commands: typer.Typer, context: typer.Context, obj: object = None) -> None:
+def _pass_on(commands: typer.Typer, context: typer.Context, obj: object = None) -> object:
+    """Return what the command does: an int is the exit status."""
     command = typer.main.get_command(commands)
-    command.main(context.args, prog_name=context.command_path, standalone_mode=False, obj=obj)
+    status: object = command.main(
+        context.args, prog_name=context.command_path, standalone_mode=False, obj=obj
+    )
+    return status
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ machine's moods fall on all alike.
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from rich.table import Table
 
 from lab.bench.machine import describe_machine
 from lab.bench.timing import Spread
+from lab.resultfile import ResultFile
 from shared.codecs import CODECS, EncoderTarget, open_decoder, open_encoder
 from shared.errors import BadInput
 from shared.frame import EncodedFrame, Image, checked_image
@@ -83,6 +83,7 @@ def main(
     ] = None,
 ) -> None:
     """Encode (with its PSNR) and decode clips by every codec, beside PNG level 1."""
+    file = ResultFile(json_file)
     target = EncoderTarget(
         quality=quality, bitrate_bps=None if bitrate is None else round(bitrate * 1e6)
     )
@@ -104,13 +105,13 @@ def main(
         for row in rows:
             table.add_row(*_cells(row, png))
     Console().print(table)
-    if json_file is not None:
-        result = {
+    file.write(
+        {
             "machine": describe_machine(),
             "target": asdict(target),
             "codecs": [asdict(row) for row in found],
         }
-        json_file.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    )
 
 
 def measure(

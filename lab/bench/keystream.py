@@ -15,13 +15,14 @@ from typing import Annotated
 import typer
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from lab.bench.keystream_report import print_tables, write_json
+from lab.bench.keystream_report import as_json, print_tables
 from lab.bench.keystream_results import AES, CHACHA, Entry, Measured, Picture
-from lab.bench.memory import measure_memory
+from lab.bench.memory import NotMeasured, measure_memory
 from lab.bench.onpath import on_path
 from lab.bench.timing import take_turns
+from lab.resultfile import ResultFile
 from shared.errors import BadInput, DeviceUnavailable, SelfTestFailed
-from shared.keystream.backend import DEVICES, Backend, open_backend
+from shared.keystream.backend import DEVICES, Backend, device_of, open_backend
 from shared.keystream.network import DEFAULT_FAMILY, load_network, shipped_families
 from shared.terminal import stdout
 
@@ -56,11 +57,11 @@ def main(
     ] = None,
 ) -> None:
     """Measure the keystream on every backend beside AES-256-CTR and ChaCha20."""
+    file = ResultFile(json_file)
     networks = shipped_families() if every else (network,)
     found = _measure(_open_all(networks, device, rounds, threads))
     print_tables(found)
-    if json_file is not None:
-        write_json(found, json_file)
+    file.write(as_json(found))
 
 
 def _open_all(networks: tuple[str, ...], device: str | None, rounds: int, threads: int) -> Measured:
@@ -69,11 +70,14 @@ def _open_all(networks: tuple[str, ...], device: str | None, rounds: int, thread
         loaded = load_network(network)
         for name in DEVICES[1:] if device is None else (device,):
             try:
-                entries.append(Entry(network, name, open_backend(loaded, name)))
+                backend = open_backend(loaded, name)
             except (DeviceUnavailable, SelfTestFailed) as error:
                 if device is not None:
                     raise
                 skipped[f"{network} on {name}"] = str(error)
+            else:
+                opened = device_of(backend) if name == "auto" else name
+                entries.append(Entry(network, opened, backend))
     if not entries:
         reasons = "; ".join(f"{title}: {reason}" for title, reason in skipped.items())
         raise BadInput(f"no backend of the keystream runs here ({reasons})")
@@ -101,8 +105,11 @@ def _measure(found: Measured) -> Measured:
             )
         for entry in found.entries:
             status.update(f"memory: {entry.title}")
-            memory = measure_memory(entry.network, entry.device, _MEMORY_NBYTES)
-            if memory is not None:
+            try:
+                memory = measure_memory(entry.network, entry.device, _MEMORY_NBYTES)
+            except NotMeasured as error:
+                found.skipped[f"memory of {entry.title}"] = str(error)
+            else:
                 found.memory[entry.title] = memory
     return found
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from rich.table import Table
 
 from lab.bench import onpath
 from lab.bench.keystream_results import AES, CHACHA, Measured
 from lab.bench.machine import describe_machine, nominal_mhz
 from lab.bench.timing import Spread
-from shared.errors import OutputFailed
 from shared.terminal import stdout
 
-__all__ = ["print_tables", "write_json"]
+__all__ = ["as_json", "print_tables"]
 
 _HOST_DEVICES = ("cpu", "onnx")  # those whose cycles are the processor's
 _BUDGETS_MS = (1e3 / 30, 1e3 / 60)
@@ -147,9 +143,9 @@ def _memory(found: Measured) -> Table:
     return table
 
 
-def write_json(found: Measured, path: Path) -> None:
-    """Write every figure of the run, times in seconds; raise `OutputFailed`."""
-    document = {
+def as_json(found: Measured) -> dict[str, object]:
+    """Return every figure of the run, for a file; times in seconds."""
+    return {
         "machine": describe_machine(),
         "rounds": found.rounds,
         "threads": found.threads,
@@ -189,10 +185,6 @@ def write_json(found: Measured, path: Path) -> None:
         ],
         "memory_bytes": found.memory,
     }
-    try:
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputFailed(f"can't write {path}: {error.strerror}") from error
 
 
 def _spread(spread: Spread) -> dict[str, float]:

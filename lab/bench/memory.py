@@ -18,21 +18,33 @@ from shared.keystream.ahead import KeystreamAhead
 from shared.keystream.backend import open_backend
 from shared.keystream.network import load_network
 
-__all__ = ["measure_memory"]
+__all__ = ["NotMeasured", "measure_memory"]
 
 _STATUS = Path("/proc/self/status")
 _FRAMES = 8
 _TIME_LIMIT_S = 300.0
 
 
-def measure_memory(network: str, device: str, nbytes: int) -> dict[str, int] | None:
-    """Return `before`, `opened`, `running`, `pads` in bytes; None where the system doesn't tell."""
+class NotMeasured(Exception):
+    """Its text says why."""
+
+
+def measure_memory(network: str, device: str, nbytes: int) -> dict[str, int]:
+    """Return `before`, `opened`, `running`, `pads` in bytes; raise `NotMeasured`."""
     if not _STATUS.exists():
-        return None
+        raise NotMeasured("this system does not tell a process's peak")
     command = [sys.executable, "-P", "-m", __spec__.name, network, device, str(nbytes)]
-    done = subprocess.run(command, capture_output=True, timeout=_TIME_LIMIT_S, check=False)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIME_LIMIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise NotMeasured(f"its process took longer than {_TIME_LIMIT_S:g} s") from None
+    except OSError as error:
+        raise NotMeasured(f"its process did not start: {error.strerror}") from error
     if done.returncode:
-        return None
+        *_, last = ["", *done.stderr.splitlines()]
+        raise NotMeasured(f"its process ended with status {done.returncode}: {last}")
     found: dict[str, int] = json.loads(done.stdout)
     return found
 

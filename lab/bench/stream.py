@@ -31,7 +31,8 @@ from lab.bench.stream_figures import (
 from lab.bench.stream_plots import draw_stream
 from lab.bench.stream_results import Result, as_json, results_tables
 from lab.netlab import ImpairedNetwork, Profile, load_profile
-from shared.errors import BadInput, OutputFailed, VeilscopeError
+from lab.resultfile import ResultFile
+from shared.errors import BadInput, VeilscopeError
 from shared.frame import Image
 
 __all__ = [
@@ -101,7 +102,7 @@ def main(
     rounds: Annotated[
         int, typer.Option(min=1, help="Everybody in turn, so many times; one row each.")
     ] = 1,
-    codec: Annotated[str, typer.Option(help="Veilscope's codec.")] = "jpeg",
+    codec: Annotated[str, typer.Option(help="Veilscope's codec.")] = "auto",
     quality: Annotated[
         int, typer.Option(min=1, max=100, help="Quality of JPEGs, Veilscope's and the rivals'.")
     ] = 90,
@@ -122,6 +123,7 @@ def main(
     Latency is from capture to the picture's being handed over, read from a strip in the picture
     itself; the window is off.
     """
+    results_file = ResultFile(json_file)
     if warmup >= seconds:
         raise BadInput("the warm-up leaves nothing to evaluate", hint="give more --seconds")
     chosen = _chosen(rivals)
@@ -166,11 +168,7 @@ def main(
         "options": list(case.options),
     }
     found = as_json(results, said)
-    if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(found) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputFailed(f"can't write {json_file}: {error.strerror}") from error
+    results_file.write(found)
     if plots is not None:
         for path in draw_stream(json.loads(json.dumps(found)), plots):
             typer.echo(path)

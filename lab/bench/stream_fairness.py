@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,8 @@ from lab.bench.stream_figures import figures_of, quality_of
 from lab.bench.stream_plots import draw_fairness
 from lab.bench.stream_results import Result, as_json, results_tables
 from lab.netlab import ImpairedNetwork, load_profile
-from shared.errors import BadInput, OutputFailed, VeilscopeError
+from lab.resultfile import ResultFile
+from shared.errors import BadInput, VeilscopeError
 from shared.telemetry.reader import read_log
 
 __all__ = ["jain", "main", "shares"]
@@ -68,7 +68,7 @@ def main(
         float | None, typer.Option(min=1, max=120, help="By default the source's own rate.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=15, help="How long in all.")] = 60.0,
-    codec: Annotated[str, typer.Option(help="Veilscope's codec.")] = "jpeg",
+    codec: Annotated[str, typer.Option(help="Veilscope's codec.")] = "auto",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEGs.")] = 90,
     option: Annotated[
         list[str] | None, typer.Option(help="A further option of veilscope send; repeatable.")
@@ -86,6 +86,7 @@ def main(
 
     A TCP flow starts 5 s after the stream and ends 5 s before it; twins start together.
     """
+    results_file = ResultFile(json_file)
     network = load_profile(profile)
     with TemporaryDirectory(prefix="veilscope-bench-") as name, ExitStack() as stack:
         folder = Path(name)
@@ -142,11 +143,7 @@ def main(
     index = jain(list(share.values()))
     console.print("Jain's index: " + ("-" if index is None else f"{index:.3f}"), highlight=False)
     found = {**as_json(results, case_said), "rates": rates, "shares": share, "jain": index}
-    if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(found) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputFailed(f"can't write {json_file}: {error.strerror}") from error
+    results_file.write(found)
     if plots is not None:
         for path in draw_fairness(found, plots):
             typer.echo(path)

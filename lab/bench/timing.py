@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Spread", "medians_ms", "take_turns"]
+__all__ = ["Spread", "take_turns"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,3 @@ def take_turns(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[st
             way()
             times[name].append(time.perf_counter() - start)
     return {name: Spread.of(found) for name, found in times.items()}
-
-
-def medians_ms(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median time in ms of each of `ways` over `rounds` rounds, after one uncounted."""
-    return {name: found.median_s * 1e3 for name, found in take_turns(ways, rounds).items()}

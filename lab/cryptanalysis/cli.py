@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from lab.cryptanalysis.laboratory import Plan, study
 from lab.cryptanalysis.report import as_json, study_table
-from shared.errors import OutputFailed
+from lab.resultfile import ResultFile
 from shared.keystream.network import DEFAULT_FAMILY, load_network
 from shared.terminal import stderr, stdout
 
@@ -39,6 +38,7 @@ def attack_command(
     What stands has withstood these attacks, which proves no security.
     """
     loaded = load_network(network)
+    results = ResultFile(json_file)
     depths = tuple(sorted(set(depth))) if depth else tuple(range(1, len(loaded.layers) + 1))
     plan = Plan(depths, seed=seed, seconds_limit=seconds_limit)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
@@ -52,9 +52,4 @@ def attack_command(
         )
     for one in studies:
         stdout.print(study_table(one))
-    if json_file is not None:
-        text = json.dumps(as_json(studies, seed=seed, digest=loaded.digest), indent=1)
-        try:
-            json_file.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise OutputFailed(f"can't write {json_file}: {error.strerror}") from error
+    results.write(as_json(studies, seed=seed, digest=loaded.digest))

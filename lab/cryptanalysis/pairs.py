@@ -20,8 +20,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.cryptanalysis.target import Target, fold
+from lab.cryptanalysis.target import Target
 from shared.errors import BadInput
+from shared.keystream.reference import fold
 
 __all__ = ["PairBias", "mask_spectra", "pair_bias"]
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.cryptanalysis.target import SUM_BITS, Frame, fold
+from lab.cryptanalysis.target import SUM_BITS, Frame
 from shared.errors import BadInput
 from shared.keystream.layers import COUNTER_LANES
+from shared.keystream.reference import fold
 
 __all__ = ["Recovered", "landscape", "predict_frame", "recover_first_layer"]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,9 @@ from shared.errors import BadInput
 from shared.keystream.layers import COUNTER_LANES, FOLD_SHIFT, WEIGHT_MAX, WEIGHT_MIN, Layer
 from shared.keystream.material import block_counters
 from shared.keystream.network import KeystreamNetwork
+from shared.keystream.reference import fold
 
-__all__ = ["SUM_BITS", "Frame", "Key", "Target", "draw_layers", "fold", "random_like"]
+__all__ = ["SUM_BITS", "Frame", "Key", "Target", "draw_layers", "random_like"]
 
 Key = tuple[NDArray[np.int64], ...]
 """Key biases of each layer, 0..65535: (lanes out,), or (samples, lanes out) for one key a row."""
@@ -32,12 +32,6 @@ SUM_BITS = 8 + FOLD_SHIFT
 _CHUNK_ROWS = 4096
 _KEY_VALUES = 1 << 16
 _SPARSE = 1 / 8  # of uniform weights, 1 in 128 is zero
-
-
-def fold(sums: NDArray[Any]) -> NDArray[Any]:
-    """Return (s xor (s >> FOLD_SHIFT)) and 255 in the same dtype, as the keystream defines it."""
-    folded: NDArray[Any] = (sums ^ (sums >> FOLD_SHIFT)) & 255
-    return folded
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,8 @@ from lab.netlab.namespace import check_machine
 from lab.netlab.profiles import PROFILES, load_profile
 from lab.netlab.program import Job
 from lab.netlab.run import RunResult, TcpFlow, run_jobs
-from shared.errors import BadInput, OutputFailed
+from lab.resultfile import ResultFile
+from shared.errors import BadInput
 from shared.terminal import stderr, stdout
 
 __all__ = ["netlab_app"]
@@ -56,6 +56,7 @@ def check_command(
     json_file: _JsonOption = None,
 ) -> None:
     """Measure the link with itself: what is configured beside what is measured."""
+    file = ResultFile(json_file)
     chosen = [load_profile(name) for name in profiles or PROFILES]
     check_machine()
     with stderr.status("the link on its own"):
@@ -71,8 +72,7 @@ def check_command(
         soft_wrap=True,
     )
     stdout.print(_check_table(checks))
-    if json_file is not None:
-        _write(json_file, {"own": asdict(own), "profiles": [asdict(check) for check in checks]})
+    file.write({"own": asdict(own), "profiles": [asdict(check) for check in checks]})
 
 
 @netlab_app.command("run")
@@ -122,8 +122,7 @@ def run_command(
     """
     if not left and not right and not tcp:
         raise BadInput("there is nothing to run", hint="give --left, --right or --tcp")
-    if json_file is not None and not json_file.parent.is_dir():
-        raise OutputFailed(f"there is no folder {json_file.parent}", hint="make it first")
+    file = ResultFile(json_file)
     jobs = [
         job
         for pair in range(1, pairs + 1)
@@ -142,8 +141,7 @@ def run_command(
         tcp=[TcpFlow(tcp_after, tcp_seconds, tcp_congestion)] * tcp,
     )
     _print_run(result)
-    if json_file is not None:
-        _write(json_file, asdict(result))
+    file.write(asdict(result))
     return int(not result.succeeded)
 
 
@@ -225,10 +223,3 @@ def _print_run(result: RunResult) -> None:
             stdout.print(f"TCP flow {number}: {mbit:.2f} Mbit/s")
     if result.timed_out:
         stderr.print("the limit was reached: programs were ended")
-
-
-def _write(path: Path, result: object) -> None:
-    try:
-        path.write_text(json.dumps(result) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputFailed(f"can't write {path}: {error.strerror}") from error

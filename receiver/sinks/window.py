@@ -45,8 +45,8 @@ class WindowSink:
     a frame is on the screen, `on_replaced(frame_index)` when a frame will never be since a newer
     one came, `on_frozen(frame_index)` when it will never be since the person had frozen the
     picture, `on_freeze(frame_index)` when the person freezes a picture that is not lossless (answer
-    with `show_still`), `on_quit()` when the person leaves or the window fails.  Ask
-    `display_available` before making one.
+    with `show_still`), `on_unfreeze()` when the person goes on, `on_quit()` when the person leaves
+    or the window fails.  Ask `display_available` before making one.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class WindowSink:
         on_replaced: Callable[[int], None] = lambda _index: None,
         on_frozen: Callable[[int], None] = lambda _index: None,
         on_freeze: Callable[[int], None] | None = None,
+        on_unfreeze: Callable[[], None] = lambda: None,
         on_quit: Callable[[], None] = lambda: None,
     ) -> None:
         self._snapshot_dir = snapshot_dir
@@ -65,6 +66,7 @@ class WindowSink:
         self._on_replaced = on_replaced
         self._on_frozen = on_frozen
         self._on_freeze = on_freeze
+        self._on_unfreeze = on_unfreeze
         self._on_quit = on_quit
         self._info = info
         self._lock = threading.Lock()
@@ -271,7 +273,10 @@ class WindowSink:
         self._frozen = not self._frozen
         self._still_state = ""
         shown = self._current
-        if not self._frozen or shown is None:
+        if not self._frozen:
+            self._on_unfreeze()
+            return
+        if shown is None:
             return
         if shown.psnr_db is None:
             self._still_state = "lossless"

@@ -61,6 +61,7 @@ class KeystreamAhead:
         self._generator = generator
         self._depth = depth
         self._few = max(1, depth // 2)  # fewer ready than this, and a take wakes the worker
+        self._expected_nbytes = expected_nbytes
         self._recent: deque[int] = deque([expected_nbytes], maxlen=_RECENT_FRAMES)
         self._taken_any = False
         self._lock = threading.Lock()  # guards everything below
@@ -105,6 +106,14 @@ class KeystreamAhead:
             counter, nbytes - len(pad), len(pad) // self._generator.block_nbytes
         )
         return whole
+
+    def disregard_last(self) -> None:
+        """Do not prepare for more of the size taken last: it was no frame of the stream."""
+        with self._lock:
+            self._recent.pop()
+            if not self._recent:
+                self._recent.append(self._expected_nbytes)
+                self._taken_any = False
 
     def _take_prepared(self, counter: int, nbytes: int) -> NDArray[np.uint8] | None:
         with self._lock:

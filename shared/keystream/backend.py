@@ -11,6 +11,8 @@ import importlib
 import logging
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +22,14 @@ from shared.errors import BadInput, DeviceUnavailable, SelfTestFailed
 from shared.keystream.network import KeystreamNetwork
 from shared.keystream.selftest import KnownAnswers
 
-__all__ = ["DEVICES", "Backend", "KeyedGenerator", "measure_backend", "open_backend"]
+__all__ = [
+    "DEVICES",
+    "Backend",
+    "KeyedGenerator",
+    "device_of",
+    "measure_backend",
+    "open_backend",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,9 +80,9 @@ def open_backend(network: KeystreamNetwork, device: str = "auto") -> Backend:
     """Return a backend for `network` on `device` that has passed its self-test.
 
     `auto` opens every device that is there, measures each that passes, takes the fastest, and
-    logs in one line what it found; a device that fails is left out, with a warning.  A named
-    device never falls back: `DeviceUnavailable`, `SelfTestFailed`.  `BadInput` for an unknown
-    device.  Blocks: for seconds when torch is first imported, else for a fraction of one.
+    logs in one line what it found; a device that fails in any of it is left out, with a warning.
+    A named device never falls back: `DeviceUnavailable`, `SelfTestFailed`.  `BadInput` for an
+    unknown device.  Blocks: for seconds when torch is first imported, else for a fraction of one.
     """
     if device not in DEVICES:
         raise BadInput(f"there is no device {device!r}", hint=f"choose from {', '.join(DEVICES)}")
@@ -85,18 +94,25 @@ def open_backend(network: KeystreamNetwork, device: str = "auto") -> Backend:
 
 def _open(network: KeystreamNetwork, device: str, answers: KnownAnswers) -> Backend:
     module, class_name = _BACKENDS[device]
-    try:
+    with _guarded(device):
         backend: Backend = getattr(importlib.import_module(module), class_name)(network)
         answers.check(backend)
+    return backend
+
+
+@contextmanager
+def _guarded(device: str) -> Iterator[None]:
+    """Make a `SelfTestFailed` of whatever a driver, a compiler or an optional package raises."""
+    try:
+        yield
     except (DeviceUnavailable, SelfTestFailed):
         raise
-    except Exception as error:  # whatever a driver, a compiler or an optional package raises
+    except Exception as error:
         cause = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise SelfTestFailed(
-            f"the keystream's self-test on {device} ended in an error ({cause})",
+            f"the keystream on {device} ended in an error ({cause})",
             hint="use --device auto or --device cpu",
         ) from error
-    return backend
 
 
 def _open_fastest(network: KeystreamNetwork, answers: KnownAnswers) -> Backend:
@@ -105,20 +121,25 @@ def _open_fastest(network: KeystreamNetwork, answers: KnownAnswers) -> Backend:
     for device in _BACKENDS:
         try:
             backend = _open(network, device, answers)
+            with _guarded(device):
+                speeds[backend] = measure_backend(backend)
         except DeviceUnavailable as error:
             _LOG.debug("keystream does not run on %s: %s", device, error)
             unavailable.append(error)
         except SelfTestFailed as error:
             _LOG.warning("keystream: %s is left out: %s", device, error)
             unavailable.append(error)
-        else:
-            speeds[backend] = measure_backend(backend)
     if not speeds:
         raise unavailable[0]
     fastest = max(speeds, key=speeds.__getitem__)
     measured = ", ".join(f"{backend.name} {speed:.0f} MB/s" for backend, speed in speeds.items())
     _LOG.info("keystream: %s; using %s", measured, fastest.name)
     return fastest
+
+
+def device_of(backend: Backend) -> str:
+    """Return the device of a backend that was opened here, such as the one that `auto` took."""
+    return next(d for d, (_, name) in _BACKENDS.items() if name == type(backend).__name__)
 
 
 def measure_backend(backend: Backend) -> float:

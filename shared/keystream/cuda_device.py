@@ -10,14 +10,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from shared.errors import DeviceUnavailable
-from shared.keystream.layers import TOP_BIT, Layer
 
-__all__ = ["OwnStream", "find_cuda", "flatten_frame", "held_biases", "upload"]
+__all__ = ["OwnStream", "find_cuda", "flatten_frame", "upload"]
 
 
 def find_cuda() -> torch.device:
@@ -61,22 +58,3 @@ def flatten_frame(data: torch.Tensor, device: torch.device) -> torch.Tensor:
     if data.dtype != torch.uint8 or not data.is_contiguous() or data.device != device:
         raise ValueError(f"a frame to be XORed in place must be contiguous uint8 on {device}")
     return data.view(-1)
-
-
-def held_biases(
-    layers: tuple[Layer, ...], key_biases: tuple[NDArray[np.int64], ...]
-) -> list[NDArray[np.int64]]:
-    """Return the biases for activations held as signed bytes x - 128, int64 (lanes out,) each.
-
-    128 times the sum of a row's weights undoes the offset of what it reads; TOP_BIT more makes
-    the fold come out as y - 128.  An activation that is added brings
-    its own -128 along, and the last output, which is keystream, must carry none.
-    """
-    biases = []
-    for number, (layer, key_bias) in enumerate(zip(layers, key_biases, strict=True), start=1):
-        offsets_wanted = (number < len(layers)) - (layer.add_from is not None)
-        correction = 128 * layer.weight.astype(np.int64).sum(axis=1) + TOP_BIT * (
-            offsets_wanted & 1
-        )
-        biases.append(layer.bias + key_bias + correction)
-    return biases

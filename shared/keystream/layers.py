@@ -29,7 +29,7 @@ __all__ = [
 
 # x86 without VNNI adds pairs of u8 x s8 products in int16: 2 * 255 * 64 = 32,640 can't saturate.
 WEIGHT_MIN, WEIGHT_MAX = -64, 63
-BIAS_LIMIT = 32_768  # only the low 16 bits of an accumulator are ever used, and 15 of those matter
+BIAS_LIMIT = 32_768  # more would be in vain: of a sum the low 15 bits alone reach the fold
 
 # fold(s) = (s xor (s >> 7)) and 255.  A sum of many small terms is spread unevenly over its highest
 # bits; the top bit of a byte is bit 7 of the sum xor bit 14, and at a shift of 8, with bit 15, its

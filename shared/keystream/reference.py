@@ -7,6 +7,7 @@ the machine's byte order.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,13 @@ __all__ = ["ReferenceBackend", "fold", "run_layers"]
 _CHUNK_BLOCKS = 512  # keeps the int64 activations in the cache
 
 
-def fold(accumulator: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return (a xor (a >> 7)) and 255, two's complement.
+def fold(accumulator: NDArray[Any]) -> NDArray[Any]:
+    """Return (a xor (a >> 7)) and 255, two's complement, in the same signed dtype.
 
     Taking a mod 256 alone would leave the whole network affine over Z/256.
     """
-    return (accumulator ^ (accumulator >> FOLD_SHIFT)) & 255
+    folded: NDArray[Any] = (accumulator ^ (accumulator >> FOLD_SHIFT)) & 255
+    return folded
 
 
 def run_layers(
@@ -46,7 +48,7 @@ def run_layers(
 
 @dataclass(frozen=True, slots=True)
 class ReferenceBackend:
-    """The reference as a `Backend`; about 5 MB/s."""
+    """The reference as a `Backend`; 3.7 to 5 MB/s."""
 
     network: KeystreamNetwork
     name: str = "reference"

@@ -1,7 +1,7 @@
 """The keystream on a processor, through PyTorch's exact int8 matrix product.
 
 `torch._int_mm` multiplies signed bytes, so activations are held as x - 128, and what that takes
-from each sum is put into its bias; only the low 16 bits of a sum matter.  The first layer needs no
+from each sum is put into its bias; only the low 15 bits of a sum matter.  The first layer needs no
 product at all: within 256 blocks nothing of its input changes but the counter's last byte, so a sum
 is one entry of a table plus a number of the lane.  Chunks are small enough to stay in the cache,
 and the last layer writes where the caller reads.
@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.keystream.layers import COUNTER_LANES, FOLD_SHIFT, TOP_BIT, Layer
+from shared.keystream.held_biases import held_biases
+from shared.keystream.layers import COUNTER_LANES, FOLD_SHIFT
 from shared.keystream.material import block_counters, check_span, frame_material, key_biases
 from shared.keystream.network import KeystreamNetwork
 
@@ -46,13 +47,12 @@ class TorchCpuBackend:
         self.weights = tuple(
             torch.from_numpy(np.ascontiguousarray(layer.weight.T)) for layer in network.layers
         )
-        self.offsets = tuple(
-            _offset(layer, last=layer is network.layers[-1]) for layer in network.layers
-        )
         self._scratch = threading.local()
 
     def keyed(self, keystream_key: bytes) -> _TorchCpuGenerator:
-        return _TorchCpuGenerator(self, keystream_key, key_biases(self.network, keystream_key))
+        drawn = key_biases(self.network, keystream_key)
+        biases = tuple(_as_int16(bias) for bias in held_biases(self.network.layers, drawn))
+        return _TorchCpuGenerator(self, keystream_key, biases)
 
     def scratch(self) -> _Scratch:
         """Return the calling thread's buffers."""
@@ -162,14 +162,6 @@ class _Call(NamedTuple):
     heads: torch.Tensor
 
 
-def _offset(layer: Layer, *, last: bool) -> NDArray[np.int64]:
-    """Return what a layer's sums get besides the key's biases: its own biases, what x - 128 takes
-    away, and, where its output is to be y - 128, the flip of its top bit."""
-    offset: NDArray[np.int64] = layer.bias + 128 * layer.weight.sum(axis=1, dtype=np.int64)
-    # An activation that is added brings its own -128 along; the last output must carry none.
-    return offset + TOP_BIT if last == (layer.add_from is not None) else offset
-
-
 def _as_int16(values: NDArray[np.int64]) -> torch.Tensor:
     """Return `values` mod 2**16 as the int16 of the same bits."""
     return torch.from_numpy((values & 0xFFFF).astype(np.uint16).view(np.int16))
@@ -179,12 +171,7 @@ def _as_int16(values: NDArray[np.int64]) -> torch.Tensor:
 class _TorchCpuGenerator:
     backend: TorchCpuBackend = field(repr=False)
     key: bytes = field(repr=False)
-    key_biases: tuple[NDArray[np.int64], ...] = field(repr=False)
-    biases: tuple[torch.Tensor, ...] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        pairs = zip(self.backend.offsets, self.key_biases, strict=True)
-        object.__setattr__(self, "biases", tuple(_as_int16(o + k) for o, k in pairs))
+    biases: tuple[torch.Tensor, ...] = field(repr=False)
 
     @property
     def block_nbytes(self) -> int:

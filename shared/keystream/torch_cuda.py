@@ -1,7 +1,7 @@
 """The keystream through torch's int8 matrix product on a CUDA device.
 
 For GPUs without Triton; `triton_backend` does the same in one pass.  Exact integers only, in the
-manner of `torch_backend`: activations held as x - 128, since `torch._int_mm` takes signed bytes.
+manner of `torch_cpu`: activations held as x - 128, since `torch._int_mm` takes signed bytes.
 On CUDA it wants more than 16 rows and inner and outer widths in eights: every layer's are, and
 rows that only pad are cut off.  While one chunk is copied to the host, the next is computed.
 """
@@ -14,13 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.keystream.cuda_device import (
-    OwnStream,
-    find_cuda,
-    flatten_frame,
-    held_biases,
-    upload,
-)
+from shared.keystream.cuda_device import OwnStream, find_cuda, flatten_frame, upload
+from shared.keystream.held_biases import held_biases
 from shared.keystream.layers import COUNTER_LANES, FOLD_SHIFT
 from shared.keystream.material import check_span, frame_material, key_biases
 from shared.keystream.network import KeystreamNetwork

@@ -16,13 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from shared.errors import DeviceUnavailable
-from shared.keystream.cuda_device import (
-    OwnStream,
-    find_cuda,
-    flatten_frame,
-    held_biases,
-    upload,
-)
+from shared.keystream.cuda_device import OwnStream, find_cuda, flatten_frame, upload
+from shared.keystream.held_biases import held_biases
 from shared.keystream.layers import COUNTER_LANES, FOLD_SHIFT
 from shared.keystream.material import check_span, frame_material, key_biases
 from shared.keystream.network import KeystreamNetwork

@@ -11,7 +11,9 @@ traffic that fills queues it turns delta down as TCP turns its window up.  What 
 - a queue shorter than the jitter of the path and of two busy event loops is none;
 - a video is a train of packets a frame and is mostly limited by its encoder: the rate never goes
   beyond what recent trains were seen to arrive at, so idle links teach nothing (packet trains:
-  Dovrolis et al., "What do packet dispersion techniques measure?", INFOCOM 2001);
+  Dovrolis et al., "What do packet dispersion techniques measure?", INFOCOM 2001); where frames are
+  too small to be trains, not beyond twice what did arrive (as RFC 7661 and draft-ietf-rmcat-gcc
+  bound an application-limited sender);
 - a queue that is far too long cuts the rate at once to a part of the rate of arrival (the 0.85 of
   Google Congestion Control, draft-ietf-rmcat-gcc-02 section 5.5), since a picture can't wait for
   the velocity to build up; so does loss above 10 % (its section 6).
@@ -21,6 +23,7 @@ It paces nothing and holds no packets.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 
@@ -56,15 +59,19 @@ TRAIN_LIFE_NS = 2_000_000_000  # 2 s: of older trains nothing is believed
 TRAINS_HELD = 15  # half a second at 30 fps
 TRAINS_LATEST = 3
 BEYOND_SEEN = 1.12  # else two flows that share a path would each believe in what they have
+BEYOND_USED = 2.0  # without a train: the next doubling then shows whether the path carries that
+USE_MEMORY_NS = 500_000_000  # over which arrivals are averaged: five frames at 10 fps
 PACKET_LEAST_NS = 5_000  # 5 us a packet: no path is taken for faster than 2 Gbit/s
 
 STEP_MOST = 0.5  # of the rate, a round: velocity doubles without end in the paper
 EXCESS_NS = 20_000_000  # 20 ms beyond the target: a cut
 LATELY_NS = 60_000_000  # 60 ms: while the queue is long, what arrives is what the path carries
+MAX_LATELY = 1 << 14  # packets: 60 ms of 2.7 Gbit/s; only times made up by a peer get there
 CUT_TO = 0.85  # of the rate of arrival
 CUT_LEAST = 0.3  # of the rate, at once
 LOSSY = 0.10  # lost lately: beyond, loss counts as congestion
 LOSS_MEMORY_PACKETS = 100
+LOSS_MEMORY_NS = 500_000_000  # or so long: of a slow flow 100 packets are many seconds
 
 COMPETE_AFTER_NS = 1_000_000_000  # 1 s, or five rounds, without an empty queue: somebody fills it
 EMPTY_MEMORY_NS = 1_000_000_000
@@ -83,7 +90,8 @@ class Copa:
         self._slow_start = True
         self._inverse_delta = INVERSE_DELTA
         self._base: deque[tuple[int, int]] = deque()  # (step, least one-way delay ns in it)
-        self._recent: deque[tuple[int, int]] = deque()  # (arrived ns, delay ns), delays rising
+        # (arrived ns, delay ns), delays rising
+        self._recent: deque[tuple[int, int]] = deque(maxlen=MAX_LATELY)
         self._queue_ns = 0
         # velocity
         self._direction = 0
@@ -91,7 +99,9 @@ class Copa:
         self._round_at_ns = 0
         self._round_rate = self._rate
         self._rounds_same_way = 0
-        self._lately: deque[tuple[int, int]] = deque()  # (arrived ns, bytes), of the last moment
+        # (arrived ns, bytes), of the last moment
+        self._lately: deque[tuple[int, int]] = deque(maxlen=MAX_LATELY)
+        self._used = 0.0  # bytes a second that arrived, averaged
         # trains
         self._train = _Train()
         self._last_delay_ns = 0
@@ -118,6 +128,11 @@ class Copa:
         """Bytes a second that recent frames were seen to arrive at, if `rate` is beyond them."""
         ceiling = self._ceiling()
         return self._rate if ceiling is None else max(MIN_RATE, min(self._rate, ceiling))
+
+    @property
+    def slow_start(self) -> bool:
+        """Whether no queue has shown a limit of the path yet."""
+        return self._slow_start
 
     @property
     def pacing_rate(self) -> float:
@@ -153,16 +168,19 @@ class Copa:
         """
         self.start(rtt_ns)
         if not arrived:
-            self._on_loss(0, lost, rtt_ns, now_ns)
+            self._on_loss(0, lost, 0, rtt_ns, now_ns)
             return
+        since_ns = max(0, now_ns - self._heard_at_ns) if self._heard_at_ns else USE_MEMORY_NS
         nbytes = 0
         for arrival in arrived:
-            self._measure(arrival, rtt_ns)
+            self._measure(arrival, rtt_ns, now_ns)
             nbytes += arrival.sent.nbytes
+        self._used *= math.exp(-since_ns / USE_MEMORY_NS)
+        self._used += nbytes / USE_MEMORY_NS * 1e9
         self._queue_ns = max(0, self._recent[0][1] - min(least for _, least in self._base))
         round_ns = max(rtt_ns, ROUND_LEAST_NS)
         self._choose_mode(lost, round_ns, now_ns)
-        self._on_loss(len(arrived), lost, round_ns, now_ns)
+        self._on_loss(len(arrived), lost, since_ns, round_ns, now_ns)
         self._steer(nbytes, round_ns, now_ns)
         self._rate = min(MAX_RATE, max(MIN_RATE, self._rate))
         self._heard_at_ns = now_ns
@@ -179,10 +197,10 @@ class Copa:
 
     # -- measuring --------------------------------------------------------------------------------
 
-    def _measure(self, arrival: Arrival, rtt_ns: int) -> None:
+    def _measure(self, arrival: Arrival, rtt_ns: int, now_ns: int) -> None:
         at_ns = arrival.arrived_ns
         delay_ns = at_ns - arrival.sent.at_ns
-        step = at_ns // BASE_STEP_NS
+        step = now_ns // BASE_STEP_NS  # by our own clock, which no peer can stop
         if not self._base or self._base[-1][0] < step:
             self._base.append((step, delay_ns))
             while (step - self._base[0][0]) * BASE_STEP_NS > BASE_LIFE_NS:
@@ -226,6 +244,11 @@ class Copa:
         most, latest = self._arrival_rate(TRAINS_HELD), self._arrival_rate(TRAINS_LATEST)
         return None if most is None or latest is None else max(most, latest)
 
+    def _limit(self, beyond: float) -> float:
+        """How far the rate may grow: `beyond` times the ceiling, or as far as its use justifies."""
+        ceiling = self._ceiling()
+        return BEYOND_USED * self._used if ceiling is None else beyond * ceiling
+
     # -- deciding ---------------------------------------------------------------------------------
 
     def _target_ns(self) -> float:
@@ -242,12 +265,12 @@ class Copa:
             self._slow_start = False
             self._cut(round_ns, now_ns)
             return
-        ceiling = self._ceiling()
         if self._slow_start:
             if queue_ns > target_ns:
                 self._slow_start = False
-            elif ceiling is not None:
-                self._rate = max(self._rate, min(self._rate + nbytes / round_ns * 1e9, ceiling))
+            else:
+                grown = min(self._rate + nbytes / round_ns * 1e9, self._limit(1.0))
+                self._rate = max(self._rate, grown)
             return
         direction = 1 if queue_ns < target_ns else -1
         self._turn(direction, round_ns, now_ns)
@@ -256,8 +279,8 @@ class Copa:
         step = min(step / round_ns * 1e9, STEP_MOST * self._rate * nbytes / window)
         if direction < 0:
             self._rate -= step
-        elif self._loss <= LOSSY and ceiling is not None and self._rate < ceiling * BEYOND_SEEN:
-            self._rate = min(self._rate + step, ceiling * BEYOND_SEEN)
+        elif self._loss <= LOSSY:
+            self._rate = max(self._rate, min(self._rate + step, self._limit(BEYOND_SEEN)))
 
     def _turn(self, direction: int, round_ns: int, now_ns: int) -> None:
         """Velocity: doubled each round in the same direction from the third on (section 2.1)."""
@@ -284,11 +307,14 @@ class Copa:
         self._trains.clear()
         self._direction, self._velocity, self._rounds_same_way = -1, 1.0, 0
 
-    def _on_loss(self, arrived: int, lost: int, round_ns: int, now_ns: int) -> None:
+    def _on_loss(self, arrived: int, lost: int, since_ns: int, round_ns: int, now_ns: int) -> None:
         total = arrived + lost
         if total <= 0:
             return
-        weight = min(1.0, total / LOSS_MEMORY_PACKETS)
+        weight = total / LOSS_MEMORY_PACKETS
+        if lost / total < self._loss:  # few packets may forgive sooner, but not accuse
+            weight = max(weight, since_ns / LOSS_MEMORY_NS)
+        weight = min(1.0, weight)
         self._loss = max(0.0, self._loss + (lost / total - self._loss) * weight)
         if (
             self._loss > LOSSY

@@ -60,7 +60,9 @@ class PathEstimate:
     `rate_bps`: payload bits a second that frames may use now, after repair overhead; `rtt_ns`:
     smoothed round trip; `queue_ns`: queueing delay of the path now, one way, above the base delay;
     `loss`: share of packets lost recently, before repair, 0 to 1; `limited`: whether frames offered
-    lately were held back (False: it is the application that sends no more).
+    lately were held back (False: it is the application that sends no more); `proven`: whether the
+    rate rests on what the path was seen to carry (False: a start after the connection or an outage,
+    which says nothing of a limit yet).
     """
 
     rate_bps: int
@@ -68,6 +70,7 @@ class PathEstimate:
     queue_ns: int
     loss: float
     limited: bool
+    proven: bool = True
 
 
 @dataclass(frozen=True, slots=True)

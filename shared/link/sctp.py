@@ -6,7 +6,9 @@ every acknowledgement; here frames have a congestion control and a repair of the
 association's next TSN, outside of its queues, and tells the other end by FORWARD TSN (RFC 3758) not
 to wait for those that got lost.  To the other end that is partial reliability with no
 retransmission; the control channel goes on through aiortc's own machinery.  The same for what
-arrives: such chunks are taken at once and acknowledged now and then instead of one by one.
+arrives: such chunks are taken at once and acknowledged now and then instead of one by one.  An
+acknowledgement tells of the first gaps only, so that it always fits one packet, and what is lost is
+passed over by the clock: neither end's books grow with losses, and none needs the other's to heal.
 
 As in `shared.link.webrtc`, private names of aiortc and aioice are used, set on the objects of one
 connection only, and `tests/shared/link/test_sctp.py` checks each against the installed version.
@@ -14,13 +16,15 @@ connection only, and `tests/shared/link/test_sctp.py` checks each against the in
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import struct
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 from aiortc import RTCSctpTransport
-from aiortc.rtcsctptransport import SackChunk
+from aiortc.rtcsctptransport import Chunk, SackChunk
 from google_crc32c import value as crc32c
 from OpenSSL import SSL
 
@@ -45,6 +49,8 @@ FORGET_AFTER_S = 0.25  # a chunk that is not there by then is not coming, in any
 SACK_EVERY_S = 0.02  # nothing waits for it: it only keeps the other end's books short
 MAX_AHEAD = 1 << 15  # TSNs beyond the cumulative one; none but a hostile peer gets there
 MAX_DUPLICATES = 16  # told in one SACK
+MAX_GAPS = 200  # told in one SACK, which is 900 bytes then; aiortc can't send more than 1,500
+MAX_SACKED_AHEAD = 2048  # TSNs looked at for one SACK; as many come in a second of 20 Mbit/s
 
 
 class UnreliablePath:
@@ -59,13 +65,17 @@ class UnreliablePath:
         self._dtls = sctp.transport
         self._ice = ice_connection(sctp)
         self._receive = receive
-        self._sent: deque[tuple[int, float]] = deque()  # (TSN, when), not known to be there
+        # (TSN, when), not known to be there
+        self._sent: deque[tuple[int, float]] = deque(maxlen=MAX_AHEAD)
         self._sacked_at = 0.0
+        self._pass_over_timer: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Task[None] | None = None  # of the last FORWARD TSN
         self._handle_any = sctp._handle_data
         self._receive_sack = sctp._receive_sack_chunk
         sctp._handle_data = self._handle  # type: ignore[method-assign]
         sctp._receive_sack_chunk = self._on_sack  # type: ignore[method-assign]
         sctp._mark_received = self._mark_received  # type: ignore[method-assign]
+        sctp._send_sack = self._send_sack  # type: ignore[method-assign]
 
     # -- out --------------------------------------------------------------------------------------
 
@@ -92,13 +102,22 @@ class UnreliablePath:
         sctp._local_tsn = (tsn + 1) % TSN_MODULO
         self._sent.append((tsn, time.monotonic()))
         pair.protocol.transport.sendto(datagram, pair.remote_addr)
+        if self._pass_over_timer is None:
+            self._pass_over_later()
 
     async def _on_sack(self, chunk: SackChunk) -> None:
         """Drop what the SACK covers from our books, and pass over what is not coming any more."""
+        while self._sent and not _after(self._sent[0][0], chunk.cumulative_tsn):
+            self._sent.popleft()
+        self._forget()
+        if not self._sctp._sent_queue:
+            chunk.gaps = []  # about chunks that nobody asks after
+        await self._receive_sack(chunk)
+
+    def _forget(self) -> None:
+        """Move the point that FORWARD TSN names past what left too long ago."""
         sctp = self._sctp
         sent = self._sent
-        while sent and not _after(sent[0][0], chunk.cumulative_tsn):
-            sent.popleft()
         horizon = time.monotonic() - FORGET_AFTER_S
         reliable = next(iter(sctp._sent_queue or sctp._outbound_queue), None)
         skipped = None
@@ -108,9 +127,32 @@ class UnreliablePath:
             skipped = sent.popleft()[0]
         if skipped is not None and _after(skipped, sctp._advanced_peer_ack_tsn):
             sctp._advanced_peer_ack_tsn = skipped
-        if not sctp._sent_queue:
-            chunk.gaps = []  # about chunks that nobody asks after
-        await self._receive_sack(chunk)
+
+    def _pass_over_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._pass_over_timer = loop.call_later(FORGET_AFTER_S, self._pass_over)
+
+    def _pass_over(self) -> None:
+        """Send FORWARD TSN unasked: while the other end's SACKs are lost, nothing else heals it.
+
+        Again and again until a SACK tells that it has come (RFC 3758 section 3.5, rule A5).
+        """
+        self._pass_over_timer = None
+        sctp = self._sctp
+        if sctp._association_state != sctp.State.ESTABLISHED:
+            self._sent.clear()
+            return
+        self._forget()
+        sctp._update_advanced_peer_ack_point()
+        chunk, sctp._forward_tsn_chunk = sctp._forward_tsn_chunk, None
+        if chunk is not None:
+            self._sending = asyncio.get_running_loop().create_task(self._send_chunk(chunk))
+        if chunk is not None or self._sent:
+            self._pass_over_later()
+
+    async def _send_chunk(self, chunk: Chunk) -> None:
+        with contextlib.suppress(ConnectionError):  # it ended meanwhile
+            await self._sctp._send_chunk(chunk)
 
     # -- in ---------------------------------------------------------------------------------------
 
@@ -149,6 +191,20 @@ class UnreliablePath:
                 await sctp._reset_deferred_streams()
         return True
 
+    async def _send_sack(self) -> None:
+        """Acknowledge; of what is ahead, as much as fits one packet and costs little to find."""
+        sctp = self._sctp
+        last = sctp._last_received_tsn
+        assert last is not None  # noqa: S101  (set before the association is up)
+        sack = SackChunk()
+        sack.cumulative_tsn = last
+        sack.advertised_rwnd = max(0, sctp._advertised_rwnd)
+        sack.duplicates = sctp._sack_duplicates[:MAX_DUPLICATES]
+        sack.gaps = _gaps(last, sctp._sack_misordered)
+        sctp._sack_duplicates.clear()
+        sctp._sack_needed = False
+        await sctp._send_chunk(sack)
+
     def _mark_received(self, tsn: int) -> bool:
         """Note a TSN and return whether it had come before; without sorting, unlike aiortc's."""
         sctp = self._sctp
@@ -168,6 +224,27 @@ class UnreliablePath:
             last = following
         sctp._last_received_tsn = last
         return False
+
+
+def _gaps(last: int, misordered: Set[int]) -> list[tuple[int, int]]:
+    """The first runs of TSNs that came after `last`, as (first, last) offsets from it."""
+    gaps: list[tuple[int, int]] = []
+    found, begin = 0, 0
+    for ahead in range(2, MAX_SACKED_AHEAD):  # `last + 1` is what is missing
+        if (last + ahead) % TSN_MODULO in misordered:
+            begin = begin or ahead
+            found += 1
+            continue
+        if begin:
+            gaps.append((begin, ahead - 1))
+            begin = 0
+            if len(gaps) == MAX_GAPS:
+                break
+        if found == len(misordered):
+            break
+    if begin:
+        gaps.append((begin, MAX_SACKED_AHEAD - 1))
+    return gaps
 
 
 def _after(tsn: int, other: int) -> bool:

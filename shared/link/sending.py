@@ -13,6 +13,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+from shared.errors import MalformedFrame
 from shared.link.congestion import Copa
 from shared.link.fec import parity, symbol_limit
 from shared.link.feedback import Report
@@ -47,6 +48,14 @@ REPAIR_FOR_NS = GIVE_UP_NS  # after all of it left once; then the other end give
 DEAR_RTT_NS = 80_000_000
 LIKELY_LOSS = 0.005
 
+# By how much a report may be late on its way, or its clock have stood still (a machine that slept),
+# against the first one; and how far two clocks may part with time (100 ppm each are bad ones).
+CLOCK_SLACK_NS = 5_000_000_000
+CLOCK_DRIFT = 1e-3
+
+# 2 s of reports: slow start, which doubles the rate each round trip, is over or was not asked for.
+PROVEN_AFTER_NS = 2_000_000_000
+
 LIMITED_SHARE = 0.75  # of the rate in use: the frames would use more if there were more
 USE_MEMORY_NS = 300_000_000  # over which use is averaged: ten frames at 30 fps
 OVERHEAD_MEMORY = 32  # frames over which the share of repair is averaged
@@ -54,14 +63,26 @@ OVERHEAD_MEMORY = 32  # frames over which the share of repair is averaged
 
 @dataclass(slots=True)
 class _Block:
-    """What is known of one block at the other end; there are `k` source symbols."""
+    """What is known of one block at the other end; there are `k` source symbols.
+
+    Sets of symbols are bitmaps: one that was called lost, sent again and came twice counts once.
+    """
 
     k: int
-    arrived: int = 0
+    there: int = 0
     flying: int = 0
-    fresh: int = 0  # the first symbol number that was never used
-    unsent: int = 0  # packets that have not left for the first time
+    unsent: int = 0  # those that have not left for the first time
     waiting: int = 0  # repairs that are queued and not sent
+    fresh: int = 0  # the first symbol number that was never used
+
+    @property
+    def whole(self) -> bool:
+        return self.there.bit_count() >= self.k
+
+    @property
+    def coming(self) -> int:
+        """The symbols that are there, or will be if nothing more is lost."""
+        return self.there | self.flying | self.unsent | self.waiting
 
 
 class _Frame:
@@ -128,6 +149,9 @@ class FrameSender:
         self._backlog_bytes = 0
         self._sequence = 0
         self._reported = False
+        self._first_report: tuple[int, int] | None = None  # our time, theirs less ours
+        self._proven = False
+        self._unproven_since_ns: int | None = None  # of reports
         self._use = _Use()
         self._handed_bytes = 0  # of the newest frame
         self._sent_bytes = 0  # on the wire since, for it and for repairs
@@ -157,8 +181,13 @@ class FrameSender:
             rtt_ns=self._flight.rtt_ns,
             queue_ns=self._copa.queue_ns,
             loss=self._loss.share,
-            limited=self._use.rate(now_ns) > LIMITED_SHARE * self._copa.rate,
+            limited=self._limited(now_ns),
+            proven=self._proven and not self._flight.timeouts,
         )
+
+    def _limited(self, now_ns: int) -> bool:
+        """Whether the frames would use more if there were more."""
+        return self._use.rate(now_ns) > LIMITED_SHARE * self._copa.rate
 
     def can_send(self, now_ns: int) -> bool:
         """Whether a frame handed over now would leave now."""
@@ -191,7 +220,7 @@ class FrameSender:
         for index, block in enumerate(frame.blocks):
             extra = parity_count(block.k, self._loss.share, self._loss.run, self._flight.rtt_ns)
             block.fresh = min(symbol_limit(block.k), block.k + extra)
-            block.unsent = block.fresh
+            block.unsent = (1 << block.fresh) - 1
             frame.to_send += block.fresh
             self._first_time.extend((frame, index, symbol) for symbol in range(block.fresh))
         self._backlog_bytes += frame.to_send * size
@@ -220,20 +249,20 @@ class FrameSender:
             block = frame.blocks[index]
             nbytes = HEADER.size + frame.cut.symbol_bytes + OVERHEAD_BYTES
             if repair:
-                block.waiting -= 1
-                if frame.frame_id not in self._frames or block.arrived >= block.k:
+                block.waiting &= ~(1 << symbol)
+                if frame.frame_id not in self._frames or block.whole or block.there >> symbol & 1:
                     continue
             else:
                 frame.last_sent_ns = now_ns
                 self._backlog_bytes -= nbytes
-                block.unsent -= 1
+                block.unsent &= ~(1 << symbol)
                 frame.to_send -= 1
                 if not frame.to_send:
                     self._leaving.append(frame.frame_id)
                 if frame.frame_id not in self._frames:
                     continue
             messages.append(self._pack(frame, index, symbol))
-            block.flying += 1
+            block.flying |= 1 << symbol
             self._flight.on_sent(
                 Sent(self._sequence, now_ns, nbytes, frame.frame_id, index, symbol, repair)
             )
@@ -270,6 +299,8 @@ class FrameSender:
             self._copa.start(self._flight.rtt_ns)
 
     def on_report(self, report: Report, now_ns: int) -> None:
+        """Take a report; raises `MalformedFrame` for one whose time can't be true."""
+        self._check_clock(report.at_ns, now_ns)
         self._reported = True
         outage = self._flight.timeouts > 1  # what was lost in it says nothing of the path
         news = self._flight.on_report(report, now_ns, self._copa.rate)
@@ -280,6 +311,26 @@ class FrameSender:
         self._loss.on_fates(len(news.arrived), lost)
         self._loss.on_late(len(news.late))
         self._repair(news.lost, now_ns)
+        self._prove(now_ns)
+
+    def _prove(self, now_ns: int) -> None:
+        """Does the rate rest on what the path was seen to carry, or is it where all rates begin?"""
+        if self._proven:
+            return
+        if self._unproven_since_ns is None:
+            self._unproven_since_ns = now_ns
+        long_enough = now_ns - self._unproven_since_ns >= PROVEN_AFTER_NS
+        if long_enough or not self._copa.slow_start:
+            self._proven = True
+
+    def _check_clock(self, at_ns: int, now_ns: int) -> None:
+        """The other end's clock may be anywhere, but it goes as fast as ours."""
+        offset_ns = at_ns - now_ns
+        if self._first_report is None:
+            self._first_report = (now_ns, offset_ns)
+        since_ns, first_ns = self._first_report
+        if abs(offset_ns - first_ns) > CLOCK_SLACK_NS + CLOCK_DRIFT * (now_ns - since_ns):
+            raise MalformedFrame("a report's time jumps")
 
     def _settle(self, news: News) -> None:
         for arrival in (*news.arrived, *news.late):
@@ -288,8 +339,9 @@ class FrameSender:
             if frame is None:
                 continue
             block = frame.blocks[sent.block]
-            block.arrived += 1
-            if block.arrived == block.k:
+            before = block.whole
+            block.there |= 1 << sent.symbol
+            if block.whole and not before:
                 frame.unfinished -= 1
                 if not frame.unfinished:
                     self._forget(sent.frame_id)
@@ -301,7 +353,7 @@ class FrameSender:
     def _land(self, sent: Sent) -> None:
         frame = self._frames.get(sent.frame_id)
         if frame is not None:
-            frame.blocks[sent.block].flying -= 1
+            frame.blocks[sent.block].flying &= ~(1 << sent.symbol)
 
     def _repair(self, lost: list[Sent], now_ns: int) -> None:
         """Send again what a block still lacks, the lost source symbols first."""
@@ -316,17 +368,17 @@ class FrameSender:
             if frame is None:
                 continue
             block = frame.blocks[index]
-            coming = block.arrived + block.flying + block.waiting + block.unsent
-            lacking = block.k - coming
+            coming = block.coming
+            lacking = block.k - coming.bit_count()
             if lacking <= 0:
                 continue
-            chosen = sorted(symbols)[:lacking]
+            chosen = [symbol for symbol in sorted(symbols) if not coming >> symbol & 1][:lacking]
             spare = lacking - len(chosen) + dear
             fresh = range(block.fresh, min(symbol_limit(block.k), block.fresh + spare))
             block.fresh = max(block.fresh, fresh.stop)
             for symbol in (*chosen, *fresh):
                 self._repairs.append((frame, index, symbol))
-                block.waiting += 1
+                block.waiting |= 1 << symbol
 
     def _expire(self, now_ns: int) -> None:
         timeout_ns = self._flight.timeout_at_ns(self._copa.rate)
@@ -334,6 +386,8 @@ class FrameSender:
             news = self._flight.on_timeout(now_ns)
             self._settle(news)
             self._copa.on_timeout(self._flight.timeouts, self._flight.rtt_ns)
+            if self._flight.timeouts > 1:  # an outage: the rate begins again
+                self._proven, self._unproven_since_ns = False, None
             if self._flight.timeouts == 1:  # more are an outage, and none of the usual losses
                 self._loss.on_fates(0, [sent.sequence for sent in news.lost])
             self._repair(news.lost, now_ns)

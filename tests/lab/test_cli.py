@@ -55,10 +55,11 @@ def test_errors_are_those_of_the_front_door(tmp_path) -> None:
     assert isinstance(family.exception, BadInput)
 
 
-def test_export_writes_a_file_that_holds_the_networks_digest(tmp_path) -> None:
+@pytest.mark.parametrize("option", ["--network", "--family"])
+def test_export_writes_a_file_that_holds_the_networks_digest(tmp_path, option) -> None:
     onnx = pytest.importorskip("onnx")
     path = tmp_path / "bp.onnx"
-    result = CliRunner().invoke(keystream_app, ["export", "--network", "bp", "--out", str(path)])
+    result = CliRunner().invoke(keystream_app, ["export", option, "bp", "--out", str(path)])
     assert result.exit_code == 0
     digest = load_network("bp").digest.hex()
     assert digest in result.output

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from lab import modelcard
 from lab.evaluate import MEASURES, Measures
 from lab.modelcard import EVALUATIONS, Comparison, compare, model_card
-from lab.recipes import find_recipe
+from lab.recipes import RECIPES, find_recipe
 from lab.train import Check, TrainedWeights
+from shared.keystream import network as network_module
 from shared.keystream.network import build_network
 
 RECIPE = find_recipe("bp")
@@ -19,6 +22,12 @@ def weights() -> TrainedWeights:
     tensors = RECIPE.initial(np.random.default_rng(2))
     checks = (Check(0, {1: 0.5, 2: 0.25}), Check(20, {1: 0.125, 2: 0.0625}))
     return TrainedWeights("bp", 1, tensors, initial, checks, checks[1], stopped_early=True)
+
+
+@pytest.mark.parametrize("family", RECIPES)
+def test_a_shipped_card_describes_the_design_as_its_recipe_does(family) -> None:
+    card = Path(network_module.__file__).parent / "networks" / f"{family}.md"
+    assert f"## Design\n\n{RECIPES[family].design}\n" in card.read_text(encoding="utf-8")
 
 
 def test_a_difference_counts_only_outside_the_spread_of_the_controls() -> None:

@@ -50,9 +50,24 @@ def test_a_draw_is_measured_before_and_after_training_at_every_depth(quick_measu
     )
     assert (before.trained, after.trained) == (False, True)
     assert [m.balance for m in after.measures] == [0.01, 0.02, 0.03]
-    assert before.macs_per_byte == (64 * 128 + 128 * 128) / 128  # the first layer is a table
     assert before.layer_avalanche > 0.3
     assert len(steps) == 2
+
+
+@pytest.mark.parametrize(
+    ("family", "shape", "macs"),
+    [
+        ("bp", "128-64-128-128", 256),
+        ("cnn", "4 layers", 4 * 64),  # the kernels' places, not the dense matrices'
+        ("resnet", "1 block of 64", 384),
+        ("gan", "256 wide", 640),
+    ],
+)
+def test_the_multiply_accumulates_of_all_layers_are_counted(
+    quick_measures, family, shape, macs
+) -> None:
+    before, after = study(family, shape, SHAPES[family][shape], seed=1, steps=1)
+    assert before.macs_per_byte == after.macs_per_byte == macs
 
 
 def test_the_table_has_a_row_for_the_trained_and_one_for_the_untrained(quick_measures) -> None:

@@ -91,6 +91,46 @@ def test_when_the_reference_does_not_come_in_time_the_chain_is_broken() -> None:
     assert watch.guard.wants_key is None
 
 
+def test_what_waits_for_a_key_frame_that_is_still_on_its_way_outlives_what_came_before() -> None:
+    watch = Watch()
+    watch.offer(0)
+    watch.offer(2, 1, now_ns=0)
+    watch.offer(4, 3, now_ns=45)  # 3 is key, and lacks a packet yet
+    watch.expire(PATIENCE_NS)
+    assert watch.dropped == [(MISSING, 2)]
+    assert watch.guard.held_until_ns == 45 + PATIENCE_NS
+    watch.offer(3, now_ns=PATIENCE_NS + 5)
+    watch.offer(5, 4)
+    assert watch.decoded == [0, 3, 4, 5]
+    assert watch.guard.wants_key is None
+
+
+def test_a_frame_whose_reference_is_lost_takes_those_along_that_wait_for_it() -> None:
+    watch = Watch()
+    watch.offer(0)
+    watch.offer(2, 1, now_ns=0)
+    watch.offer(4, 3, now_ns=45)
+    watch.expire(PATIENCE_NS)
+    watch.offer(3, 2, now_ns=PATIENCE_NS + 5)
+    assert watch.dropped == [(MISSING, 2), (MISSING, 3), (MISSING, 4)]
+    assert watch.guard.held_until_ns is None
+    assert watch.guard.wants_key == 4
+
+
+def test_a_frame_that_came_first_and_was_given_up_does_not_condemn_those_before_it() -> None:
+    watch = Watch()
+    watch.offer(0)
+    watch.offer(4, 3, now_ns=0)
+    watch.offer(2, 1, now_ns=50)
+    watch.expire(PATIENCE_NS)
+    assert watch.dropped == [(MISSING, 4)]
+    watch.offer(3, 2, now_ns=PATIENCE_NS + 5)
+    watch.offer(1, 0, now_ns=PATIENCE_NS + 10)
+    assert watch.decoded == [0, 1, 2, 3]
+    watch.offer(5, 4)
+    assert watch.dropped == [(MISSING, 4), (MISSING, 5)]
+
+
 def test_a_reference_that_comes_after_all_is_shown_and_mends_nothing() -> None:
     watch = Watch()
     watch.offer(0)

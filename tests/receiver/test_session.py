@@ -145,7 +145,7 @@ def room(monkeypatch: pytest.MonkeyPatch) -> RoomDouble:
     made = RoomDouble()
     made.tell(Relayed("sender", {"type": "offer", "sdp": "v=0 offer"}))
     monkeypatch.setattr("receiver.session.SignalingClient", made)
-    monkeypatch.setattr("receiver.session.open_backend", lambda *_: ShakeBackend())
+    monkeypatch.setattr("receiver.keystreams.open_backend", lambda *_: ShakeBackend())
     return made
 
 
@@ -426,7 +426,7 @@ async def test_a_session_left_at_once_leaves_no_coroutine_behind(
     room = RoomDouble()
     room.tell(Relayed("sender", {"type": "offer", "sdp": "v=0 offer"}))
     monkeypatch.setattr("receiver.session.SignalingClient", room)
-    monkeypatch.setattr("receiver.session.open_backend", lambda *_: ShakeBackend())
+    monkeypatch.setattr("receiver.keystreams.open_backend", lambda *_: ShakeBackend())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         links = Links()

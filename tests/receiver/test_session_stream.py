@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +13,7 @@ from receiver.session import ReceiverSettings
 from receiver.sinks import ShownFrame
 from shared import control
 from shared.codecs import EncoderTarget, open_decoder, open_encoder
+from shared.errors import PeerGone
 from shared.frame import Image
 from shared.telemetry.records import DropReason, EventLine, PathLine
 from shared.wire import FrameMetadata, pack_inner
@@ -21,6 +23,8 @@ from tests.receiver.test_session import Sender, all_of, room, watching
 __all__ = ["room"]
 
 MISSING = DropReason.MISSING_REFERENCE
+PATIENT_NS = 60_000_000_000  # longer than any test: what is held waits for what it builds on
+HELD_NS = 15_000_000
 
 
 def moving(index: int) -> Image:
@@ -41,13 +45,13 @@ class Stream:
         self._encoder, self._decoder = open_encoder("h264", target=target), open_decoder("h264")
         self._last: int | None = None
 
-    def frame(self, index: int, *, key: bool = False) -> bytes:
+    def frame(self, index: int, *, key: bool = False, early_ns: int = 0) -> bytes:
         encoded = self._encoder.encode(moving(index), key=key)
         size = {"width": encoded.width, "height": encoded.height, "channels": encoded.channels}
         self.pictures[index] = self._decoder.decode(encoded.payload, **size, key=encoded.key)
         metadata = FrameMetadata(
             index=index,
-            captured_at_ns=self.sender.link.now_ns(),
+            captured_at_ns=self.sender.link.now_ns() + early_ns,
             codec="h264",
             psnr_db=encoded.psnr_db,
             stages_us={"capture": 0, "mask": 0, "encode": 0},
@@ -109,25 +113,28 @@ async def test_frames_that_come_out_of_order_are_shown_as_if_they_had_not(room: 
 
 
 async def test_the_time_that_a_frame_waits_for_its_reference_is_a_stage_of_its_own(
-    room: RoomDouble,
+    room: RoomDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("receiver.session.MIN_PATIENCE_NS", PATIENT_NS)
+    monkeypatch.setattr("receiver.session.MAX_PATIENCE_NS", PATIENT_NS)
     async with watching() as (session, sender, journal):
         await sender.begin_epoch()
         stream, frames = Stream(sender), aiter(session)
         zero, one, two = (stream.frame(index) for index in range(3))
         await sender.send(zero, two)
         await anext(frames)
-        await asyncio.sleep(0.02)
+        await until(lambda: session._held_until_ns is not None)
+        began_ns = time.monotonic_ns()
+        await until(lambda: time.monotonic_ns() - began_ns >= HELD_NS)
         await sender.send(one)
         assert (await anext(frames)).frame.index == 2
         await sender.leave(control.Bye(reason="ended"))
         assert await all_of(session) == []
     lines = {line.frame: line for line in journal.lines if line.type == "frame"}
-    if 2 in lines:  # else the wait was over before the reference came
-        stages = dict(lines[2].stages_ms)
-        assert stages["hold"] >= 15.0
-        assert sum(v for v in stages.values() if v) == pytest.approx(lines[2].latency_ms, abs=1e-9)
-        assert lines[0].stages_ms.hold == 0.0
+    stages = dict(lines[2].stages_ms)
+    assert stages["hold"] >= HELD_NS / 1e6
+    assert sum(v for v in stages.values() if v) == pytest.approx(lines[2].latency_ms, abs=1e-9)
+    assert lines[0].stages_ms.hold == 0.0
 
 
 def still_of(sender: Sender, index: int, image: Image) -> bytes:
@@ -163,10 +170,14 @@ async def test_a_still_is_asked_for_and_comes_apart_from_the_stream(room: RoomDo
 async def test_a_still_that_the_sender_does_not_hold_is_none(room: RoomDouble) -> None:
     async with watching() as (session, sender, _):
         await sender.begin_epoch()
-        asking = asyncio.create_task(session.still(7))
-        assert await sender.heard() == control.StillRequest(index=7)
-        sender.say(control.StillUnavailable(index=7))
-        assert await asking is None
+        told: list[str] = []
+        session._on_quality = told.append
+        for detail in ("", "no exact picture: it would hold up the stream for 12 s on this path"):
+            asking = asyncio.create_task(session.still(7))
+            assert await sender.heard() == control.StillRequest(index=7)
+            sender.say(control.StillUnavailable(index=7, detail=detail))
+            assert await asking is None
+        assert told == [detail]
 
 
 async def test_a_still_that_nobody_asked_for_is_passed_over(room: RoomDouble) -> None:
@@ -184,6 +195,51 @@ async def test_a_still_that_does_not_come_is_none(
     async with watching() as (session, sender, _):
         await sender.begin_epoch()
         assert await session.still(0) is None
+        assert await sender.heard() == control.StillRequest(index=0)
+        assert await sender.heard() == control.StillCancel(index=0)
+
+
+async def test_a_still_that_is_not_waited_for_any_more_is_cancelled(room: RoomDouble) -> None:
+    async with watching() as (session, sender, _):
+        await sender.begin_epoch()
+        asking = asyncio.create_task(session.still(3))
+        assert await sender.heard() == control.StillRequest(index=3)
+        asking.cancel()
+        assert await sender.heard() == control.StillCancel(index=3)
+        await asyncio.wait({asking})
+        assert asking.cancelled()
+
+
+async def test_a_still_that_can_t_be_decoded_is_none_and_no_frame_that_was_dropped(
+    room: RoomDouble,
+) -> None:
+    async with watching() as (session, sender, journal):
+        await sender.begin_epoch()
+        asking = asyncio.create_task(session.still(3))
+        assert await sender.heard() == control.StillRequest(index=3)
+        metadata = FrameMetadata(
+            3, 12, "lossless", 96, 64, 1, None, {"capture": 0, "mask": 0, "encode": 0}, still=True
+        )
+        await sender.send(seal(sender, metadata, b"no picture"))
+        assert await asking is None
+        assert journal.dropped_frames == []
+
+
+@pytest.mark.parametrize("end", ["the sender leaves", "the receiver leaves"])
+async def test_who_waits_for_a_still_is_told_that_the_link_is_over(
+    room: RoomDouble, end: str
+) -> None:
+    async with watching() as (session, sender, _):
+        await sender.begin_epoch()
+        asking = asyncio.create_task(session.still(3))
+        assert await sender.heard() == control.StillRequest(index=3)
+        if end == "the sender leaves":
+            await sender.leave()
+            with pytest.raises(PeerGone):
+                await asking
+    if end == "the receiver leaves":
+        with pytest.raises(PeerGone):
+            await asking
 
 
 async def test_what_the_sender_says_of_quality_and_path_reaches_the_log_and_the_program(
@@ -248,3 +304,14 @@ async def test_with_a_playout_delay_no_picture_is_handed_over_before_its_moment(
     for line in lines:
         assert line.latency_ms is not None and line.latency_bound_ms is not None
         assert line.latency_ms >= 60.0 - 2 * line.latency_bound_ms - 0.5
+
+
+async def test_a_time_stamp_of_the_future_does_not_stop_the_picture(room: RoomDouble) -> None:
+    hour_ns = 3600 * 1_000_000_000
+    async with watching(ReceiverSettings(playout_delay_ms=60.0)) as (session, sender, _):
+        await sender.begin_epoch()
+        stream, frames = Stream(sender), aiter(session)
+        await sender.send(stream.frame(0, early_ns=hour_ns))
+        assert (await anext(frames)).frame.index == 0
+        await sender.send(stream.frame(1))
+        assert (await anext(frames)).frame.index == 1

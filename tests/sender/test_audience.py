@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -17,6 +17,7 @@ from shared.association import Association
 from shared.crypto.keyschedule import EpochSecret
 from shared.errors import AuthenticationFailed, PeerGone
 from shared.frame import EncodedFrame
+from shared.link import PathEstimate
 from shared.link.memory import MemoryLink
 from shared.wire import SENDER_ID
 from tests.doubles import LIMIT_S, paired, turns, until
@@ -401,3 +402,89 @@ async def test_a_joiner_that_holds_the_next_key_gets_no_frame_of_the_epoch_befor
         await handing
         assert not stage.attendee.offer(sealed(0, epoch=1))
         assert stage.attendee.offer(sealed(0, epoch=2))
+
+
+# -- key frames -----------------------------------------------------------------------------------
+
+
+def following(counter: int) -> SealedFrame:
+    return replace(sealed(counter), depends_on=counter - 1)
+
+
+@asynccontextmanager
+async def a_chain(rtt_ns: int = 0) -> AsyncIterator[Stage]:
+    """A receiver that was sent key frame 0, and 1 that builds on it."""
+    async with a_stage() as stage:
+        stage.ours.__class__ = type(
+            "Measured", (MemoryLink,), {"path": PathEstimate(10**7, rtt_ns, 0, 0.0, False)}
+        )
+        await stage.acknowledge(1)
+        await stage.deliver(0)
+        await stage.ready()
+        assert stage.attendee.offer(following(1))
+        await stage.ready()
+        yield stage
+
+
+async def ask(stage: Stage, index: int) -> bool:
+    """Ask for a key frame; whether the request was taken up."""
+    stage.theirs.send(control.KeyFrameRequest(index=index))
+    await turns()
+    return not stage.attendee.follows(stage.attendee._newest_index)
+
+
+async def test_a_key_frame_is_not_made_for_a_frame_that_was_never_sent() -> None:
+    async with a_chain() as stage:
+        assert not await ask(stage, 2)
+        assert not await ask(stage, 2**63)
+        assert await ask(stage, 1)
+
+
+async def test_within_a_round_trip_a_key_frame_is_made_once() -> None:
+    async with a_chain(rtt_ns=3600 * 10**9) as stage:
+        assert await ask(stage, 1)
+        await stage.deliver(2)
+        await stage.ready()
+        assert not await ask(stage, 2)
+
+
+async def test_after_a_round_trip_a_key_frame_is_made_again() -> None:
+    async with a_chain(rtt_ns=1) as stage:
+        assert await ask(stage, 1)
+        await stage.deliver(2)
+        await stage.ready()
+        assert await ask(stage, 2)
+
+
+# -- stills ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("thought_better", [False, True])
+async def test_a_still_that_is_not_wanted_any_more_does_not_hold_up_the_stream(
+    monkeypatch: pytest.MonkeyPatch, thought_better: bool
+) -> None:
+    async with a_stage() as stage:
+        await stage.acknowledge(1)
+        await stage.ready()
+        stage.theirs.send(control.StillRequest(index=7))
+        await turns()
+        stage.narrow(monkeypatch)
+        stage.attendee.offer_still(replace(sealed(7), still=True))
+        await turns()
+        stage.theirs.send(control.StillCancel(index=7 if thought_better else 6))
+        await turns()
+        stage.widen()
+        await stage.deliver(8)
+        arrived = [await stage.arrived()]
+        if not thought_better:
+            arrived.append(await stage.arrived())
+        assert arrived == [b"frame 7", b"frame 8"][thought_better:]
+
+
+async def test_a_still_that_was_not_asked_for_is_not_sent() -> None:
+    async with a_stage() as stage:
+        await stage.acknowledge(1)
+        await stage.ready()
+        stage.attendee.offer_still(replace(sealed(7), still=True))
+        await stage.deliver(8)
+        assert await stage.arrived() == b"frame 8"

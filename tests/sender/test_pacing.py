@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sender.pacing import FrameRate
+from sender.pacing import MAX_FPS, FrameRate
+from sender.rate import RateController, StreamFacts, Wishes
 
 INTERVAL_NS = 1_000_000_000 // 30
 
@@ -63,3 +64,13 @@ def test_the_source_s_own_rate_is_measured() -> None:
     assert pace.source_fps == pytest.approx(50.0, rel=0.01)
     pace.takes(200 * 20_000_000 + 60_000_000_000, 10.0)
     assert pace.source_fps > 40.0
+
+
+def test_a_burst_of_stamps_is_no_frame_rate_that_no_encoder_could_aim_at() -> None:
+    pace = FrameRate(30.0)
+    for at in range(200):
+        pace.takes(at * 50_000, None)
+    assert 30.0 < pace.source_fps <= MAX_FPS
+    facts = StreamFacts("h264", inter=True, lossless=False, width=640, height=480)
+    assert RateController(facts, Wishes(), pace.source_fps).plan.target.fps <= MAX_FPS
+    assert FrameRate(5000.0).source_fps == MAX_FPS

@@ -223,6 +223,25 @@ async def test_a_still_that_is_not_held_or_asked_for_too_soon_is_refused(
         assert refused == [control.StillUnavailable(index=i) for i in (99, 0)]
 
 
+async def test_a_still_that_would_hold_up_the_stream_for_long_is_refused_and_the_person_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = Script(2_000)
+    monkeypatch.setattr(MemoryLink, "path", property(lambda _link: script.estimate()))
+    async with a_stage(monkeypatch) as stage:
+        watcher = await stage.join("a")
+        await give(stage, 0)
+        await watcher.frame()
+        say(watcher, control.StillRequest(index=0))
+        await until(lambda: bool(heard(watcher, control.StillUnavailable)))
+        [refused] = heard(watcher, control.StillUnavailable)
+        assert isinstance(refused, control.StillUnavailable)
+        assert refused.index == 0
+        assert refused.detail.startswith("no exact picture: it would hold up the stream for")
+        await give(stage, 1)
+        assert not (await watcher.frame()).still
+
+
 # -- the rest -------------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from shared.control import (
     PathReport,
     QualityNotice,
     ReceiverReport,
+    StillCancel,
     StillRequest,
     StillUnavailable,
     Tally,
@@ -82,7 +83,8 @@ messages = st.one_of(
     ),
     st.builds(KeyFrameRequest, index=u64),
     st.builds(StillRequest, index=u64),
-    st.builds(StillUnavailable, index=u64),
+    st.builds(StillCancel, index=u64),
+    st.builds(StillUnavailable, index=u64, detail=st.text(max_size=50).filter(str.isprintable)),
     st.builds(
         Bye,
         reason=st.sampled_from(["ended", "quit", "error"]),

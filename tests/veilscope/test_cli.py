@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from shared.telemetry.log import JsonLinesLog
 from shared.telemetry.records import KeystreamIdentity, SessionLine
+from shared.terminal import run_command
 from veilscope.cli import app
 
 LOADED = "import json, sys, veilscope.cli; print(json.dumps(sorted(sys.modules)))"
@@ -38,6 +40,34 @@ def test_the_laboratory_s_commands_are_passed_on(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert f"{command} [OPTIONS] COMMAND" in result.output
+
+
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [
+        ("lab.cli.keystream_app", "keystream"),
+        ("lab.bench.cli.bench_app", "bench"),
+        ("lab.netlab.cli.netlab_app", "netlab"),
+    ],
+)
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_status_of_a_passed_on_command_is_the_program_s(
+    monkeypatch: pytest.MonkeyPatch, place: str, command: str, status: int
+) -> None:
+    commands = typer.Typer()
+
+    @commands.command("check")
+    def check() -> int:
+        return status
+
+    @commands.command("another")
+    def another() -> None: ...
+
+    monkeypatch.setattr(place, commands)
+    monkeypatch.setattr(sys, "argv", ["veilscope", command, "check"])
+    with pytest.raises(SystemExit) as ended:
+        run_command(app)
+    assert ended.value.code == status
 
 
 def test_a_report_is_drawn_from_a_log(tmp_path: Path) -> None:

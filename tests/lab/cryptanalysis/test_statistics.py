@@ -10,7 +10,8 @@ import pytest
 from lab.cryptanalysis import differential, integral, linear, wraparound
 from lab.cryptanalysis.evidence import DECISIVE, Evidence, corrected, normal, strongest
 from lab.cryptanalysis.pairs import pair_bias
-from lab.cryptanalysis.target import SUM_BITS, Frame, Target, draw_layers, fold
+from lab.cryptanalysis.target import SUM_BITS, Frame, Target, draw_layers
+from shared.keystream.reference import fold
 
 SMALL_CUBES = tuple(
     integral.Cube(cube.name, cube.bits, 16) for cube in integral.CUBES if len(cube.bits) <= 8

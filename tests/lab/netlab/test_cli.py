@@ -98,7 +98,7 @@ def test_run_with_nothing_to_run_is_refused(runs: Runs) -> None:
 
 
 def test_run_looks_at_its_output_before_it_begins(runs: Runs, tmp_path: Path) -> None:
-    with pytest.raises(OutputFailed, match="no folder"):
+    with pytest.raises(OutputFailed, match="No such file or directory"):
         invoke("run", "lan", "--left", "a", "--json", str(tmp_path / "none" / "x.json"))
     assert runs.asked == []
 

@@ -77,6 +77,32 @@ def test_the_bitrate_changes_from_picture_to_picture_without_a_key_picture() -> 
         assert 0.5 * share <= np.mean(found[3:])
 
 
+def test_where_there_is_room_the_quick_settings_begin_with_one_key_picture() -> None:
+    encoder = H264Encoder(EncoderTarget(bitrate_bps=400_000))
+    decoder = H264Decoder()
+    keys = []
+    # 0.17, then 2.6 bits a pixel; where the path narrows again nothing forces a key picture
+    for index, bitrate in enumerate([400_000] * 3 + [6_000_000] * 4 + [400_000] * 3):
+        encoder.retarget(EncoderTarget(bitrate_bps=bitrate))
+        frame = encoder.encode(scene(index), key=index == 9)
+        decoder.decode(frame.payload, width=320, height=240, channels=3, key=frame.key)
+        keys.append(frame.key)
+        share = bitrate / 8 / 30
+        assert len(frame.payload) <= 1.1 * share
+    assert [index for index, key in enumerate(keys) if key] == [0, 3, 9]
+
+
+def test_the_quick_settings_code_without_cabac() -> None:
+    quick, fine = H264Encoder(EncoderTarget()), H264Encoder(EncoderTarget(bitrate_bps=400_000))
+    entropy_coding_flags = []
+    for encoder in (quick, fine):
+        payload = encoder.encode(scene(0)).payload
+        # The picture parameter set (NAL type 8): after two Exp-Golomb zeros comes the flag.
+        at = payload.index(b"\x00\x00\x01\x68") + 4
+        entropy_coding_flags.append(payload[at] >> 5 & 1)
+    assert entropy_coding_flags == [0, 1]
+
+
 def test_a_lower_frame_rate_gives_each_picture_more() -> None:
     encoder = H264Encoder(EncoderTarget(bitrate_bps=800_000, fps=30))
     at_30 = [len(encoder.encode(scene(i)).payload) for i in range(15)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -271,6 +272,27 @@ def test_frames_sealed_and_opened_in_many_threads_at_once_are_whole(
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(there_and_back, inners)) == inners
+
+
+def test_of_one_frame_in_two_threads_at_once_exactly_one_is_opened(shake_keystream: Any) -> None:
+    both_are_good = threading.Barrier(2, timeout=20.0)
+
+    class Meeting(Opener):
+        """Both copies have passed the replay check and the tag before either is marked."""
+
+        def _decrypt(self, *arguments: Any) -> None:
+            super()._decrypt(*arguments)
+            both_are_good.wait()
+
+    stream = shake_keystream(KEYS.keystream_key)
+    sealed = seal(Sealer(KEYS, SENDER, shake_keystream(KEYS.keystream_key)), b"a frame")
+    opener = Meeting(KEYS, SENDER, stream)
+    with ThreadPoolExecutor(2) as pool:
+        ends = [pool.submit(opens, opener, sealed) for _ in range(2)]
+        errors = [end.exception() for end in ends]
+    assert sorted(type(error) for error in errors if error is not None) == [Replayed]
+    assert [end.result() for end in ends if end.exception() is None] == [b"a frame"]
+    assert stream.taken == [0]
 
 
 def test_a_frame_that_is_refused_leaves_its_buffer_for_the_next(keystream: Any) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,16 +152,84 @@ def test_a_pad_in_the_making_is_waited_for_and_others_are_not(generator) -> None
 def test_a_take_leaves_the_worker_asleep_while_enough_pads_are_left(generator, monkeypatch) -> None:
     monkeypatch.setattr(ahead_module, "_LOOK_EVERY_S", 3600.0)
     watched = Watched(generator)
+    woken: list[int] = []  # the counters at whose taking the worker was woken
     with KeystreamAhead(watched, depth=4, expected_nbytes=128) as ahead:
         watched.await_prepared(4)
         with ahead._changed:  # the fourth may not be stored yet
             assert ahead._changed.wait_for(lambda: len(ahead._ready) == 4, WAIT_S)
-        ahead.take(0, 128)
-        ahead.take(1, 128)
-        assert len(watched.calls) == 4
-        ahead.take(2, 128)  # one is left: that is too few
+        wake, taker = ahead._changed.notify_all, threading.current_thread()
+
+        def notify_all() -> None:
+            if threading.current_thread() is taker:
+                woken.append(counter)
+            wake()
+
+        monkeypatch.setattr(ahead._changed, "notify_all", notify_all)
+        for counter in range(3):
+            ahead.take(counter, 128)
+        assert woken == [2]  # one pad was left: that is too few
         watched.await_prepared(3)
         assert ahead.stats == AheadStats(hits=3)
+
+
+class Waits(threading.Condition):
+    """A condition that tells who waits on it and for how long."""
+
+    def __init__(self, lock) -> None:
+        super().__init__(lock)
+        self.looks: list[float] = []  # the worker's
+        self.looked = threading.Semaphore(0)
+        self.waited = threading.Semaphore(0)  # a taker's
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if timeout is None:
+            self.waited.release()
+        else:
+            self.looks.append(timeout)
+            self.looked.release()
+        return super().wait(timeout)
+
+
+def watch_waits(monkeypatch) -> None:
+    names = SimpleNamespace(Thread=threading.Thread, Lock=threading.Lock, Condition=Waits)
+    monkeypatch.setattr(ahead_module, "threading", names)
+
+
+def test_the_worker_looks_seldom_once_no_frame_has_come_for_a_while(generator, monkeypatch) -> None:
+    often, seldom = 0.001, 3600.0
+    monkeypatch.setattr(ahead_module, "_LOOK_EVERY_S", often)
+    monkeypatch.setattr(ahead_module, "_LOOK_SELDOM_S", seldom)
+    monkeypatch.setattr(ahead_module, "_SELDOM_AFTER", 3)
+    watch_waits(monkeypatch)
+    with KeystreamAhead(generator, depth=1, expected_nbytes=128) as ahead:
+        for counter in (0, 1):  # a frame, and it looks often again
+            for _ in range(3):
+                assert ahead._changed.looked.acquire(timeout=WAIT_S)
+            ahead.take(counter, 128)
+        for _ in range(3):
+            assert ahead._changed.looked.acquire(timeout=WAIT_S)
+        assert ahead._changed.looks == 3 * [often, often, seldom]
+
+
+def test_a_take_that_waits_while_it_is_closed_gets_its_bytes(generator, monkeypatch) -> None:
+    watch_waits(monkeypatch)
+    watched = Watched(generator)
+    watched.gate.clear()
+    ahead = KeystreamAhead(watched, depth=2, expected_nbytes=128)
+    taken = []
+    taker = threading.Thread(target=lambda: taken.append(ahead.take(0, 100)), daemon=True)
+    closer = threading.Thread(target=ahead.close, daemon=True)
+    assert watched.worker_entered.wait(WAIT_S)
+    for thread in (taker, closer):  # to close wakes the taker, who waits again
+        thread.start()
+        assert ahead._changed.waited.acquire(timeout=WAIT_S)
+    assert taken == []
+    watched.gate.set()
+    for thread in (taker, closer):
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
+    assert np.array_equal(taken[0], generator.generate(0, 100))
+    assert [call[0] for call in watched.calls if call[0] != 0] == []  # and no other is begun
 
 
 def test_the_worker_looks_by_itself_after_a_take(generator) -> None:
@@ -233,3 +302,17 @@ def test_impossible_requests_are_refused_and_leave_it_working(generator) -> None
         assert np.array_equal(ahead.take(0, 10), generator.generate(0, 10))
     with pytest.raises(ValueError, match="depth"):
         KeystreamAhead(generator, depth=0)
+
+
+def test_a_size_that_is_disregarded_is_not_prepared_for(generator) -> None:
+    with KeystreamAhead(generator, depth=2, expected_nbytes=1000) as ahead:
+        usual = ahead.max_ready_nbytes
+        ahead.take(0, 3_000_000)
+        assert ahead.max_ready_nbytes > 1_000_000
+        ahead.disregard_last()
+        assert ahead.max_ready_nbytes == usual, "the first size taken: back to what is expected"
+        ahead.take(1, 2000)
+        of_frames = ahead.max_ready_nbytes
+        ahead.take(2, 3_000_000)
+        ahead.disregard_last()
+        assert ahead.max_ready_nbytes == of_frames

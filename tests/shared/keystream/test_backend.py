@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import BadInput, DeviceUnavailable, SelfTestFailed
 from shared.keystream import backend as backend_module
-from shared.keystream.backend import measure_backend, open_backend
+from shared.keystream.backend import device_of, measure_backend, open_backend
 from shared.keystream.reference import ReferenceBackend
 
 KEY = bytes(32)
@@ -71,6 +71,30 @@ def test_auto_leaves_out_a_device_that_fails_its_self_test_with_a_warning(
     assert warning.levelno == logging.WARNING
     assert "cuda" in warning.getMessage() and str(wrong) in warning.getMessage()
     assert choice.getMessage() == "keystream: fake-cpu 10 MB/s; using fake-cpu"
+
+
+def test_auto_leaves_out_a_device_that_breaks_while_it_is_measured(
+    make_network, devices, caplog, monkeypatch
+) -> None:
+    devices({"cpu": 10.0, "cuda": 90.0, "triton": ABSENT, "onnx": ABSENT})
+
+    def measure(backend: Fake) -> float:
+        if backend.name == "fake-cuda":
+            raise RuntimeError("CUDA out of memory\nwith a long trace")
+        return backend.speed
+
+    monkeypatch.setattr(backend_module, "measure_backend", measure)
+    with caplog.at_level(logging.INFO, logger=backend_module.__name__):
+        assert open_backend(make_network(1)).name == "fake-cpu"
+    warning, choice = caplog.records
+    assert warning.levelno == logging.WARNING
+    assert "cuda" in warning.getMessage() and "CUDA out of memory" in warning.getMessage()
+    assert "with a long trace" not in warning.getMessage()
+    assert choice.getMessage() == "keystream: fake-cpu 10 MB/s; using fake-cpu"
+
+
+def test_the_device_that_a_backend_stands_for_is_known(make_network) -> None:
+    assert device_of(open_backend(make_network(1), "cpu")) == "cpu"
 
 
 def test_auto_without_any_device_ends_with_the_processors_error(make_network, devices) -> None:

@@ -22,7 +22,7 @@ from shared.keystream.network import (
     shipped_families,
 )
 from shared.keystream.reference import ReferenceBackend, run_layers
-from shared.keystream.selftest import check_backend
+from shared.keystream.selftest import KnownAnswers
 from shared.keystream.torch_cpu import TorchCpuBackend
 
 KEY = bytes(range(7, 39))
@@ -87,7 +87,7 @@ def test_the_cpu_gives_the_bytes_of_the_reference(family, nbytes) -> None:
 @pytest.mark.parametrize("family", SHAPES)
 def test_the_self_test_passes_on_random_weights_of_the_family(family) -> None:
     network = build_network(family, invertible(family))
-    check_backend(TorchCpuBackend(network), network)
+    KnownAnswers.of(network).check(TorchCpuBackend(network))
 
 
 def invertible(family: str) -> Tensors:

@@ -10,7 +10,7 @@ from shared.errors import SelfTestFailed
 from shared.keystream import reference
 from shared.keystream.network import KeystreamNetwork, load_network, shipped_families
 from shared.keystream.reference import ReferenceBackend
-from shared.keystream.selftest import KnownAnswers, check_backend, known_answer
+from shared.keystream.selftest import KnownAnswers, known_answer
 from shared.keystream.torch_cpu import TorchCpuBackend
 
 SHAPES = {
@@ -62,6 +62,16 @@ def flip_once_every(blocks):
     return damage
 
 
+def flip_where_chunks_of_turns_begin(generator, counter, nbytes, first):
+    """At every twelfth whole turn of a call that has begun before it.  Turns are blocks 0 to 255,
+    256 to 511, ... of the frame, wherever the call begins."""
+    output = generator.generate(counter, nbytes, first)
+    begin, chunk = -first % 256, 12 * 256
+    for block in range(begin or chunk, nbytes // generator.block_nbytes - chunk, chunk):
+        output[block * generator.block_nbytes] ^= 1
+    return output
+
+
 DAMAGES = {
     "last byte": flip_last,
     "counters end at 32 bits": lambda g, c, n, f: g.generate(c % 2**32, n, f),
@@ -75,6 +85,8 @@ DAMAGES = {
     "seams of 3,000 blocks": flip_once_every(3_000),
     "seams of 4,096 blocks": flip_once_every(4_096),
     "one seam": flip_once_every(16_384),
+    "the second tiles of 264 programs": flip_once_every(264 * 64),
+    "seams at every twelfth turn": flip_where_chunks_of_turns_begin,
 }
 
 
@@ -83,18 +95,18 @@ DAMAGES = {
 def test_a_corrupted_backend_is_caught(make_network, widths, damage) -> None:
     network = make_network(11, widths)
     with pytest.raises(SelfTestFailed, match="corrupted"):
-        check_backend(Corrupted(network, damage), network)
+        KnownAnswers.of(network).check(Corrupted(network, damage))
 
 
 @pytest.mark.parametrize("widths", SHAPES.values(), ids=SHAPES.keys())
 def test_a_right_backend_passes_at_any_width(make_network, widths) -> None:
     network = make_network(11, widths)
-    check_backend(Corrupted(network, intact), network)
+    KnownAnswers.of(network).check(Corrupted(network, intact))
 
 
 def test_another_network_is_caught(make_network) -> None:
     with pytest.raises(SelfTestFailed, match="torch-cpu"):
-        check_backend(TorchCpuBackend(make_network(1)), make_network(2))
+        KnownAnswers.of(make_network(2)).check(TorchCpuBackend(make_network(1)))
 
 
 @pytest.mark.parametrize("family", shipped_families())
@@ -103,7 +115,7 @@ def test_the_reference_itself_is_checked_against_the_networks_file(monkeypatch, 
     assert network.known_answer == known_answer(network)
     monkeypatch.setattr(reference, "fold", lambda accumulator: accumulator & 255)
     with pytest.raises(SelfTestFailed, match="reference"):
-        check_backend(ReferenceBackend(network), network)
+        KnownAnswers.of(network)
 
 
 def test_a_network_with_another_known_answer_is_refused(make_network) -> None:

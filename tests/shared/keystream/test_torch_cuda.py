@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from shared.errors import DeviceUnavailable
 from shared.keystream import torch_cuda
 from shared.keystream.reference import ReferenceBackend
-from shared.keystream.selftest import check_backend
+from shared.keystream.selftest import KnownAnswers
 from shared.keystream.torch_cuda import TorchCudaBackend
 
 KEY = bytes(range(32))
@@ -73,7 +73,7 @@ def test_on_cuda_the_self_test_passes_and_long_frames_overlap_their_copies_right
 ) -> None:
     network = make_network(7)
     backend = TorchCudaBackend(network)
-    check_backend(backend, network)
+    KnownAnswers.of(network).check(backend)
     output = backend.keyed(KEY).generate(2**40, 50 * 2**20 + 1, 2**32 - 2)
     parts = [
         backend.keyed(KEY).generate(2**40, 128 * 1000, 2**32 - 2 + start)

@@ -10,7 +10,7 @@ from shared.errors import DeviceUnavailable, SelfTestFailed
 from shared.keystream import triton_backend
 from shared.keystream.network import load_network, shipped_families
 from shared.keystream.reference import ReferenceBackend
-from shared.keystream.selftest import check_backend
+from shared.keystream.selftest import KnownAnswers
 from shared.keystream.triton_backend import TritonBackend
 
 KEY = bytes(range(32))
@@ -62,7 +62,7 @@ def test_programs_take_their_tiles_in_turn(make_network, interpreted, monkeypatc
 
 def test_the_interpreted_kernel_passes_the_self_test(make_network, interpreted) -> None:
     network = make_network(3, (32, 32))
-    check_backend(TritonBackend(network), network)
+    KnownAnswers.of(network).check(TritonBackend(network))
 
 
 def test_a_saturating_product_does_not_pass_the_self_test(
@@ -74,7 +74,7 @@ def test_a_saturating_product_does_not_pass_the_self_test(
     )
     network = make_network(3, (32, 32))
     with pytest.raises(SelfTestFailed, match="triton"):
-        check_backend(TritonBackend(network), network)
+        KnownAnswers.of(network).check(TritonBackend(network))
 
 
 @pytest.mark.parametrize(("architecture", "family"), [(80, "bp"), (90, "gan"), (90, "resnet")])
@@ -125,7 +125,7 @@ def test_the_kernel_compiles_for_gpus_without_one(
 def test_on_cuda_the_self_test_passes(family) -> None:
     pytest.importorskip("triton")
     network = load_network(family)
-    check_backend(TritonBackend(network), network)
+    KnownAnswers.of(network).check(TritonBackend(network))
 
 
 @needs_cuda

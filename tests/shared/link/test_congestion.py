@@ -10,6 +10,7 @@ from shared.link.congestion import (
     CUT_LEAST,
     INITIAL_LEAST,
     INITIAL_MOST,
+    MAX_LATELY,
     MIN_RATE,
     PACKET_BYTES,
     Copa,
@@ -198,3 +199,46 @@ def test_reports_of_any_times_leave_a_rate_that_can_be_used():
         copa.on_report([Arrival(Sent(0, 0, PACKET_BYTES, 0, 0, 0), at)], 1, RTT, 10 * S)
         assert copa.rate >= MIN_RATE
         assert copa.queue_ns >= 0
+
+
+@pytest.mark.parametrize("at", [2**63, -(2**62)])
+def test_one_report_of_an_impossible_time_is_forgotten_and_costs_no_memory(at):
+    copa, now = Copa(), 10 * S
+
+    def report(number: int, arrived: int) -> None:
+        sent = Sent(number, now + number * MS, PACKET_BYTES, number // 20, 0, 0)
+        copa.on_report([Arrival(sent, arrived)], 0, RTT, now + number * MS + RTT)
+
+    report(0, at)
+    for number in range(1, 40_000):
+        report(number, now + number * MS + 10 * MS + 60 * MS * (number > 39_900))
+    assert 50 * MS < copa.queue_ns < 70 * MS  # told from the true least delay
+    assert len(copa._lately) <= MAX_LATELY
+    assert len(copa._base) < 30
+
+
+def test_times_that_only_rise_a_little_cost_no_memory():
+    copa = Copa()
+    for number in range(3 * MAX_LATELY):
+        sent = Sent(number, 10 * S, PACKET_BYTES, 0, 0, 0)
+        copa.on_report([Arrival(sent, 20 * S + number)], 0, RTT, 10 * S + number)
+    assert len(copa._lately) <= MAX_LATELY
+    assert len(copa._recent) <= MAX_LATELY
+
+
+def test_frames_too_small_to_be_trains_raise_the_rate_to_twice_what_they_use():
+    copa, now, number = Copa(), 10 * S, 0
+
+    def frames(count: int, nbytes: int) -> None:
+        nonlocal now, number
+        for _ in range(count):
+            now, number = now + 33 * MS, number + 1
+            sent = Sent(number, now, nbytes, number, 0, 0)
+            copa.on_report([Arrival(sent, now + RTT // 2)], 0, RTT, now + RTT)
+
+    frames(1, 200)
+    copa._rate = MIN_RATE
+    frames(300, 200)
+    assert copa.rate == MIN_RATE  # twice 6 kB/s is no reason to go beyond
+    frames(300, 800)
+    assert copa.rate == pytest.approx(2 * 800 / 0.033, rel=0.1)

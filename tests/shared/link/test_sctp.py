@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import random
 
 import aioice
@@ -13,7 +14,7 @@ from aiortc import RTCDtlsTransport, RTCPeerConnection, RTCSctpTransport, rtcsct
 from shared.link import sctp as module
 from shared.link.packets import MAX_MESSAGE_BYTES, OVERHEAD_BYTES
 from shared.link.peer import PeerLink
-from shared.link.sctp import MAX_AHEAD, MAX_DUPLICATES, UnreliablePath
+from shared.link.sctp import MAX_AHEAD, MAX_DUPLICATES, MAX_GAPS, UnreliablePath
 from shared.link.webrtc import prepare_ice
 
 
@@ -191,6 +192,115 @@ async def test_only_some_packets_are_acknowledged(pair):
     assert 1 <= acknowledged < 60
 
 
+def lose_every_second(sctp: RTCSctpTransport) -> None:
+    """From now on every second datagram that this end sends gets lost."""
+    protocol = module.ice_connection(sctp)._nominated[1].protocol
+    transport = protocol.transport
+    turn = itertools.count()
+
+    class Alternating:
+        def __getattr__(self, name):
+            return getattr(transport, name)
+
+        def sendto(self, data, addr):
+            if next(turn) % 2 == 0:
+                transport.sendto(data, addr)
+
+    protocol.transport = Alternating()
+
+
+async def test_five_hundred_gaps_end_neither_the_link_nor_its_control_channel(loop_complaints):
+    ours, theirs = (PeerLink(host_addresses=["127.0.0.1"]) for _ in range(2))
+    async with ours, theirs:
+        await ours.accept_answer(await theirs.accept_offer(await ours.create_offer()))
+        async with asyncio.timeout(10):
+            await asyncio.gather(ours.connected(), theirs.connected())
+        sctp, other = ours._connection.sctp, theirs._connection.sctp
+        transport = module.ice_connection(sctp)._nominated[1].protocol
+        whole = transport.transport
+        lose_every_second(sctp)
+        ping = b"\x03" + bytes(8)
+        for i in range(1_100):  # faster than anything heals
+            ours._post_frames(ping)
+            if i % 40 == 0:
+                await asyncio.sleep(0)
+        await until(lambda: len(other._sack_misordered) >= 500)
+        transport.transport = whole
+        ours.send_control(b"still here")
+        async with asyncio.timeout(10):
+            assert await theirs.receive_control() == b"still here"
+        await until(lambda: not other._sack_misordered)
+        await until(lambda: not sctp._sent_queue)
+        assert ours._end is None
+        assert theirs._end is None
+
+
+async def test_losses_heal_by_the_clock_where_no_acknowledgement_comes(pair, monkeypatch):
+    monkeypatch.setattr(module, "FORGET_AFTER_S", 0.05)
+    lose(pair, 1, 1.0)
+    lose_every_second(pair.sctp(0))
+    for _ in range(200):
+        pair.paths[0].send(b"x")
+    await until(lambda: len(pair.received[1]) >= 100)
+    await until(lambda: not pair.sctp(1)._sack_misordered)
+    assert not pair.paths[0]._sent
+
+
+async def test_a_peer_that_acknowledges_nothing_costs_no_memory(pair):
+    lose(pair, 1, 1.0)
+    pair.control.send("never acknowledged, so nothing after it may be passed over")
+    await until(lambda: pair.sctp(0)._sent_queue)
+    for turn in range(4):
+        pair.paths[0]._sent.extend((turn * MAX_AHEAD + i, 0.0) for i in range(MAX_AHEAD))
+    assert len(pair.paths[0]._sent) == MAX_AHEAD
+
+
+async def test_an_acknowledgement_fits_one_packet_however_many_gaps_there_are(pair):
+    sacks: list[rtcsctptransport.SackChunk] = []
+    sctp = pair.sctp(1)
+
+    async def keep(chunk) -> None:
+        sacks.append(chunk)
+
+    sctp._send_chunk = keep
+    last = sctp._last_received_tsn
+    sctp._sack_misordered.update((last + 2 * i) % 2**32 for i in range(1, MAX_AHEAD // 2))
+    sctp._sack_duplicates = list(range(50))
+    await sctp._send_sack()
+    assert sacks[0].gaps == [(2 * i, 2 * i) for i in range(1, MAX_GAPS + 1)]
+    assert len(bytes(sacks[0])) <= MAX_MESSAGE_BYTES
+    assert not sctp._sack_duplicates
+
+
+async def test_an_acknowledgement_says_what_aiortcs_own_says(pair):
+    sctp = pair.sctp(1)
+    said: list[rtcsctptransport.SackChunk] = []
+
+    async def keep(chunk) -> None:
+        said.append(chunk)
+
+    sctp._send_chunk = keep
+    dice = random.Random(4)
+    for last in (1_000, 2**32 - 20):
+        for _ in range(20):
+            sctp._last_received_tsn = last
+            ahead = dice.sample(range(2, 400), 150)
+            sctp._sack_misordered = {(last + i) % 2**32 for i in ahead}
+            sctp._sack_duplicates = [last]
+            await sctp._send_sack()
+            sctp._sack_duplicates = [last]
+            await RTCSctpTransport._send_sack(sctp)
+            ours, theirs = said[-2:]
+            assert told(ours) == told(theirs) == set(ahead)
+            assert ours.cumulative_tsn == theirs.cumulative_tsn
+            assert ours.advertised_rwnd == theirs.advertised_rwnd
+            assert ours.duplicates == theirs.duplicates
+
+
+def told(sack: rtcsctptransport.SackChunk) -> set[int]:
+    return {ahead for first, last in sack.gaps for ahead in range(first, last + 1)}
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -278,7 +388,7 @@ class TestMarkReceived:
 async def test_the_wrapped_association_alone_is_changed():
     before = {
         name: getattr(RTCSctpTransport, name)
-        for name in ("_handle_data", "_receive_sack_chunk", "_mark_received")
+        for name in ("_handle_data", "_receive_sack_chunk", "_mark_received", "_send_sack")
     }
     connection = RTCPeerConnection()
     connection.createDataChannel("any")
@@ -319,10 +429,12 @@ async def test_the_names_used_are_there():
     connection.createDataChannel("any")
     sctp = connection.sctp
     for name in (
-        "_advanced_peer_ack_tsn", "_last_received_tsn", "_local_port", "_local_tsn",
+        "_advanced_peer_ack_tsn", "_advertised_rwnd", "_association_state",
+        "_forward_tsn_chunk", "_last_received_tsn", "_local_port", "_local_tsn",
         "_local_verification_tag", "_outbound_queue", "_reconfig_deferred", "_remote_port",
         "_remote_verification_tag", "_reset_deferred_streams", "_sack_duplicates",
-        "_sack_misordered", "_send_sack", "_sent_queue",
+        "_sack_misordered", "_sack_needed", "_send_chunk", "_send_sack", "_sent_queue",
+        "_update_advanced_peer_ack_point",
     ):  # fmt: skip
         assert hasattr(sctp, name), name
     assert isinstance(sctp._sack_misordered, set)

@@ -6,7 +6,10 @@ import statistics
 
 import pytest
 
-from shared.link.packets import DATA, MAX_MESSAGE_BYTES, parse_packet
+from shared.errors import MalformedFrame
+from shared.link.congestion import MIN_RATE
+from shared.link.feedback import AGE_UNIT_NS, Report
+from shared.link.packets import DATA, MAX_MESSAGE_BYTES, Packet, parse_packet
 from shared.link.reassembly import GIVE_UP_NS
 from shared.link.sending import MAX_KEPT_FRAMES, FrameSender
 from tests.shared.link.simulated_path import (
@@ -84,6 +87,43 @@ def test_no_frame_is_shown_later_than_it_may_be_of_use():
     for profile in ("uplink", "bad"):
         run = stream(profile, 10, size=encoder(25_000))
         assert max(run.latency.values()) < 2 * GIVE_UP_NS
+
+
+@pytest.mark.parametrize("fps", [30, 10])
+@pytest.mark.parametrize("low", [150e3, 300e3])
+def test_after_a_short_dip_the_rate_is_back_within_seconds(fps, low):
+    simulation = Simulation()
+    start = simulation.now
+    there = Path(simulation, delay_ms=20, rate=lambda s: low if 8 <= s < 9 else 6e6)
+    run = Stream(
+        simulation, there, Path(simulation, delay_ms=20), fps=fps, rtt_hint_ms=40,
+        size=lambda bps: max(150, int(min(6e6, bps * 0.85) / fps / 8)),
+    )  # fmt: skip
+    simulation.run(start + round(7.9 * S))
+    before, wire = run.sender.path(simulation.now).rate_bps, run.sender._copa.rate
+    simulation.run(start + 9 * S)
+    assert run.sender.path(simulation.now).rate_bps < 0.3 * before
+    simulation.run(start + 14 * S)
+    assert run.sender.path(simulation.now).rate_bps > 0.7 * before  # the rest is parity still
+    assert run.sender._copa.rate > 0.8 * wire
+
+
+@pytest.mark.parametrize("seconds", [1, 10])
+def test_from_the_floor_it_climbs_back_with_frames_of_two_packets(seconds):
+    simulation = Simulation()
+    start = simulation.now
+    there = Path(simulation, delay_ms=20, rate=lambda s: 300e3 if 8 <= s < 8 + seconds else 6e6)
+    run = Stream(
+        simulation, there, Path(simulation, delay_ms=20), fps=15, rtt_hint_ms=40,
+        size=lambda bps: max(600, int(min(6e6, bps * 0.85) / 15 / 8)),
+    )  # fmt: skip
+    simulation.run(start + 8 * S)
+    before = run.sender._copa.rate
+    simulation.run(start + (8 + seconds) * S)
+    run.sender._copa._rate = MIN_RATE  # however it came there
+    run.sender._copa._trains.clear()
+    simulation.run(start + (13 + seconds) * S)
+    assert run.sender._copa.rate > 0.8 * before
 
 
 def test_a_full_pipe_queues_little():
@@ -239,3 +279,93 @@ def test_before_anything_is_measured_there_is_no_estimate():
 
 def test_the_profiles_are_those_of_the_documentation():
     assert {"lan", "clinic", "uplink", "4g", "bad", "outage"} <= set(PROFILES)
+
+
+class Hand:
+    """A sender whose packets are met by hand; `report` says which came, and when."""
+
+    def __init__(self) -> None:
+        self.sender = FrameSender()
+        self.sender.on_ping(20 * MS)
+        self.now = 10 * S
+        self.packets: list[Packet] = []
+        self.arrived: dict[int, int] = {}
+
+    def send(self, until: int) -> None:
+        """Go on to `until` packets in all, or as far as the sender does in 100 ms."""
+        end = self.now + 100 * MS
+        while len(self.packets) < until and self.now < end:
+            self.packets += map(parse_packet, self.sender.poll(self.now))
+            self.now += MS // 2
+
+    def come(self, *sequences: int) -> None:
+        for sequence in sequences:
+            self.now += MS
+            self.arrived[sequence] = self.now
+
+    def report(self, skew: int = 0, ahead: int = 15 * MS) -> None:
+        at = self.now + ahead
+        self.now += 20 * MS
+        ages = tuple(
+            1 + (at - self.arrived[i]) // AGE_UNIT_NS if i in self.arrived else 0
+            for i in range(max(self.arrived) + 1)
+        )
+        self.sender.on_report(Report(0, at + skew, ages), self.now)
+
+
+def test_a_symbol_that_came_twice_does_not_stand_for_one_that_is_missing():
+    hand = Hand()
+    hand.sender.hand_over(0, bytes(6_000), hand.now)
+    hand.send(6)
+    assert [packet.symbol for packet in hand.packets] == [0, 1, 2, 3, 4, 5]
+    hand.come(0, 2, 3, 4)
+    hand.report()
+    hand.send(7)
+    assert hand.packets[6].symbol == 1  # called lost and sent again
+    hand.come(1, 6)  # and both came; number 5 did not
+    hand.report()
+    assert hand.sender.in_flight == 1
+    hand.send(8)
+    assert 5 in [packet.symbol for packet in hand.packets[7:]]
+    hand.come(7)
+    hand.report()
+    assert hand.sender.in_flight == 0
+
+
+@pytest.mark.parametrize("jump", [-6 * S, 6 * S, 2**62])
+def test_a_report_whose_clock_jumps_is_malformed_and_changes_nothing(jump):
+    hand = Hand()
+    hand.sender.hand_over(0, bytes(6_000), hand.now)
+    hand.send(6)
+    hand.come(0, 1)
+    hand.report(skew=10**15)
+    before = hand.sender.path(hand.now)
+    hand.come(2, 3, 4, 5)
+    with pytest.raises(MalformedFrame):
+        hand.report(skew=10**15 + jump)
+    assert hand.sender.path(hand.now) == before
+    assert hand.sender.in_flight == 1
+    hand.report(skew=10**15 + S)  # a stall, or a report that was long on its way
+    assert hand.sender.in_flight == 0
+
+
+def test_an_estimate_is_proven_once_a_limit_was_met_or_enough_time_was_there_to_meet_one():
+    simulation = Simulation()
+    start = simulation.now
+    there = Path(simulation, delay_ms=50, rate=lambda s: 50e6, outage=(4.0, 6.0))
+    run = Stream(simulation, there, Path(simulation, delay_ms=50), size=lambda bps: 5_000)
+
+    def proven(at: float) -> bool:
+        simulation.run(start + round(at * S))
+        return run.sender.path(simulation.now).proven
+
+    assert not proven(0.3)
+    assert proven(2.5)
+    assert not proven(5.5)  # an outage
+    assert not proven(6.5)
+    assert proven(9.0)
+
+
+def test_an_estimate_that_met_the_paths_limit_is_proven_at_once():
+    full = stream("clinic", 0.6, size=lambda bps: 150_000)
+    assert full.sender.path(full.simulation.now).proven
