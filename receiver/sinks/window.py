@@ -101,7 +101,10 @@ class WindowSink:
         if not opened or self._failure is not None:
             self._stop.set()
             failure, self._failure = self._failure, None
-            raise OutputFailed("the window can't be opened", hint="use --display none") from failure
+            raise OutputFailed(
+                "the window can't be opened",
+                hint="use --display none; a program of your own must import cv2 before av",
+            ) from failure
 
     def show(self, shown: ShownFrame) -> None:
         with self._lock:

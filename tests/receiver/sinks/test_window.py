@@ -331,3 +331,25 @@ def test_a_window_that_fails_while_open_ends_the_session_and_says_so(
     with pytest.raises(OutputFailed, match="the window failed"):
         sink.close()
     sink.close()
+
+
+@pytest.mark.parametrize(
+    "program", ["receiver.program", "receiver.session", "receiver.cli", "veilscope.cli"]
+)
+def test_a_window_opens_in_the_programs_themselves(screen: str, program: str) -> None:
+    # Not by way of this file, which has imported OpenCV before anything could come between.
+    script = f"""
+        import os
+        import {program}
+        import av
+        import cv2
+        cv2.namedWindow("w")
+        os._exit(0)
+    """
+    subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        env={**os.environ, "DISPLAY": screen},
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
