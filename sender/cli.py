@@ -31,6 +31,7 @@ from shared.options import (
     SignalingOption,
     parse_addresses,
     parse_ice_servers,
+    parse_size,
 )
 from shared.telemetry.live import LiveFacts, LivePanel, LiveState
 from shared.telemetry.log import JsonLinesLog
@@ -165,7 +166,7 @@ def send(
     """Show a source to the receivers that pair with the code printed here."""
     if prefer not in ("smooth", "sharp"):
         raise BadInput(f"--prefer takes smooth or sharp, not {prefer!r}")
-    opened = open_source(source, size=_parse_size(size), fps=fps, mask_auto=mask_auto)
+    opened = open_source(source, size=parse_size(size), fps=fps, mask_auto=mask_auto)
     try:
         info = opened.info
         masks = (*opened.masks, *(parse_rect(text) for text in mask or ()))
@@ -276,16 +277,6 @@ class _Console:
             with suppress(OSError, UnicodeDecodeError, BadInput):
                 PairingCode.parse(self._code_file.read_text())  # a file of another kind stays
                 self._code_file.unlink(missing_ok=True)
-
-
-def _parse_size(size: str | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    try:
-        width, height = (int(part) for part in size.lower().split("x"))
-    except ValueError:
-        raise BadInput(f"not a size: {size}", hint="write it as 640x480") from None
-    return width, height
 
 
 def _write_secret(path: Path, text: str) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "SignalingOption",
     "parse_addresses",
     "parse_ice_servers",
+    "parse_size",
 ]
 
 SignalingOption = Annotated[
@@ -121,3 +122,14 @@ def parse_addresses(addresses: Sequence[str] | None) -> tuple[str, ...] | None:
         except ValueError:
             raise BadInput(f"not an IP address: {address}", hint="give it as 192.0.2.7") from None
     return tuple(addresses)
+
+
+def parse_size(size: str | None) -> tuple[int, int] | None:
+    """Width and height.  Raises `BadInput` where the text is not of two numbers."""
+    if size is None:
+        return None
+    try:
+        width, height = (int(part) for part in size.lower().split("x"))
+    except ValueError:
+        raise BadInput(f"not a size: {size}", hint="write it as 640x480") from None
+    return width, height

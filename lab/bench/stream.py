@@ -34,15 +34,18 @@ from lab.netlab import ImpairedNetwork, Profile, load_profile
 from lab.resultfile import ResultFile
 from shared.errors import BadInput, VeilscopeError
 from shared.frame import Image
+from shared.options import parse_size
 
 __all__ = [
     "RIVALS",
     "Footage",
+    "FpsOption",
     "OpenFootage",
+    "SizeOption",
+    "SourceOption",
     "main",
     "open_clip",
     "outage_ends",
-    "parse_size",
     "told_source",
 ]
 
@@ -72,6 +75,15 @@ RIVALS: dict[str, Rival] = {
 _DEFAULT_RIVALS = "veilscope,aiortc-vp8,aiortc-h264,datachannel"
 
 
+SourceOption = Annotated[str, typer.Option(help="What to show, as for veilscope send.")]
+SizeOption = Annotated[
+    str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Size of a phantom's picture.")
+]
+FpsOption = Annotated[
+    float | None, typer.Option(min=1, max=120, help="By default the source's own rate.")
+]
+
+
 def main(
     context: typer.Context,
     profile: Annotated[
@@ -81,15 +93,9 @@ def main(
             "file (these need root), or loopback: none at all."
         ),
     ] = LOOPBACK,
-    source: Annotated[
-        str, typer.Option(help="What to show, as for veilscope send.")
-    ] = "phantom:ultrasound",
-    size: Annotated[
-        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Size of a phantom's picture.")
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option(min=1, max=120, help="By default the source's own rate.")
-    ] = None,
+    source: SourceOption = "phantom:ultrasound",
+    size: SizeOption = None,
+    fps: FpsOption = None,
     seconds: Annotated[
         float, typer.Option(min=1, help="How long each stream runs, warm-up included.")
     ] = 10.0,
@@ -197,17 +203,6 @@ def open_clip(
 def told_source(source: str) -> str:
     """What may be told of a source: names of files often are names of patients."""
     return source if source == "demo" or source.startswith("phantom:") else "a clip"
-
-
-def parse_size(size: str | None) -> tuple[int, int] | None:
-    """Width and height.  Raises `BadInput` where the text is not of two numbers."""
-    if size is None:
-        return None
-    try:
-        width, height = (int(part) for part in size.lower().split("x"))
-    except ValueError:
-        raise BadInput(f"not a size: {size}", hint="write it as 640x480") from None
-    return width, height
 
 
 def _chosen(names: str) -> list[Rival]:

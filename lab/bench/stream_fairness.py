@@ -17,7 +17,7 @@ from rich.console import Console
 from lab.bench.rivals.place import Impaired, Wire
 from lab.bench.rivals.rival import Case, Run
 from lab.bench.rivals.veilscope import Session, record_of
-from lab.bench.stream import open_clip, told_source
+from lab.bench.stream import FpsOption, SizeOption, SourceOption, open_clip, told_source
 from lab.bench.stream_figures import figures_of, quality_of
 from lab.bench.stream_plots import draw_fairness
 from lab.bench.stream_results import Result, as_json, results_tables
@@ -58,15 +58,9 @@ def main(
     profile: Annotated[
         str, typer.Option(help="The network: one with a bottleneck, named or a TOML file.")
     ] = "uplink",
-    source: Annotated[
-        str, typer.Option(help="What to show, as for veilscope send.")
-    ] = "phantom:ultrasound",
-    size: Annotated[
-        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Size of a phantom's picture.")
-    ] = None,
-    fps: Annotated[
-        float | None, typer.Option(min=1, max=120, help="By default the source's own rate.")
-    ] = None,
+    source: SourceOption = "phantom:ultrasound",
+    size: SizeOption = None,
+    fps: FpsOption = None,
     seconds: Annotated[float, typer.Option(min=15, help="How long in all.")] = 60.0,
     codec: Annotated[str, typer.Option(help="Veilscope's codec.")] = "auto",
     quality: Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEGs.")] = 90,

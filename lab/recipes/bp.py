@@ -6,14 +6,9 @@ matter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from itertools import pairwise
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from lab.recipes.recipe import Objective, Recipe, draw_weights
-from lab.surrogate import SurrogateLayer
+from lab.recipes.recipe import DenseLayer, Objective, Recipe, dense_recipe
 from shared.keystream.families.family import LANES
 
 __all__ = ["RECIPE", "recipe"]
@@ -30,33 +25,11 @@ _DESIGN = (
 def recipe(inner: tuple[int, ...], design: str = "") -> Recipe:
     """Return the recipe of dense layers with `inner` lanes between the first and the last."""
     widths = (LANES, *inner, LANES)
-    depth = len(widths) - 1
-
-    def initial(rng: np.random.Generator) -> dict[str, NDArray[np.signedinteger]]:
-        tensors: dict[str, NDArray[np.signedinteger]] = {}
-        for i in range(1, depth + 1):
-            tensors[f"layer{i}.weight"] = draw_weights(rng, (widths[i], widths[i - 1]))
-            tensors[f"layer{i}.bias"] = np.zeros(widths[i], dtype=np.int32)
-        return tensors
-
-    def lower(tensors: Mapping[str, torch.Tensor]) -> tuple[SurrogateLayer, ...]:
-        return tuple(
-            SurrogateLayer(
-                tensors[f"layer{i}.weight"],
-                tensors[f"layer{i}.bias"],
-                add_from=0 if i == depth else None,
-            )
-            for i in range(1, depth + 1)
-        )
-
-    return Recipe(
-        family="bp",
-        initial=initial,
-        lower=lower,
-        trained=lambda name: name.endswith(".weight"),
-        objective=Objective(),
-        design=design,
-    )
+    layers = [
+        DenseLayer(f"layer{i}", lanes_in, lanes_out, 0 if i == len(inner) + 1 else None)
+        for i, (lanes_in, lanes_out) in enumerate(pairwise(widths), start=1)
+    ]
+    return dense_recipe("bp", layers, Objective(), design)
 
 
 RECIPE = recipe(_INNER, _DESIGN)

@@ -7,14 +7,7 @@ adversaries have a third.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from lab.recipes.recipe import Objective, Recipe, draw_weights
-from lab.surrogate import SurrogateLayer
+from lab.recipes.recipe import DenseLayer, Objective, Recipe, dense_recipe
 from shared.keystream.families.family import LANES
 from shared.keystream.families.gan import layer_names
 
@@ -32,36 +25,19 @@ _DESIGN = (
 def recipe(wide: int, finishing: int, design: str = "") -> Recipe:
     """Return the recipe: to `wide` lanes, back, and `finishing` layers more."""
     names = layer_names(finishing)
-
-    def initial(rng: np.random.Generator) -> dict[str, NDArray[np.signedinteger]]:
-        tensors: dict[str, NDArray[np.signedinteger]] = {}
-        for name in names:
-            lanes_out = wide if name == "widen" else LANES
-            lanes_in = wide if name == "narrow" else LANES
-            tensors[f"{name}.weight"] = draw_weights(rng, (lanes_out, lanes_in))
-            tensors[f"{name}.bias"] = np.zeros(lanes_out, dtype=np.int32)
-        return tensors
-
-    def lower(tensors: Mapping[str, torch.Tensor]) -> tuple[SurrogateLayer, ...]:
-        return tuple(
-            SurrogateLayer(
-                tensors[f"{name}.weight"],
-                tensors[f"{name}.bias"],
-                add_from=0 if name == names[-1] else None,
-            )
-            for name in names
+    layers = [
+        DenseLayer(
+            name,
+            lanes_in=wide if name == "narrow" else LANES,
+            lanes_out=wide if name == "widen" else LANES,
+            add_from=0 if name == names[-1] else None,
         )
-
-    return Recipe(
-        family="gan",
-        initial=initial,
-        lower=lower,
-        trained=lambda name: name.endswith(".weight"),
-        objective=Objective(
-            balance=0.0, predictor=0.0, distinguisher=0.0, discriminator=1.0, adversarial_share=1.0
-        ),
-        design=design,
+        for name in names
+    ]
+    objective = Objective(
+        balance=0.0, predictor=0.0, distinguisher=0.0, discriminator=1.0, adversarial_share=1.0
     )
+    return dense_recipe("gan", layers, objective, design)
 
 
 RECIPE = recipe(_WIDE, _FINISHING, _DESIGN)

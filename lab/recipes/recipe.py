@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lab.surrogate import SurrogateLayer
 from shared.keystream.layers import WEIGHT_MAX, WEIGHT_MIN
 
-__all__ = ["Objective", "Recipe", "draw_weights"]
+__all__ = ["DenseLayer", "Objective", "Recipe", "dense_recipe", "draw_weights"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +52,44 @@ class Recipe:
 def draw_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.int8]:
     """Return uniform weights over all that a weight may be."""
     return rng.integers(WEIGHT_MIN, WEIGHT_MAX, shape, dtype=np.int8, endpoint=True)
+
+
+@dataclass(frozen=True, slots=True)
+class DenseLayer:
+    """A layer of a dense topology: the name of its tensors, its widths, what it adds."""
+
+    name: str
+    lanes_in: int
+    lanes_out: int
+    add_from: int | None = None
+
+
+def dense_recipe(
+    family: str, layers: Sequence[DenseLayer], objective: Objective, design: str
+) -> Recipe:
+    """Return the recipe of a family whose layers are whole matrices, with biases of zero."""
+
+    def initial(rng: np.random.Generator) -> dict[str, NDArray[np.signedinteger]]:
+        tensors: dict[str, NDArray[np.signedinteger]] = {}
+        for layer in layers:
+            shape = (layer.lanes_out, layer.lanes_in)
+            tensors[f"{layer.name}.weight"] = draw_weights(rng, shape)
+            tensors[f"{layer.name}.bias"] = np.zeros(layer.lanes_out, dtype=np.int32)
+        return tensors
+
+    def lower(tensors: Mapping[str, torch.Tensor]) -> tuple[SurrogateLayer, ...]:
+        return tuple(
+            SurrogateLayer(
+                tensors[f"{layer.name}.weight"], tensors[f"{layer.name}.bias"], layer.add_from
+            )
+            for layer in layers
+        )
+
+    return Recipe(
+        family=family,
+        initial=initial,
+        lower=lower,
+        trained=lambda name: name.endswith(".weight"),
+        objective=objective,
+        design=design,
+    )

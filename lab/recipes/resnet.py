@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from lab.recipes.recipe import Objective, Recipe, draw_weights
-from lab.surrogate import SurrogateLayer
+from lab.recipes.recipe import DenseLayer, Objective, Recipe, dense_recipe
 from shared.keystream.families.family import LANES
 from shared.keystream.families.resnet import layers_of
 
@@ -27,31 +20,16 @@ _DESIGN = (
 
 def recipe(blocks: int, inner: int, design: str = "") -> Recipe:
     """Return the recipe of `blocks` residual blocks, each through `inner` lanes."""
-    named = layers_of(blocks)
-
-    def initial(rng: np.random.Generator) -> dict[str, NDArray[np.signedinteger]]:
-        tensors: dict[str, NDArray[np.signedinteger]] = {}
-        for name, _ in named:
-            lanes_out = inner if name.endswith(".in") else LANES
-            lanes_in = inner if name.endswith(".out") else LANES
-            tensors[f"{name}.weight"] = draw_weights(rng, (lanes_out, lanes_in))
-            tensors[f"{name}.bias"] = np.zeros(lanes_out, dtype=np.int32)
-        return tensors
-
-    def lower(tensors: Mapping[str, torch.Tensor]) -> tuple[SurrogateLayer, ...]:
-        return tuple(
-            SurrogateLayer(tensors[f"{name}.weight"], tensors[f"{name}.bias"], add_from)
-            for name, add_from in named
+    layers = [
+        DenseLayer(
+            name,
+            lanes_in=inner if name.endswith(".out") else LANES,
+            lanes_out=inner if name.endswith(".in") else LANES,
+            add_from=add_from,
         )
-
-    return Recipe(
-        family="resnet",
-        initial=initial,
-        lower=lower,
-        trained=lambda name: name.endswith(".weight"),
-        objective=Objective(),
-        design=design,
-    )
+        for name, add_from in layers_of(blocks)
+    ]
+    return dense_recipe("resnet", layers, Objective(), design)
 
 
 RECIPE = recipe(_BLOCKS, _INNER, _DESIGN)

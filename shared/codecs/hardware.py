@@ -16,12 +16,11 @@ from functools import cache
 import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
-from av.video.frame import PictureType
 
 from shared.codecs.chain import ChainWriter
 from shared.codecs.chaindecoder import ChainDecoder
 from shared.codecs.planes import COLOURSPACE, FULL_RANGE, PlaneWriter
-from shared.codecs.x264 import CLOCK, VideoPacket
+from shared.codecs.x264 import CLOCK, VideoPacket, submit
 from shared.errors import BadInput, DecodeFailed
 from shared.frame import Image
 from shared.quality import psnr_db
@@ -92,13 +91,9 @@ class HardwareH264:
         self, frame: av.VideoFrame, *, key: bool, bitrate_bps: int | None = None
     ) -> VideoPacket:
         """Return the packet of `frame`, at another bitrate from now on if one is given."""
-        frame.pts = self._pts
-        frame.pict_type = PictureType.I if key else PictureType.NONE
-        self._pts += 1
-        if bitrate_bps is not None:
-            self._context.bit_rate = bitrate_bps
+        pts, self._pts = self._pts, self._pts + 1
         try:
-            packets = self._context.encode(frame)
+            packets = submit(self._context, frame, pts, key=key, bitrate_bps=bitrate_bps)
         except (av.FFmpegError, ValueError, OSError):
             raise BadInput(self._failed) from None
         if len(packets) != 1:

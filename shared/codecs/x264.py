@@ -14,13 +14,14 @@ from typing import TypeAlias
 import av
 from av.codec.context import Flags
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from shared.codecs.planes import COLOURSPACE, FULL_RANGE
 from shared.errors import BadInput
 
-__all__ = ["CLOCK", "VideoPacket", "X264"]
+__all__ = ["CLOCK", "VideoPacket", "X264", "submit"]
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 
@@ -82,12 +83,24 @@ class X264:
         self, frame: av.VideoFrame, *, key: bool, bitrate_bps: int | None = None
     ) -> VideoPacket:
         """Return the packet of `frame`, at another bitrate from now on if one is given."""
-        frame.pts = self._pts
-        frame.pict_type = PictureType.I if key else PictureType.NONE
-        self._pts += 1
-        if bitrate_bps is not None:
-            self._context.bit_rate = bitrate_bps
-        packets = self._context.encode(frame)
+        pts, self._pts = self._pts, self._pts + 1
+        packets = submit(self._context, frame, pts, key=key, bitrate_bps=bitrate_bps)
         if len(packets) != 1:
             raise BadInput("this FFmpeg's libx264 holds pictures back; it can't be used live")
         return packets[0]
+
+
+def submit(
+    context: VideoCodecContext,
+    frame: av.VideoFrame,
+    pts: int,
+    *,
+    key: bool,
+    bitrate_bps: int | None,
+) -> list[VideoPacket]:
+    """Give `frame` to an encoder, at another bitrate from now on if one is given."""
+    frame.pts = pts
+    frame.pict_type = PictureType.I if key else PictureType.NONE
+    if bitrate_bps is not None:
+        context.bit_rate = bitrate_bps
+    return context.encode(frame)
