@@ -47,7 +47,8 @@ async def _described(peer: webrtc.RTCPeerConnection) -> str:
         await until(lambda: peer.ice_gathering_state == "complete")
     description = peer.local_description
     assert description is not None  # noqa: S101 -- set before
-    return description.sdp
+    sdp: str = description.sdp
+    return sdp
 
 
 async def _describe(peer: webrtc.RTCPeerConnection, mail: Mail, *, offering: bool) -> None:
