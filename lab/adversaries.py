@@ -47,7 +47,7 @@ def avalanche_loss(base: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
 
 
 @functools.cache
-def _fold_autocorrelation() -> torch.Tensor:
+def _fold_autocorrelation(device: torch.device) -> torch.Tensor:
     """Return, for each difference of accumulators mod 2**16, the mean over the bits of a fold of
     (2 P[flip] - 1)**2, where P is over uniform accumulators: (65536,)."""
     accumulators = np.arange(1 << 16)
@@ -55,7 +55,7 @@ def _fold_autocorrelation() -> torch.Tensor:
     signs = 1.0 - 2.0 * ((folded >> np.arange(8)[:, None]) & 1)
     spectrum = np.abs(np.fft.rfft(signs)) ** 2
     correlation = np.fft.irfft(spectrum, n=1 << 16) / (1 << 16)
-    return torch.from_numpy((correlation**2).mean(axis=0)).float()
+    return torch.from_numpy((correlation**2).mean(axis=0)).float().to(device)
 
 
 def expected_avalanche(
@@ -68,7 +68,7 @@ def expected_avalanche(
     gradients that point to the better neighbour.  `differences` (n,) are changes of a lane's
     byte, integers.  P is over the key, whose biases make accumulators uniform.
     """
-    table = _fold_autocorrelation()
+    table = _fold_autocorrelation(weight.device)
     below = 2.0 * ((weight.detach() - parity) / 2.0).floor() + parity
     fraction = (weight - below) / 2.0
     steps = differences.to(torch.int32).view(-1, 1, 1)
@@ -163,5 +163,6 @@ class Discriminator(nn.Module):
 
 
 def random_bits(shape: Iterable[int], rng: torch.Generator) -> torch.Tensor:
-    """Return fair bits as +1 and -1."""
-    return 1.0 - 2.0 * torch.randint(0, 2, tuple(shape), generator=rng).to(torch.float32)
+    """Return fair bits as +1 and -1, on the device of `rng`."""
+    bits = torch.randint(0, 2, tuple(shape), generator=rng, device=rng.device)
+    return 1.0 - 2.0 * bits.to(torch.float32)

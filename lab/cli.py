@@ -39,6 +39,7 @@ from lab.study import results_table as study_table
 from lab.train import Check, train
 from shared.errors import BadInput, DeviceUnavailable, OutputFailed
 from shared.keystream.backend import DEVICES
+from shared.keystream.cuda_device import find_cuda
 from shared.keystream.material import KEY_BYTES
 from shared.keystream.network import (
     DEFAULT_FAMILY,
@@ -52,6 +53,7 @@ from shared.terminal import stderr, stdout
 __all__ = ["keystream_app"]
 
 _STEPS = 400
+_TRAINING_DEVICES = ("auto", "cpu", "cuda")
 _COLUMNS = (
     TextColumn("{task.description}"),
     BarColumn(),
@@ -77,14 +79,23 @@ def train_command(
     steps: Annotated[
         int, typer.Option(min=1, help="At most; stops early at no progress.")
     ] = _STEPS,
+    device: Annotated[
+        str,
+        typer.Option(
+            help="cpu, cuda, or auto: cuda where there is one. Only on a cpu is a seed's network "
+            "the same each time."
+        ),
+    ] = "cpu",
 ) -> None:
     """Train a network against its adversaries; write FAMILY.safetensors and FAMILY.md."""
     recipe = find_recipe(family)
+    trained_on = _training_device(device)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputFailed(f"can't make the folder {out}: {error.strerror}") from error
     torch.set_num_threads(1)  # the order of sums, and so the weights, must not hang on the machine
+    torch.set_float32_matmul_precision("highest")  # sums below 2**24 must be exact on a GPU as well
     with Progress(*_COLUMNS, console=stderr) as progress:
         training = progress.add_task("training", total=steps)
 
@@ -92,7 +103,7 @@ def train_command(
             losses = ", ".join(f"{k}: {v:.4f}" for k, v in check.validation.items())
             progress.update(training, completed=step, description=f"training, loss {losses}")
 
-        weights = train(recipe, seed=seed, steps=steps, on_step=show)
+        weights = train(recipe, seed=seed, steps=steps, device=trained_on, on_step=show)
         progress.update(training, total=weights.checks[-1].step)
         network = build_network(family, weights.tensors)
         evaluating = progress.add_task("evaluating", total=EVALUATIONS * len(network.layers))
@@ -100,6 +111,8 @@ def train_command(
     command = f"veilscope keystream train --family {family} --seed {seed} --out DIR"
     if steps != _STEPS:
         command += f" --steps {steps}"
+    if trained_on != "cpu":
+        command += f" --device {trained_on}"
     try:
         path = out / f"{family}.safetensors"
         save_network(path, family, weights.tensors, known_answer=known_answer(network))
@@ -278,6 +291,19 @@ def export_command(
     except OSError as error:
         raise OutputFailed(f"can't write {out}: {error.strerror}") from error
     typer.echo(f"{out}\ndigest {loaded.digest.hex()}")
+
+
+def _training_device(name: str) -> str:
+    if name not in _TRAINING_DEVICES:
+        raise BadInput(
+            f"there is no device {name!r} to train on",
+            hint=f"choose from {', '.join(_TRAINING_DEVICES)}",
+        )
+    if name == "cuda":
+        find_cuda()
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return name
 
 
 def _test_key(text: str | None) -> bytes:

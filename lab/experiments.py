@@ -42,7 +42,7 @@ def draw_differences(
     lanes_out, lanes = layers[0].weight.shape
     material = lanes - COUNTER_LANES
     space = {"material": material * 8, "counter": _COUNTER_BITS, "key": lanes_out * _KEY_BITS}[kind]
-    chosen = torch.randperm(space, generator=rng)[: min(count, space)].tolist()
+    chosen = torch.randperm(space, generator=rng, device=rng.device)[: min(count, space)].tolist()
     places = {
         "material": [divmod(i, 8) for i in chosen],
         "counter": [(lanes - 1 - i // 8, i % 8) for i in chosen],
@@ -55,9 +55,10 @@ def random_keys(
     layers: Sequence[SurrogateLayer], samples: int, rng: torch.Generator
 ) -> list[torch.Tensor]:
     """Return key biases as a uniform key gives them, (samples, lanes) a layer."""
+    shapes = [(samples, len(layer.bias)) for layer in layers]
     return [
-        torch.randint(0, 1 << _BIAS_BITS, (samples, len(layer.bias)), generator=rng).float()
-        for layer in layers
+        torch.randint(0, 1 << _BIAS_BITS, shape, generator=rng, device=rng.device).float()
+        for shape in shapes
     ]
 
 
@@ -76,7 +77,7 @@ def differences_of(
     are bytes of any kind.
     """
     lanes = layers[0].weight.shape[1]
-    inputs = torch.randint(0, 256, (samples, lanes), generator=rng)
+    inputs = torch.randint(0, 256, (samples, lanes), generator=rng, device=rng.device)
     if not inner:
         inputs[:, lanes - COUNTER_LANES : lanes - _COUNTER_BITS // 8] = 0
     keys = random_keys(layers, samples, rng)
@@ -98,9 +99,10 @@ def differences_of(
 def frame_of(layers: Sequence[SurrogateLayer], blocks: int, rng: torch.Generator) -> torch.Tensor:
     """Run `blocks` consecutive blocks of one random frame under one random key: (blocks, bits)."""
     lanes = layers[0].weight.shape[1]
-    first = int(torch.randint(0, (1 << _COUNTER_BITS) - blocks, (1,), generator=rng))
-    counters = torch.arange(first, first + blocks)
-    inputs = torch.randint(0, 256, (1, lanes), generator=rng).repeat(blocks, 1)
+    device, last = rng.device, (1 << _COUNTER_BITS) - blocks
+    first = int(torch.randint(0, last, (1,), generator=rng, device=device))
+    counters = torch.arange(first, first + blocks, device=device)
+    inputs = torch.randint(0, 256, (1, lanes), generator=rng, device=device).repeat(blocks, 1)
     inputs[:, lanes - COUNTER_LANES :] = 0
     inputs[:, lanes - 1] = counters & 255
     inputs[:, lanes - 2] = counters >> 8

@@ -45,14 +45,15 @@ class _SquareWaves(torch.autograd.Function):
     def forward(ctx: Any, values: torch.Tensor, first: int, count: int) -> torch.Tensor:
         ctx.first, ctx.count = first, count
         ctx.save_for_backward(values)
-        shifts = torch.arange(first, first + count, dtype=torch.int32)
+        shifts = torch.arange(first, first + count, dtype=torch.int32, device=values.device)
         bits = (values.to(torch.int32).unsqueeze(-1) >> shifts) & 1
         return 1.0 - 2.0 * bits.to(torch.float32)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (values,) = ctx.saved_tensors
-        powers = torch.arange(ctx.first, ctx.first + ctx.count, dtype=torch.float32)
+        first, count = ctx.first, ctx.count
+        powers = torch.arange(first, first + count, dtype=torch.float32, device=values.device)
         pulse = math.pi / torch.exp2(powers)
         slope = pulse * torch.cos((values.unsqueeze(-1) + 0.5) * pulse)
         return (grads[0] * slope).sum(dim=-1), None, None
@@ -84,7 +85,8 @@ def bytes_to_bits(values: torch.Tensor) -> torch.Tensor:
 
 def bits_to_bytes(bits: torch.Tensor) -> torch.Tensor:
     """Undo `bytes_to_bits`."""
-    return ((1.0 - bits) / 2.0) @ torch.exp2(torch.arange(8, dtype=torch.float32))
+    places = torch.arange(8, dtype=torch.float32, device=bits.device)
+    return ((1.0 - bits) / 2.0) @ torch.exp2(places)
 
 
 def _fold(accumulator: torch.Tensor) -> torch.Tensor:
@@ -102,7 +104,7 @@ def run(
     `key_biases`, one a layer, are (lanes,) or (blocks, lanes).
     """
     activations = [inputs]
-    bits = torch.empty(0)
+    bits = inputs
     for layer, key_bias in zip(layers, key_biases, strict=True):
         bits = _fold(activations[-1] @ layer.weight.T + (layer.bias + key_bias))
         if layer.add_from is not None:

@@ -79,17 +79,20 @@ def train(
     *,
     seed: int,
     steps: int = 400,
+    device: str = "cpu",
     check_every: int = 25,
     patience: int = 6,
     on_step: Callable[[int, Check], None] = lambda _step, _check: None,
 ) -> TrainedWeights:
     """Train `recipe` for at most `steps` steps; stop when `patience` checks bring nothing better.
 
-    The same seed gives the same weights on the same machine and version of torch.
+    The same seed gives the same weights on the same machine and version of torch where `device` is
+    "cpu".  On "cuda" the random choices are repeated, from the device's own generator, and sums
+    may come in another order.
     `on_step(step, last check)` is called after each step.
     """
     initial = recipe.initial(np.random.default_rng(seed))
-    training = _Training(recipe, initial, seed, steps)
+    training = _Training(recipe, initial, seed, steps, torch.device(device))
     best = check = training.check(0)
     checks, tensors = [check], training.tensors()
     stopped_early = False
@@ -116,16 +119,19 @@ class _Training:
         initial: Mapping[str, NDArray[np.signedinteger]],
         seed: int,
         steps: int,
+        device: torch.device,
     ) -> None:
-        self.recipe, self.objective = recipe, recipe.objective
+        self.recipe, self.objective, self.device = recipe, recipe.objective, device
         self.dtypes = {name: tensor.dtype for name, tensor in initial.items()}
-        self.params = {n: torch.from_numpy(t.astype(np.float32)) for n, t in initial.items()}
+        self.params = {
+            n: torch.from_numpy(t.astype(np.float32)).to(device) for n, t in initial.items()
+        }
         self.parities = {n: t.remainder(2.0) for n, t in self.params.items()}
-        self.rng = torch.Generator().manual_seed(seed)
+        self.rng = torch.Generator(device).manual_seed(seed)
         self.trained = [t.requires_grad_() for n, t in self.params.items() if recipe.trained(n)]
         self.optimiser = torch.optim.Adam(self.trained, lr=self.objective.learning_rate)
         self.cooling = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, steps)
-        self.against = _Adversaries(self.layers(), self.objective, seed)
+        self.against = _Adversaries(self.layers(), self.objective, seed, device)
         self.told: dict[int, list[float]] = {}
 
     def rounded(self) -> dict[str, torch.Tensor]:
@@ -139,7 +145,7 @@ class _Training:
 
     @torch.no_grad()
     def tensors(self) -> dict[str, NDArray[np.signedinteger]]:
-        return {n: t.numpy().astype(self.dtypes[n]) for n, t in self.rounded().items()}
+        return {n: t.cpu().numpy().astype(self.dtypes[n]) for n, t in self.rounded().items()}
 
     def step(self) -> None:
         """Move the weights against the adversaries, then the adversaries against the weights."""
@@ -171,11 +177,11 @@ class _Training:
     def _avalanche(self) -> torch.Tensor:
         """Return the sum over layers: half of the differences are bits, half of them bytes."""
         layers, parities = self.recipe.lower(self.params), self.recipe.lower(self.parities)
-        total = torch.zeros(())
+        count, rng, device = self.objective.differences, self.rng, self.device
+        total = torch.zeros((), device=device)
         for layer, parity in zip(layers, parities, strict=True):
-            count = self.objective.differences
-            bits = 1 << torch.randint(0, 8, (count // 2,), generator=self.rng)
-            bytes_ = torch.randint(1, 256, (count - count // 2,), generator=self.rng)
+            bits = 1 << torch.randint(0, 8, (count // 2,), generator=rng, device=device)
+            bytes_ = torch.randint(1, 256, (count - count // 2,), generator=rng, device=device)
             differences = torch.cat([bits, bytes_])
             total = total + expected_avalanche(layer.weight, parity.weight, differences)
         return total
@@ -183,7 +189,7 @@ class _Training:
     @torch.no_grad()
     def check(self, step: int) -> Check:
         """Return the losses on held-out inputs, over every window that is trained."""
-        rng = torch.Generator().manual_seed(_VALIDATION_SEED)
+        rng = torch.Generator(self.device).manual_seed(_VALIDATION_SEED)
         layers, losses = self.layers(), {}
         for depth in self.objective.windows:
             values = []
@@ -204,15 +210,22 @@ class _Training:
 class _Adversaries:
     """The small networks that learn along: one of each kind for each shape of what they see."""
 
-    def __init__(self, layers: Sequence[SurrogateLayer], objective: Objective, seed: int) -> None:
-        self.objective = objective
+    def __init__(
+        self,
+        layers: Sequence[SurrogateLayer],
+        objective: Objective,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.objective, self.device = objective, device
         # Windows that are as many layers deep and end as wide share their adversaries.
         shapes = {
             (depth, len(layers[start + depth - 1].bias) * 8): None
             for depth in objective.windows
             for start in range(len(layers) - depth + 1)
         }
-        with torch.random.fork_rng(devices=[]):
+        # Their first weights are drawn on the processor, and so are the same on every device.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             torch.manual_seed(seed)
             self.predictors = {shape: Predictor(shape[1]) for shape in shapes}
             self.distinguishers = {shape: Distinguisher(shape[1]) for shape in shapes}
@@ -223,13 +236,14 @@ class _Adversaries:
             *self.distinguishers.values(),
             *self.discriminators.values(),
         ]
-        self.optimiser = torch.optim.Adam([p for n in networks for p in n.parameters()], lr=1e-3)
+        parameters = [p for network in networks for p in network.to(device).parameters()]
+        self.optimiser = torch.optim.Adam(parameters, lr=1e-3)
 
     def push(self, depth: int, frame: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
         """Return the loss of the layers that gave `frame` (blocks, bits), to descend on."""
         objective, shape = self.objective, (depth, frame.shape[1])
         pairs = frame[1:] * frame[:-1]
-        total = torch.zeros(())
+        total = torch.zeros((), device=self.device)
         if objective.balance:
             total = total + objective.balance * balance_loss(frame)
         if objective.predictor:
@@ -247,14 +261,15 @@ class _Adversaries:
         """Let those in use learn from `frame`; return the discriminator's loss before."""
         objective, shape = self.objective, (depth, frame.shape[1])
         self.optimiser.zero_grad()
-        total, told = torch.zeros(()), None
+        total, told = torch.zeros((), device=self.device), None
         if objective.predictor:
             total = total + self.predictors[shape].loss(frame)
         if objective.distinguisher:
             total = total + self.distinguishers[shape].loss(frame[1:] * frame[:-1], chance)
         if objective.discriminator:
             drawn = np.frombuffer(self.random.bytes(frame.numel() // 8), dtype=np.uint8)
-            random = bytes_to_bits(torch.from_numpy(drawn.astype(np.float32))).view(frame.shape)
+            values = torch.from_numpy(drawn.astype(np.float32)).to(self.device)
+            random = bytes_to_bits(values).view(frame.shape)
             loss = self.discriminators[shape].loss(frame, random)
             total, told = total + loss, float(loss.detach())
         total.backward()  # type: ignore[no-untyped-call]
@@ -263,4 +278,4 @@ class _Adversaries:
 
 
 def _draw(below: int, rng: torch.Generator) -> int:
-    return int(torch.randint(0, below, (1,), generator=rng))
+    return int(torch.randint(0, below, (1,), generator=rng, device=rng.device))

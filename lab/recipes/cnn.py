@@ -52,7 +52,8 @@ def recipe(depth: int, design: str = "") -> Recipe:
         for i, place in enumerate(places, start=1):
             kernel = tensors[f"conv{i}.weight"].unsqueeze(-1).expand(*KERNEL, POSITIONS)
             bias = tensors[f"conv{i}.bias"].repeat_interleave(POSITIONS)
-            weight = torch.zeros(LANES, LANES).index_put(place, kernel)
+            empty = torch.zeros(LANES, LANES, device=kernel.device)
+            weight = empty.index_put(tuple(axis.to(kernel.device) for axis in place), kernel)
             layers.append(SurrogateLayer(weight, bias, add_from=0 if i == depth else None))
         return tuple(layers)
 

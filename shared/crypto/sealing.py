@@ -42,7 +42,8 @@ __all__ = ["DIGEST_BYTES", "SEAL_OVERHEAD", "Keystream", "OpenedFrame", "Opener"
 
 DIGEST_BYTES = 16
 _TAG_BYTES = 16  # of AES-GCM and of GMAC, in full
-SEAL_OVERHEAD = HEADER.size + DIGEST_BYTES + _TAG_BYTES  # bytes; sealed minus inner
+_ROOM = DIGEST_BYTES + _TAG_BYTES
+SEAL_OVERHEAD = HEADER.size + _ROOM  # bytes; sealed minus inner
 
 _MAX_COUNTER = 2**64 - 1
 _KEPT_NBYTES = 16 << 20  # of scratch between frames: twice a raw 1920x1080 RGB picture
@@ -66,9 +67,9 @@ class Pad:
 
     def __init__(self, owner: Sealer, counter: int, stream: NDArray[np.uint8]) -> None:
         self._owner = owner
-        self._stream: NDArray[np.uint8] | None = stream
+        self._stream: NDArray[np.uint8] | None = stream  # and room for digest and tag
         self.counter = counter
-        self.nbytes = int(stream.size)
+        self.nbytes = stream.size - _ROOM
 
     def __repr__(self) -> str:
         return f"Pad(counter={self.counter}, nbytes={self.nbytes})"
@@ -99,7 +100,6 @@ class Sealer:
         self._gmac = AESGCM(keys.digest_key)
         self._next = 0
         self._lock = threading.Lock()
-        self._scratch = _Scratch()
 
     @property
     def epoch(self) -> int:
@@ -117,7 +117,9 @@ class Sealer:
             if counter > _MAX_COUNTER:
                 raise BadInput("this epoch's counters are used up; begin the next epoch")
             self._next += 1
-        return Pad(self, counter, _checked(self._keystream.take(counter, nbytes), nbytes))
+        # The last bytes are never used as keystream: digest and tag get their place.
+        wanted = nbytes + _ROOM
+        return Pad(self, counter, _checked(self._keystream.take(counter, wanted), wanted))
 
     def seal(self, pad: Pad, inner: Buffer, flags: int = 0) -> bytes:
         """Seal `inner` (`shared.wire.pack_inner`) under `pad`; `SEAL_OVERHEAD` bytes longer.
@@ -132,22 +134,19 @@ class Sealer:
         if pad._owner is not self:
             raise BadInput("this pad belongs to another epoch or another sender")
         size = len(inner)
-        if size != stream.size:
+        if size != pad.nbytes:
             raise BadInput("a pad must have exactly the size of what it seals")
         header = pack_header(
             SealedHeader(SUITE, flags, self._sender, self._keys.epoch, pad.counter)
         )
         nonce = _nonce(self._keys.salt, pad.counter)
-        inside = size + DIGEST_BYTES
-        scratch = self._scratch.borrow(2 * inside + _TAG_BYTES)
-        try:
-            wrapped, body = scratch[:inside], scratch[inside : 2 * inside + _TAG_BYTES]
-            np.bitwise_xor(np.frombuffer(inner, np.uint8), stream, out=wrapped[:size])
-            self._gmac.encrypt_into(nonce, b"", inner, wrapped[size:].data)
-            self._aead.encrypt_into(nonce, wrapped.data, header, body.data)
-            return b"".join((header, body.data))
-        finally:
-            self._scratch.give_back(scratch)
+        # All in the pad's own memory: after a pause what is touched for the first time is what
+        # costs.  OpenSSL's ciphers may write where they read from.
+        masked, view = stream[:size], stream.data
+        np.bitwise_xor(np.frombuffer(inner, np.uint8), masked, out=masked)
+        self._gmac.encrypt_into(nonce, b"", inner, view[size : size + DIGEST_BYTES])
+        self._aead.encrypt_into(nonce, view[: size + DIGEST_BYTES], header, view)
+        return b"".join((header, view))
 
 
 class Opener:
@@ -255,5 +254,5 @@ def _checked(stream: NDArray[np.uint8], nbytes: int) -> NDArray[np.uint8]:
 
 
 def _nonce(salt: bytes, counter: int) -> bytes:
-    """`salt ⊕ counter`, 96 bits, as SFrame makes it (RFC 9605 §4.4.2)."""
+    """`salt ⊕ counter`, 96 bits, as SFrame makes it (RFC 9605 §4.4.3)."""
     return (int.from_bytes(salt, "big") ^ counter).to_bytes(SALT_BYTES, "big")

@@ -89,12 +89,16 @@ class _Scratch:
         self._fold = torch.empty_like(self._low)
         self._widths = widths
         self._activations = [torch.empty(rows * width, dtype=torch.int8) for width in widths[:-1]]
-        self._whole = self._views(rows)
-        self._rows = rows
+        self._whole = self._part = self._views(rows)
+        self._rows = self._part_rows = rows
 
     def views(self, rows: int) -> list[_Views]:
         """Return, for each layer, the buffers of `rows` blocks."""
-        return self._whole if rows == self._rows else self._views(rows)
+        if rows == self._rows:
+            return self._whole
+        if rows != self._part_rows:  # a call's last chunk is often as long as the last call's
+            self._part, self._part_rows = self._views(rows), rows
+        return self._part
 
     def _views(self, rows: int) -> list[_Views]:
         views = []
@@ -128,30 +132,31 @@ class _Views(NamedTuple):
     activation: torch.Tensor | None
 
 
-class _Chunk(NamedTuple):
-    """Rows `start` to `stop` of a call's output: the same `span` of one or more turns."""
+class _Piece(NamedTuple):
+    """Rows of a chunk that are the same `span` of one or more of the call's turns."""
 
-    start: int
-    stop: int
-    first_turn: int
-    turns: int
+    rows: slice
+    turns: slice
     span: slice
 
 
-def _chunks(first_block: int, blocks: int, chunk_turns: int) -> Iterator[_Chunk]:
-    """Cut a call into the rest of its first turn, whole turns, and the beginning of its last."""
-    row = turn = 0
-    while row < blocks:
-        first = (first_block + row) % _TURN
-        left = blocks - row
-        if first or left < _TURN:
-            turns, count = 1, min(_TURN - first, left)
-            span = slice(first, first + count)
-        else:
-            turns = min(chunk_turns, left // _TURN)
-            count, span = turns * _TURN, slice(0, _TURN)
-        yield _Chunk(row, row + count, turn, turns, span)
-        row, turn = row + count, turn + turns
+def _pieces(first_block: int, start: int, stop: int) -> Iterator[_Piece]:
+    """Cut rows `start` to `stop` of a call into the rest of a turn, whole turns, and a beginning.
+
+    The chunk's rows are counted from its own first, turns from the call's first.
+    """
+    offset = first_block % _TURN
+    row = start
+    while row < stop:
+        turn, first = divmod(offset + row, _TURN)
+        whole = 0 if first else (stop - row) // _TURN
+        count = whole * _TURN or min(_TURN - first, stop - row)
+        yield _Piece(
+            slice(row - start, row - start + count),
+            slice(turn, turn + (whole or 1)),
+            slice(0, _TURN) if whole else slice(first, first + count),
+        )
+        row += count
 
 
 class _Call(NamedTuple):
@@ -186,9 +191,11 @@ class _TorchCpuGenerator:
                 call = self._prepare(counter, first_block, blocks)
                 target = torch.from_numpy(output.view(np.int8))
                 scratch = backend.scratch()
-                for chunk in _chunks(first_block, blocks, backend.chunk_turns):
-                    rows = chunk.stop - chunk.start
-                    self._run(scratch.views(rows), call, chunk, target[chunk.start : chunk.stop])
+                chunk = backend.chunk_turns * _TURN
+                for start in range(0, blocks, chunk):
+                    stop = min(start + chunk, blocks)
+                    pieces = tuple(_pieces(first_block, start, stop))
+                    self._run(scratch.views(stop - start), call, pieces, target[start:stop])
         return output.reshape(-1)[:nbytes]
 
     def _prepare(self, counter: int, first_block: int, blocks: int) -> _Call:
@@ -202,17 +209,18 @@ class _TorchCpuGenerator:
         sums = torch._int_mm(signed, backend.weights[0]).to(torch.int16).add_(self.biases[0])
         return _Call(sums.unsqueeze(1), signed.unsqueeze(1))
 
-    def _run(self, views: list[_Views], call: _Call, chunk: _Chunk, output: torch.Tensor) -> None:
+    def _run(
+        self, views: list[_Views], call: _Call, pieces: tuple[_Piece, ...], output: torch.Tensor
+    ) -> None:
         backend = self.backend
         activations: list[torch.Tensor] = []
         for i, (layer, buffers) in enumerate(zip(backend.network.layers, views, strict=True)):
             low = buffers.low
             if i == 0:
-                torch.add(
-                    backend.table[chunk.span],
-                    call.sums[chunk.first_turn : chunk.first_turn + chunk.turns],
-                    out=low.view(chunk.turns, -1, layer.lanes_out),
-                )
+                for piece in pieces:
+                    sums = call.sums[piece.turns]
+                    by_turn = low[piece.rows].view(len(sums), -1, layer.lanes_out)
+                    torch.add(backend.table[piece.span], sums, out=by_turn)
             else:
                 torch._int_mm(activations[-1], backend.weights[i], out=buffers.products)
                 low.copy_(buffers.products).add_(self.biases[i])
@@ -221,14 +229,16 @@ class _TorchCpuGenerator:
             target = output if buffers.activation is None else buffers.activation
             target.copy_(buffers.fold.bitwise_xor_(low))
             if layer.add_from == 0:
-                _add_inputs(call, chunk, target)
+                _add_inputs(call, pieces, target)
             elif layer.add_from is not None:
                 target.add_(activations[layer.add_from - 1])
             activations.append(target)
 
 
-def _add_inputs(call: _Call, chunk: _Chunk, target: torch.Tensor) -> None:
-    by_turn = target.view(chunk.turns, -1, target.shape[1])
-    by_turn.add_(call.heads[chunk.first_turn : chunk.first_turn + chunk.turns])
-    last = by_turn.numpy()[:, :, -1]
-    np.add(last, _LAST_BYTES[chunk.span], out=last)  # strided: NumPy is faster here as well
+def _add_inputs(call: _Call, pieces: tuple[_Piece, ...], target: torch.Tensor) -> None:
+    for piece in pieces:
+        heads = call.heads[piece.turns]
+        by_turn = target[piece.rows].view(len(heads), -1, target.shape[1])
+        by_turn.add_(heads)
+        last = by_turn.numpy()[:, :, -1]
+        np.add(last, _LAST_BYTES[piece.span], out=last)  # strided: NumPy is faster here as well

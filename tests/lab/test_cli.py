@@ -10,6 +10,7 @@ from lab import cli
 from lab.cli import keystream_app
 from lab.evaluate import MEASURES
 from lab.modelcard import Comparison
+from lab.train import train
 from shared.errors import BadInput, DeviceUnavailable, OutputFailed
 from shared.keystream.backend import open_backend
 from shared.keystream.network import load_network
@@ -35,6 +36,39 @@ def test_train_writes_a_network_that_opens_and_its_card(tmp_path, quick_comparis
     card = (out / "bp.md").read_text()
     assert network.digest.hex() in card
     assert "veilscope keystream train --family bp --seed 3 --out DIR --steps 2" in card
+
+
+@pytest.mark.parametrize(
+    ("asked", "present", "used"),
+    [("cuda", True, "cuda"), ("auto", True, "cuda"), ("auto", False, "cpu"), ("cpu", True, "cpu")],
+)
+def test_training_takes_the_device_and_the_card_names_any_but_the_cpu(
+    tmp_path, quick_comparison, monkeypatch, asked, present, used
+) -> None:
+    devices = []
+
+    def on_cpu_after_all(recipe, *, device, **options):
+        devices.append(device)
+        return train(recipe, **options)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(cli, "train", on_cpu_after_all)
+    arguments = ["train", "--steps", "1", "--device", asked, "--out", str(tmp_path)]
+    result = CliRunner().invoke(keystream_app, arguments)
+    assert result.exit_code == 0, result.output
+    assert devices == [used]
+    assert ("--device cuda" in (tmp_path / "bp.md").read_text()) == (used == "cuda")
+
+
+def test_training_on_a_gpu_that_is_not_there_says_so(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    arguments = ["train", "--out", str(tmp_path), "--device"]
+    missing = CliRunner().invoke(keystream_app, [*arguments, "cuda"])
+    assert isinstance(missing.exception, DeviceUnavailable)
+    unknown = CliRunner().invoke(keystream_app, [*arguments, "tpu"])
+    assert isinstance(unknown.exception, BadInput)
+    assert not list(tmp_path.iterdir())
 
 
 def test_info_names_the_digest_of_the_shipped_network() -> None:

@@ -33,6 +33,27 @@ def test_the_same_seed_trains_the_same_network(short_run) -> None:
     assert again.checks == short_run[0].checks
 
 
+@pytest.mark.parametrize("family", RECIPES)
+def test_training_puts_everything_on_the_device_it_was_given(family) -> None:
+    # Whatever is not placed by name lands on the default device, which here computes nothing.
+    recipe = find_recipe(family)
+    plain = train(recipe, seed=5, steps=2, check_every=2)
+    with torch.device("meta"):
+        placed = train(recipe, seed=5, steps=2, check_every=2, device="cpu")
+    assert placed.checks == plain.checks
+    assert all(np.array_equal(t, plain.tensors[n]) for n, t in placed.tensors.items())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("family", RECIPES)
+def test_training_on_cuda_gives_a_network_the_loader_takes(family) -> None:
+    weights = train(find_recipe(family), seed=5, steps=8, check_every=8, device="cuda")
+    build_network(family, weights.tensors)
+    assert weights.best.total < weights.checks[0].total
+    for name, tensor in weights.tensors.items():
+        assert np.array_equal(tensor & 1, weights.initial[name] & 1)
+
+
 def test_another_seed_trains_another_network(short_run) -> None:
     other = train(RECIPE, seed=6, steps=1, check_every=1)
     digests = {

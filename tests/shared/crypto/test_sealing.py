@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -144,6 +145,18 @@ def test_a_sealed_frame_is_the_documented_formula(
     case = {"secret": SECRET.hex(), "epoch": 3, "sender": SENDER, "counter": counter}
     case |= {"flags": flags, "inner": inner.hex(), "version": VERSION}
     assert seal(sealer, inner, flags) == by_hand(case)
+
+
+@pytest.mark.parametrize("size", [307_200, 307_201, 921_615])
+def test_a_large_frame_sealed_in_its_pads_own_memory_is_the_formula_as_well(
+    keystream: Any, size: int
+) -> None:
+    inner = hashlib.shake_256(b"picture").digest(size)
+    masked = xor(inner, keystream().take(0, size).tobytes())
+    digest = AESGCM(KEYS.digest_key).encrypt(KEYS.salt, b"", inner)
+    header = pack_header(SealedHeader(1, 0, SENDER, 3, 0))
+    body = AESGCM(KEYS.seal_key).encrypt(KEYS.salt, masked + digest, header)
+    assert seal(Sealer(KEYS, SENDER, keystream()), inner) == header + body
 
 
 @given(st.lists(st.binary(max_size=500), min_size=1, max_size=8), st.integers(0, 2**16 - 1))
