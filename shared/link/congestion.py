@@ -27,7 +27,8 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-from shared.link.flight import Arrival, Sent
+from shared.link.flight import Arrival
+from shared.link.trains import TRAIN_LEAST, Trains
 
 __all__ = ["Copa"]
 
@@ -37,9 +38,6 @@ PACKET_BYTES = 1253  # a full packet on the wire
 # 7.5 ms at 8 Mbit/s, and where they would be longer than a picture can wait, the queue is that.
 INVERSE_DELTA = 6.0
 TARGET_MOST_NS = 20_000_000
-JITTER_NS = 4_000_000  # 4 ms, and what is measured beyond
-JITTER_MOST_NS = 15_000_000
-JITTER_MEMORY = 16  # trains
 
 INITIAL_PACKETS = 10  # a round trip, as TCP and QUIC start with (RFC 6928, RFC 9002)
 INITIAL_LEAST = 75_000.0  # bytes/s: 0.6 Mbit/s, the least that ultrasound needs
@@ -52,16 +50,9 @@ STANDING_LEAST_NS = 40_000_000  # one frame at 30 fps and some: between frames t
 BASE_LIFE_NS = 10_000_000_000  # 10 s, the paper's window for the least delay
 BASE_STEP_NS = 500_000_000
 
-TRAIN_LEAST = 5  # packets; of fewer the rate of arrival is mostly jitter
-TRAIN_UNDER_WAY = 10  # packets, of a train that is still arriving
-TRAIN_MOST = 48  # so a large frame teaches before it ends
-TRAIN_LIFE_NS = 2_000_000_000  # 2 s: of older trains nothing is believed
-TRAINS_HELD = 15  # half a second at 30 fps
-TRAINS_LATEST = 3
 BEYOND_SEEN = 1.12  # else two flows that share a path would each believe in what they have
 BEYOND_USED = 2.0  # without a train: the next doubling then shows whether the path carries that
 USE_MEMORY_NS = 500_000_000  # over which arrivals are averaged: five frames at 10 fps
-PACKET_LEAST_NS = 5_000  # 5 us a packet: no path is taken for faster than 2 Gbit/s
 
 STEP_MOST = 0.5  # of the rate, a round: velocity doubles without end in the paper
 EXCESS_NS = 20_000_000  # 20 ms beyond the target: a cut
@@ -102,12 +93,7 @@ class Copa:
         # (arrived ns, bytes), of the last moment
         self._lately: deque[tuple[int, int]] = deque(maxlen=MAX_LATELY)
         self._used = 0.0  # bytes a second that arrived, averaged
-        # trains
-        self._train = _Train()
-        self._last_delay_ns = 0
-        self._change_ns = 0.0
-        self._jitter_ns = float(JITTER_NS)
-        self._trains: deque[tuple[int, float]] = deque(maxlen=TRAINS_HELD)
+        self._trains = Trains()
         # cuts and modes
         self._cut_at_ns = 0
         self._loss = 0.0
@@ -126,7 +112,7 @@ class Copa:
     @property
     def proven_rate(self) -> float:
         """Bytes a second that recent frames were seen to arrive at, if `rate` is beyond them."""
-        ceiling = self._ceiling()
+        ceiling = self._trains.ceiling()
         return self._rate if ceiling is None else max(MIN_RATE, min(self._rate, ceiling))
 
     @property
@@ -149,7 +135,7 @@ class Copa:
         """Delay that is not of our making: jitter, or the queue of whom it competes with."""
         if self._competing:
             return round(min(COMPETE_MOST_NS, max(self._queue_ns, self._target_ns())))
-        return round(self._jitter_ns)
+        return round(self._trains.jitter_ns)
 
     @property
     def competing(self) -> bool:
@@ -216,37 +202,11 @@ class Copa:
         horizon_ns = at_ns - max(rtt_ns // 2, STANDING_LEAST_NS)
         while self._recent[0][0] < horizon_ns:
             self._recent.popleft()
-        if not arrival.sent.repair and self._train.ends_before(arrival.sent):
-            if (rate := self._train.rate(TRAIN_LEAST)) is not None:
-                self._trains.append((at_ns, rate))
-            self._measure_jitter(self._train.least_delay_ns)
-            self._train = _Train(arrival)
-        elif not arrival.sent.repair:
-            self._train.add(arrival)
-
-    def _measure_jitter(self, delay_ns: int) -> None:
-        """By how much the least delay differs from train to train (as RFC 3550 section 6.4.1)."""
-        change_ns = abs(delay_ns - self._last_delay_ns) if self._last_delay_ns else 0
-        self._last_delay_ns = delay_ns
-        self._change_ns += (change_ns - self._change_ns) / JITTER_MEMORY
-        self._jitter_ns = JITTER_NS + min(JITTER_MOST_NS, 1.5 * self._change_ns)
-
-    def _arrival_rate(self, newest: int) -> float | None:
-        """The median of what recent trains arrived at, in bytes a second."""
-        horizon_ns = self._train.last_ns - TRAIN_LIFE_NS
-        rates = [rate for at_ns, rate in list(self._trains)[-newest:] if at_ns >= horizon_ns]
-        if (rate := self._train.rate(TRAIN_UNDER_WAY)) is not None:
-            rates.append(rate)
-        return sorted(rates)[len(rates) // 2] if rates else None
-
-    def _ceiling(self) -> float | None:
-        """What the path was lately seen to carry, by the latest trains or by most."""
-        most, latest = self._arrival_rate(TRAINS_HELD), self._arrival_rate(TRAINS_LATEST)
-        return None if most is None or latest is None else max(most, latest)
+        self._trains.add(arrival)
 
     def _limit(self, beyond: float) -> float:
         """How far the rate may grow: `beyond` times the ceiling, or as far as its use justifies."""
-        ceiling = self._ceiling()
+        ceiling = self._trains.ceiling()
         return BEYOND_USED * self._used if ceiling is None else beyond * ceiling
 
     # -- deciding ---------------------------------------------------------------------------------
@@ -256,7 +216,7 @@ class Copa:
         queue_ns = self._inverse_delta * PACKET_BYTES / self._rate * 1e9
         if not self._competing:
             queue_ns = min(queue_ns, TARGET_MOST_NS)
-        return queue_ns + self._jitter_ns
+        return queue_ns + self._trains.jitter_ns
 
     def _steer(self, nbytes: int, round_ns: int, now_ns: int) -> None:
         queue_ns, target_ns = self._queue_ns, self._target_ns()
@@ -330,7 +290,7 @@ class Copa:
         queue_ns = self._queue_ns
         since_ns = min(now_ns - self._heard_at_ns, EMPTY_MEMORY_NS) if self._heard_at_ns else 0
         self._longest_queue_ns = max(float(queue_ns), self._longest_queue_ns * 0.995)
-        empty = queue_ns <= max(0.1 * self._longest_queue_ns, self._jitter_ns)
+        empty = queue_ns <= max(0.1 * self._longest_queue_ns, self._trains.jitter_ns)
         self._empty += (empty - self._empty) * since_ns / EMPTY_MEMORY_NS
         if empty or not self._empty_at_ns:
             self._empty_at_ns = now_ns
@@ -351,36 +311,3 @@ class Copa:
 def _initial_rate(rtt_ns: int) -> float:
     rate = INITIAL_PACKETS * PACKET_BYTES / max(rtt_ns, 1) * 1e9
     return min(INITIAL_MOST, max(INITIAL_LEAST, rate))
-
-
-class _Train:
-    """The packets of one frame as they arrive, or of a part of a large one."""
-
-    __slots__ = ("count", "first_ns", "frame_id", "last_ns", "least_delay_ns", "nbytes")
-
-    def __init__(self, first: Arrival | None = None) -> None:
-        self.frame_id = -1
-        self.count = self.first_ns = self.last_ns = self.least_delay_ns = 0
-        self.nbytes = 0  # but the first one's, which came before the clock started
-        if first is not None:
-            self.frame_id, self.count = first.sent.frame_id, 1
-            self.first_ns = self.last_ns = first.arrived_ns
-            self.least_delay_ns = first.arrived_ns - first.sent.at_ns
-
-    def ends_before(self, sent: Sent) -> bool:
-        return sent.frame_id != self.frame_id or self.count >= TRAIN_MOST
-
-    def add(self, arrival: Arrival) -> None:
-        at_ns = arrival.arrived_ns
-        self.first_ns = min(self.first_ns, at_ns)
-        self.last_ns = max(self.last_ns, at_ns)
-        self.least_delay_ns = min(self.least_delay_ns, at_ns - arrival.sent.at_ns)
-        self.nbytes += arrival.sent.nbytes
-        self.count += 1
-
-    def rate(self, least: int) -> float | None:
-        """Bytes a second; None of fewer than `least` packets."""
-        if self.count < least:
-            return None
-        span_ns = max(self.last_ns - self.first_ns, self.count * PACKET_LEAST_NS)
-        return self.nbytes / span_ns * 1e9

@@ -42,6 +42,7 @@ from shared.link.messages import (
 from shared.link.packets import DATA
 from shared.link.receiving import FrameReceiver
 from shared.link.sending import FrameSender
+from shared.link.timer import LoopTimer
 
 __all__ = ["CONNECT_TIMEOUT_S", "Endpoint"]
 
@@ -61,9 +62,6 @@ MAX_WAITING_NS = 100_000_000  # 100 ms: three frames at 30 fps, and less than a 
 # Who was told that a frame may leave, may send it so much later: what the answer rests on changes
 # by the microsecond, and a caller can't be faster than that.
 GRANT_NS = 20_000_000
-
-STALL_NS = 3_000_000  # 3 ms late: the event loop was held up, and datagrams wait to be read
-LISTEN_NS = 2_000_000  # 2 ms: time to read fifty of them
 
 RECEIVED_CONTROLS = 256  # control messages that wait; the handshake needs 3
 
@@ -95,8 +93,8 @@ class Endpoint(ABC):
         self._granted_until_ns = 0
         self._free = True  # as was seen last
         self._leaving: set[int] = set()  # frames of which packets are still to leave
-        self._send_timer = _Timer(self._pump, now_ns)
-        self._report_timer = _Timer(self._answer, now_ns, listen_first=True)
+        self._send_timer = LoopTimer(self._pump, now_ns)
+        self._report_timer = LoopTimer(self._answer, now_ns, listen_first=True)
         self._heartbeat_task: asyncio.Task[None] | None = None
         self._release_task: asyncio.Task[None] | None = None
         self._release_now = asyncio.Event()
@@ -490,53 +488,6 @@ class Endpoint(ABC):
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
-
-
-class _Timer:
-    """Calls `action` at the time set last, or before; time is the link's.
-
-    `listen_first`: where the event loop comes late, what has arrived meanwhile is looked at before;
-    a report would else say that it is missing.
-    """
-
-    def __init__(
-        self,
-        action: Callable[[], None],
-        now_ns: Callable[[], int],
-        *,
-        listen_first: bool = False,
-    ) -> None:
-        self._action = action
-        self._now_ns = now_ns
-        self._listen_first = listen_first
-        self._at_ns = 0
-        self._handle: asyncio.TimerHandle | None = None
-
-    def set(self, at_ns: int | None) -> None:
-        """Set it, unless it is set for an earlier time: calling early is harmless."""
-        if at_ns is None or (self._handle is not None and self._at_ns <= at_ns):
-            return
-        self.cancel()
-        self._at_ns = at_ns
-        self._call_in(max(0, at_ns - self._now_ns()), self._fire)
-
-    def cancel(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _call_in(self, wait_ns: int, callback: Callable[[], None]) -> None:
-        self._handle = asyncio.get_running_loop().call_later(wait_ns / 1e9, callback)
-
-    def _fire(self) -> None:
-        if self._listen_first and self._now_ns() - self._at_ns > STALL_NS:
-            self._call_in(LISTEN_NS, self._act)
-        else:
-            self._act()
-
-    def _act(self) -> None:
-        self._handle = None
-        self._action()
 
 
 def _unreachable(detail: str) -> LinkFailed:

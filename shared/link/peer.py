@@ -17,21 +17,21 @@ from typing import Any, Protocol, TypeVar
 from aiortc import (
     RTCConfiguration,
     RTCDataChannel,
-    RTCIceServer,
     RTCPeerConnection,
     RTCSctpTransport,
     RTCSessionDescription,
 )
 
 from shared.errors import BadInput, LinkFailed
+from shared.link.descriptions import is_ours
 from shared.link.endpoint import Endpoint
 from shared.link.heartbeat import PEER_SILENCE_S
+from shared.link.iceservers import rtc_ice_server, usable_ice_servers
 from shared.link.link import Fingerprints, IceServer, LinkEnd
 from shared.link.sctp import UnreliablePath
 from shared.link.webrtc import (
     dtls_fingerprints,
     ice_connection,
-    is_ice_url,
     prepare_ice,
     tune_sctp,
 )
@@ -41,8 +41,6 @@ __all__ = ["LinkFactory", "PeerLink", "usable_ice_servers"]
 _LOG = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-
-MAX_SDP_CHARS = 64 * 1024  # a description with a hundred candidates has 10 KB
 
 
 class PeerLink(Endpoint):
@@ -67,7 +65,7 @@ class PeerLink(Endpoint):
     ) -> None:
         super().__init__(silence_s=silence_s)
         self._host_addresses = _checked_addresses(host_addresses)
-        servers = [_rtc_ice_server(server) for server in ice_servers]
+        servers = [rtc_ice_server(server) for server in ice_servers]
         if servers and _stays_inside(self._host_addresses):
             _LOG.warning("no STUN or TURN server is contacted: only loopback addresses are used")
             servers = []
@@ -124,7 +122,7 @@ class PeerLink(Endpoint):
         return self._local_description()
 
     async def _set_remote(self, kind: str, sdp: str) -> None:
-        if not _is_ours(sdp):
+        if not is_ours(sdp):
             raise LinkFailed(f"the other end's {kind} is not one of Veilscope's")
         try:
             await self._connection.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
@@ -240,69 +238,12 @@ def _is_frames(channel: RTCDataChannel) -> bool:
     return channel.label == "frames" and not channel.ordered and sent_once
 
 
-def _is_ours(sdp: str) -> bool:
-    """Whether this may be a description of one data-channel transport and of nothing else."""
-    lines = sdp.splitlines() if len(sdp) <= MAX_SDP_CHARS else []
-    media = [line for line in lines if line.startswith("m=")]
-    has_fingerprint = any(line.startswith("a=fingerprint:sha-256 ") for line in lines)
-    candidates = [line for line in lines if line.startswith("a=candidate:")]
-    return (
-        len(media) == 1
-        and media[0].startswith("m=application ")
-        and has_fingerprint
-        and all(_names_no_host(candidate) for candidate in candidates)
-    )
-
-
-def _names_no_host(candidate: str) -> bool:
-    """Whether its address is a number (RFC 8839 section 5.1).
-
-    A name would be looked up by multicast DNS, on every network that this machine is in.
-    """
-    try:
-        ipaddress.ip_address(candidate.split()[4])
-    except (IndexError, ValueError):
-        return False
-    return True
-
-
 class LinkFactory(Protocol):
     """Makes a session's links: `PeerLink` itself, or what a test puts in its place."""
 
     def __call__(
         self, *, ice_servers: Sequence[IceServer], host_addresses: Sequence[str] | None
     ) -> PeerLink: ...
-
-
-def usable_ice_servers(
-    servers: Sequence[IceServer],
-) -> tuple[tuple[IceServer, ...], tuple[IceServer, ...]]:
-    """Split into (usable, refused): those that `PeerLink` takes, and those that it can't read.
-
-    For servers that somebody else handed out, whose mistakes must not end a session.
-    """
-    usable = tuple(server for server in servers if _is_usable(server))
-    return usable, tuple(server for server in servers if not _is_usable(server))
-
-
-def _is_usable(server: IceServer) -> bool:
-    urls = _urls(server)
-    return bool(urls) and all(is_ice_url(url) for url in urls)
-
-
-def _urls(server: IceServer) -> list[str]:
-    return [server.urls] if isinstance(server.urls, str) else list(server.urls)
-
-
-def _rtc_ice_server(server: IceServer) -> RTCIceServer:
-    if not _is_usable(server):
-        raise BadInput(
-            "an ICE server's address can't be used",
-            hint="write it as stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT?transport=tcp",
-        )
-    return RTCIceServer(
-        urls=_urls(server), username=server.username or None, credential=server.credential or None
-    )
 
 
 def _checked_addresses(addresses: Sequence[str] | None) -> list[str] | None:

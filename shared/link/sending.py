@@ -1,35 +1,35 @@
 """The sending half of a link: frames in, paced packets out, and their repair.
 
 Pure: bytes and times in, bytes out.  It joins `packets` and `fec` (what leaves), `flight` (what
-became of it), `loss` (how much parity), `congestion` and `pacer` (how fast).  A frame handed over
-begins to leave at once and nothing queues behind it: what the path can't take now, `can_send`
-refuses.  Lost packets are sent again, or parity in their place, for as long as the frame may still
-be of use.
+became of it), `loss` and `redundancy` (how much parity), `congestion` and `pacer` (how fast).  A
+frame handed over begins to leave at once and nothing queues behind it: what the path can't take
+now, `can_send` refuses.  Lost packets are sent again, or parity in their place, for as long as the
+frame may still be of use.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 
 from shared.errors import MalformedFrame
 from shared.link.congestion import Copa
-from shared.link.fec import parity, symbol_limit
+from shared.link.fec import symbol_limit
 from shared.link.feedback import Report
 from shared.link.flight import Flight, News, Sent
 from shared.link.link import PathEstimate
-from shared.link.loss import LossMeter, parity_count
+from shared.link.loss import LossMeter
+from shared.link.outgoing import OutgoingFrame
 from shared.link.pacer import Pacer
 from shared.link.packets import (
     HEADER,
     OVERHEAD_BYTES,
-    Cut,
     Packet,
     cut,
     pack_packet,
 )
 from shared.link.reassembly import GIVE_UP_NS
+from shared.link.redundancy import parity_count
 
 __all__ = ["FrameSender"]
 
@@ -60,56 +60,10 @@ LIMITED_SHARE = 0.75  # of the rate in use: the frames would use more if there w
 USE_MEMORY_NS = 300_000_000  # over which use is averaged: ten frames at 30 fps
 OVERHEAD_MEMORY = 32  # frames over which the share of repair is averaged
 
-
-@dataclass(slots=True)
-class _Block:
-    """What is known of one block at the other end; there are `k` source symbols.
-
-    Sets of symbols are bitmaps: one that was called lost, sent again and came twice counts once.
-    """
-
-    k: int
-    there: int = 0
-    flying: int = 0
-    unsent: int = 0  # those that have not left for the first time
-    waiting: int = 0  # repairs that are queued and not sent
-    fresh: int = 0  # the first symbol number that was never used
-
-    @property
-    def whole(self) -> bool:
-        return self.there.bit_count() >= self.k
-
-    @property
-    def coming(self) -> int:
-        """The symbols that are there, or will be if nothing more is lost."""
-        return self.there | self.flying | self.unsent | self.waiting
-
-
-class _Frame:
-    """A frame that leaves, or may need repair."""
-
-    __slots__ = ("blocks", "cut", "data", "frame_id", "last_sent_ns", "to_send", "unfinished")
-
-    def __init__(self, frame_id: int, data: bytes, shape: Cut) -> None:
-        self.frame_id = frame_id
-        self.data = data
-        self.cut = shape
-        self.blocks = [_Block(shape.source_symbols(i)) for i in range(shape.blocks)]
-        self.unfinished = shape.blocks
-        self.to_send = 0  # packets that have not left for the first time
-        self.last_sent_ns = 0
-
-    def source(self, block: int, symbol: int) -> bytes:
-        size = self.cut.symbol_bytes
-        start = (self.cut.first_symbol(block) + symbol) * size
-        piece = self.data[start : start + size]
-        return piece if len(piece) == size else piece + bytes(size - len(piece))
-
-    def symbol(self, block: int, symbol: int) -> bytes:
-        k = self.blocks[block].k
-        if symbol < k:
-            return self.source(block, symbol)
-        return parity([self.source(block, i) for i in range(k)], [symbol])[0]
+# Between two frames: 30 a second until that is known; longer is a pause, and no frame rate.
+FIRST_INTERVAL_NS = 33_000_000
+MOST_INTERVAL_NS = 500_000_000
+INTERVAL_MEMORY = 8  # frames
 
 
 class _Use:
@@ -132,7 +86,7 @@ class _Use:
         return self._nbytes * math.exp((self._at_ns - now_ns) / USE_MEMORY_NS)
 
 
-_Item = tuple[_Frame, int, int]  # a frame's block and symbol that is to leave
+_Item = tuple[OutgoingFrame, int, int]  # a frame's block and symbol that is to leave
 
 
 class FrameSender:
@@ -143,7 +97,7 @@ class FrameSender:
         self._flight = Flight()
         self._loss = LossMeter()
         self._pacer = Pacer(self._copa.pacing_rate)
-        self._frames: dict[int, _Frame] = {}
+        self._frames: dict[int, OutgoingFrame] = {}
         self._first_time: deque[_Item] = deque()
         self._repairs: deque[_Item] = deque()
         self._backlog_bytes = 0
@@ -158,6 +112,9 @@ class FrameSender:
         self._payload_bytes = 0.0  # both summed over recent frames, the older the less
         self._wire_bytes = 0.0
         self._leaving: list[int] = []
+        self._timed_out: list[int] = []  # by the last time-out, which may be the first of an outage
+        self._handed_at_ns: int | None = None
+        self._interval_ns = FIRST_INTERVAL_NS
 
     # -- what the link asks -----------------------------------------------------------------------
 
@@ -215,10 +172,18 @@ class FrameSender:
         shape = cut(len(data))
         if not self._first_time and not self._repairs:
             self._pacer.resume(now_ns)
-        frame = self._frames[frame_id] = _Frame(frame_id, data, shape)
+        frame = self._frames[frame_id] = OutgoingFrame(frame_id, data, shape)
         size = HEADER.size + shape.symbol_bytes + OVERHEAD_BYTES
+        self._measure_interval(now_ns)
         for index, block in enumerate(frame.blocks):
-            extra = parity_count(block.k, self._loss.share, self._loss.run, self._flight.rtt_ns)
+            extra = parity_count(
+                block.k,
+                self._loss.share,
+                self._loss.run,
+                self._flight.rtt_ns,
+                self._interval_ns,
+                shape.blocks,
+            )
             block.fresh = min(symbol_limit(block.k), block.k + extra)
             block.unsent = (1 << block.fresh) - 1
             frame.to_send += block.fresh
@@ -231,6 +196,12 @@ class FrameSender:
             self._payload_bytes = self._payload_bytes * fresh + self._handed_bytes
             self._wire_bytes = self._wire_bytes * fresh + self._sent_bytes
         self._sent_bytes, self._handed_bytes = 0, len(data)
+
+    def _measure_interval(self, now_ns: int) -> None:
+        if self._handed_at_ns is not None:
+            interval_ns = min(now_ns - self._handed_at_ns, MOST_INTERVAL_NS)
+            self._interval_ns += (interval_ns - self._interval_ns) // INTERVAL_MEMORY
+        self._handed_at_ns = now_ns
 
     def cancel(self, frame_id: int) -> None:
         """Give a frame up: what has not left will not."""
@@ -305,6 +276,9 @@ class FrameSender:
         outage = self._flight.timeouts > 1  # what was lost in it says nothing of the path
         news = self._flight.on_report(report, now_ns, self._copa.rate)
         lost = [] if outage else [sent.sequence for sent in news.lost]
+        if not outage:
+            self._loss.on_fates(0, self._timed_out)
+        self._timed_out = []
         self._settle(news)
         arrived = sorted((*news.late, *news.arrived), key=lambda arrival: arrival.sent.sequence)
         self._copa.on_report(arrived, len(lost) - len(news.late), self._flight.rtt_ns, now_ns)
@@ -388,8 +362,7 @@ class FrameSender:
             self._copa.on_timeout(self._flight.timeouts, self._flight.rtt_ns)
             if self._flight.timeouts > 1:  # an outage: the rate begins again
                 self._proven, self._unproven_since_ns = False, None
-            if self._flight.timeouts == 1:  # more are an outage, and none of the usual losses
-                self._loss.on_fates(0, [sent.sequence for sent in news.lost])
+            self._timed_out = [sent.sequence for sent in news.lost]
             self._repair(news.lost, now_ns)
         for frame_id, frame in list(self._frames.items()):
             if frame.to_send or now_ns - frame.last_sent_ns < REPAIR_FOR_NS:
@@ -399,7 +372,7 @@ class FrameSender:
     def _forget(self, frame_id: int) -> None:
         self._frames.pop(frame_id, None)
 
-    def _pack(self, frame: _Frame, index: int, symbol: int) -> bytes:
+    def _pack(self, frame: OutgoingFrame, index: int, symbol: int) -> bytes:
         piece = frame.symbol(index, symbol)
         packet = Packet(self._sequence, frame.frame_id, frame.cut.length, index, symbol, piece)
         return pack_packet(packet)
