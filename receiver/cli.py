@@ -7,9 +7,11 @@ from typing import Annotated, cast
 
 import typer
 
+from receiver.codeentry import CodeEntry
 from receiver.journal import ReceiverJournal
-from receiver.program import ReceiverProgram, SessionReport
+from receiver.program import ReceiverProgram
 from receiver.session import ReceiverSettings
+from receiver.sessionreport import SessionReport
 from receiver.sinks import Sink
 from receiver.sinks.display import DisplayChoice, resolve_display
 from receiver.sinks.files import FilesSink
@@ -156,7 +158,7 @@ def receive(
             snapshots=snapshots,
             limit=frames,
         )
-        run_async(lambda: app.run(known_code, code_file))
+        run_async(lambda: app.run(CodeEntry(known_code, code_file)))
 
 
 def _shows_window(display: str) -> bool:

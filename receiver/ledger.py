@@ -109,7 +109,7 @@ class Ledger:
 
     def _line(self, entry: _Entry, shown_at_ns: int, clock: ClockEstimate) -> FrameLine:
         arrival, metadata, timing = entry.arrival, entry.arrival.metadata, entry.timing
-        captured_at_ns = metadata.captured_at_ns - clock.offset_ns
+        captured_at_ns, bound_ns = clock.to_local(metadata.captured_at_ns)
         at_sender_us = sum(metadata.stages_us.values())
         if timing is not None:
             at_sender_us += timing.keystream_us + timing.seal_us + timing.send_us
@@ -137,7 +137,7 @@ class Ledger:
             channels=metadata.channels,
             bytes=arrival.sealed_bytes,
             latency_ms=(shown_at_ns - captured_at_ns) / 1e6,
-            latency_bound_ms=clock.bound_ns / 1e6,
+            latency_bound_ms=bound_ns / 1e6,
             psnr_db=metadata.psnr_db,
             lossless=metadata.psnr_db is None,
             stages_ms=stages,

@@ -1,35 +1,40 @@
 """The program around one receiver session: its sinks, its window, its live figures, its report.
 
-The session itself is `receiver.session`; here is what a person at a terminal gets of it.  It never
-hides the first failure behind a later one.
+The session itself is `receiver.session`; here is what a person at a terminal gets of it.  Whatever
+may fail for want of a folder, a disk or a screen fails before the code is used, and the first
+failure is never hidden behind a later one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import ParamSpec, Self
+from typing import Any, ParamSpec, TypeVar
 
+from receiver.codeentry import CodeEntry
 from receiver.journal import ReceiverJournal
 from receiver.session import ReceiverSession, ReceiverSettings
+from receiver.sessionreport import SessionReport
 from receiver.sinks import SessionInfo, ShownFrame, Sink
+from receiver.sinks.viewer import Still
 from receiver.sinks.window import WindowSink
-from shared.crypto.pairing import PairingCode
-from shared.errors import BadInput, OutputFailed, PeerGone, VeilscopeError
+from shared.errors import PeerGone, VeilscopeError
 from shared.telemetry.live import LiveFacts, LivePanel, LiveState
 from shared.telemetry.records import DropReason
-from shared.telemetry.report import check_report, write_report
 from shared.telemetry.summary import summary_table
-from shared.terminal import ask, stdout, warn
+from shared.terminal import stdout, warn
 
-__all__ = ["ReceiverProgram", "SessionReport"]
+__all__ = ["ReceiverProgram"]
 
-CODE_FILE_POLL_S = 0.1
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Left(Exception):
+    """The person closed the window before there was a session."""
 
 
 class ReceiverProgram:
@@ -54,44 +59,58 @@ class ReceiverProgram:
         self._state: LiveState = "pairing"
         self._shown = 0
         self._in_window = 0  # frames handed to the window whose end it has not told yet
-        self._window_sink: WindowSink | None = None
+        self._window: WindowSink | None = None
+        self._session: ReceiverSession
         self._stills: set[asyncio.Task[None]] = set()
         self._told = asyncio.Event()
         self._enough = asyncio.Event()
 
-    async def run(self, code: PairingCode | None, code_file: Path | None) -> None:
+    async def run(self, entry: CodeEntry) -> None:
         async with _finally(self._sum_up):
-            async with AsyncExitStack() as stack:
-                session = await self._open(stack, code, code_file)
-                await self._show(session, stack)
-            stdout.print(_ending(session), soft_wrap=True, markup=False)
+            try:
+                async with AsyncExitStack() as stack:
+                    session = await self._open(stack, entry)
+                    await self._show(session, stack)
+                ending = _ending(session)
+            except _Left:
+                ending = "left before there was a session"
+            stdout.print(ending, soft_wrap=True, markup=False)
 
-    async def _open(
-        self, stack: AsyncExitStack, code: PairingCode | None, code_file: Path | None
-    ) -> ReceiverSession:
+    async def _open(self, stack: AsyncExitStack, entry: CodeEntry) -> ReceiverSession:
         await stack.enter_async_context(_finally(_in_thread(self._journal.close)))
-        # What may fail for want of a folder or a disk fails before the code is spent.
         for sink in self._keeping:
             await asyncio.to_thread(sink.start)
             await stack.enter_async_context(_finally(_in_thread(sink.close)))
-        if code is None:
-            code = await _ask_for_code(code_file)
-        session = ReceiverSession(
-            code, self._settings, journal=self._journal, on_quality=self._quality_changed
-        )
-        await session.__aenter__()
+        code = await entry.code()
+        if self._settings.confirm_shown:  # not before: it would take the keyboard from the prompt
+            self._window = self._new_window()
+            await asyncio.to_thread(self._window.start)
+            await stack.enter_async_context(_finally(_in_thread(self._window.close)))
+        while True:
+            session = ReceiverSession(
+                code, self._settings, journal=self._journal, on_quality=self._quality_changed
+            )
+            self._say_in_window("pairing with the sender")
+            try:
+                await self._unless_left(session.__aenter__())
+            except VeilscopeError as error:
+                if not entry.again(error):
+                    raise
+            else:
+                break
+            self._say_in_window("type the code again, in the terminal")
+            code = await self._unless_left(entry.code())
         self._state = "live"
+        self._session = session
         await stack.enter_async_context(_finally(partial(session.__aexit__, None, None, None)))
         return session
 
     async def _show(self, session: ReceiverSession, stack: AsyncExitStack) -> None:
         panel = stack.enter_context(LivePanel())
         sinks = list(self._keeping)
-        if self._settings.confirm_shown:
-            window = self._window_sink = self._window(session)
-            await asyncio.to_thread(window.start)
-            await stack.enter_async_context(_finally(_in_thread(window.close)))
-            sinks.append(window)
+        if self._window is not None:
+            self._window.show_session(SessionInfo(session.session_id, session.keystream.family))
+            sinks.append(self._window)
         watching = asyncio.create_task(self._watch(session, sinks))
         following = asyncio.create_task(panel.follow(lambda: self._facts(session)))
         enough = asyncio.create_task(self._enough.wait())
@@ -117,7 +136,7 @@ class ReceiverProgram:
         async for shown in session:
             for sink in sinks:
                 sink.show(shown)
-            if self._settings.confirm_shown:
+            if self._window is not None:
                 self._in_window += 1
                 await self._until_more_are_wanted()
             else:
@@ -131,47 +150,68 @@ class ReceiverProgram:
             self._told.clear()
             await self._told.wait()
 
-    def _quality_changed(self, reason: str) -> None:
-        if self._window_sink is not None:
-            self._window_sink.tell_quality(reason)
-
-    async def _fetch_still(self, session: ReceiverSession, index: int) -> None:
-        """Get the frozen picture once more, lossless."""
-        still: ShownFrame | None = None
-        with suppress(PeerGone):  # the iteration says so
-            still = await session.still(index)
-        if self._window_sink is not None:
-            self._window_sink.show_still(index, still)
-
     def _count(self) -> None:
         self._shown += 1
         if self._limit is not None and self._shown >= self._limit:
             self._enough.set()
 
-    def _window(self, session: ReceiverSession) -> WindowSink:
+    # -- the window -------------------------------------------------------------------------------
+
+    async def _unless_left(self, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of `work`; raises `_Left` and cancels it if the window is closed first."""
+        working = asyncio.create_task(work)
+        leaving = asyncio.create_task(self._enough.wait())
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            if self._window is not None:  # which says so if it failed
+                await asyncio.to_thread(self._window.close)
+            raise _Left
+        finally:
+            working.cancel()
+            leaving.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
+
+    def _say_in_window(self, words: str) -> None:
+        if self._window is not None:
+            self._window.show_waiting(words)
+
+    def _quality_changed(self, reason: str) -> None:
+        if self._window is not None:
+            self._window.show_quality(reason)
+
+    async def _fetch_still(self, index: int) -> None:
+        """Get the frozen picture once more, lossless."""
+        shown: ShownFrame | None = None
+        with suppress(PeerGone):  # the iteration says so
+            shown = await self._session.still(index)
+        if self._window is not None:
+            self._window.show_still(Still(index, shown, self._session.still_refusal))
+
+    def _new_window(self) -> WindowSink:
         loop = asyncio.get_running_loop()
 
         def shown(index: int, at_ns: int) -> None:
-            session.shown(index, at_ns)
+            self._session.shown(index, at_ns)
             self._in_window -= 1
             self._count()
             self._told.set()
 
         def passed_over(index: int, reason: DropReason) -> None:
-            session.replaced(index, reason)
+            self._session.replaced(index, reason)
             self._in_window -= 1
             self._told.set()
 
         def freeze(index: int) -> None:
             self._stills = {task for task in self._stills if not task.done()}
-            self._stills.add(asyncio.create_task(self._fetch_still(session, index)))
+            self._stills.add(asyncio.create_task(self._fetch_still(index)))
 
         def unfreeze() -> None:
             for fetching in self._stills:
                 fetching.cancel()
 
         return WindowSink(
-            SessionInfo(session.session_id, session.keystream.family),
             snapshot_dir=self._snapshots,
             on_shown=lambda index, at_ns: _soon(loop, shown, index, at_ns),
             on_replaced=lambda index: _soon(loop, passed_over, index, DropReason.SUPERSEDED),
@@ -192,9 +232,6 @@ class ReceiverProgram:
         )
 
 
-P = ParamSpec("P")
-
-
 def _soon(
     loop: asyncio.AbstractEventLoop,
     work: Callable[P, object],
@@ -206,87 +243,11 @@ def _soon(
         loop.call_soon_threadsafe(lambda: work(*arguments, **named))
 
 
-async def _ask_for_code(code_file: Path | None) -> PairingCode:
-    if code_file is None:
-        try:
-            return PairingCode.parse(await ask("pairing code: "))
-        except BadInput as error:
-            hint = error.hint or "type it at the prompt, or give --code-file FILE"
-            raise BadInput(str(error), hint=hint) from error
-    text = await asyncio.to_thread(_read_code, code_file)
-    if text is None:
-        stdout.print(f"waiting for the code in {code_file}", soft_wrap=True, markup=False)
-    while text is None:
-        await asyncio.sleep(CODE_FILE_POLL_S)
-        text = await asyncio.to_thread(_read_code, code_file)
-    return PairingCode.parse(text)
-
-
-def _read_code(path: Path) -> str | None:
-    """The text of the file, None while there is no such file."""
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError):
-        raise BadInput(
-            f"the code can't be read from {path}", hint="give the file that the sender wrote"
-        ) from None
-
-
 def _ending(session: ReceiverSession) -> str:
     said = session.goodbye
     if said is None:
         return "session ended here"
     return "the sender's source ended" if said.reason == "ended" else "the sender ended the session"
-
-
-class SessionReport:
-    """The report to draw at the end, and the log that it is drawn from.
-
-    Without `log` the log is a temporary file for as long as the report needs it.
-
-    Raises:
-        OutputFailed: there will be no writing of the report to `path`.
-    """
-
-    def __init__(self, path: Path | None, *, log: Path | None, frames: Path | None) -> None:
-        self.log = log
-        self._path = path
-        self._frames = frames
-        self._temporary: Path | None = None
-        if path is None:
-            return
-        check_report(path)
-        if log is None:
-            self._temporary = Path(mkdtemp(prefix="veilscope-"))
-            self.log = self._temporary / "session.jsonl"
-
-    def write(self) -> None:
-        """Draw it, where one was asked for; blocks.
-
-        Raises:
-            OutputFailed: it can't be drawn; names the log, which stays.
-        """
-        if self._path is None or self.log is None:
-            return
-        try:
-            write_report(self.log, self._path, frames_dir=self._frames)
-        except Exception as error:
-            self._temporary = None
-            why = str(error) if isinstance(error, VeilscopeError) else type(error).__name__
-            raise OutputFailed(
-                f"there is no report ({why}); the log is kept: {self.log}",
-                hint=f"try again: veilscope report {self.log}",
-            ) from error
-        stdout.print(f"report: {self._path}", soft_wrap=True, markup=False)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 @asynccontextmanager

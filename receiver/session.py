@@ -13,66 +13,35 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
+from receiver.handover import Handover
 from receiver.journal import ReceiverJournal
 from receiver.keystreams import Keystreams
 from receiver.ledger import Arrival, Ledger
 from receiver.pipeline import DecodedFrame, Outcome, Pipeline
-from receiver.playout import PlayoutBuffer
+from receiver.reception import Reception
+from receiver.rendezvous import agree, connect
+from receiver.repair import KeyFrameWish
+from receiver.settings import ReceiverSettings
 from receiver.sinks import ShownFrame
+from receiver.stills import Stills
 from shared import control
-from shared.association import Association, associate
-from shared.crypto.handshake import DtlsFingerprints, ReceiverHandshake
 from shared.crypto.pairing import PairingCode
-from shared.errors import FrameRejected, HandshakeFailed, LinkFailed, PeerGone, RoomUnavailable
+from shared.errors import HandshakeFailed, PeerGone
 from shared.frame import Frame
-from shared.link.link import IceServer
 from shared.link.peer import LinkFactory, PeerLink, usable_ice_servers
-from shared.newest import Newest, SlotClosed
-from shared.telemetry.metrics import drop_reason
+from shared.newest import SlotClosed
 from shared.telemetry.records import DropReason, KeystreamIdentity
+from shared.telemetry.tally import drop_reason
 from shared.wire import SENDER_ID
-from signaling.client import Relayed, SignalingClient
+from signaling.client import SignalingClient
 from signaling.tls import client_context
 
 __all__ = ["ReceiverSession", "ReceiverSettings"]
 
-OFFER_TIMEOUT_S = 20.0  # the sender makes its offer as soon as it hears of us
 REPORT_EVERY_S = 0.5  # the sender knows that we are there, and how the picture gets here
-STILL_TIMEOUT_S = 10.0  # the sender refuses one that takes 3 s; encoding comes to that
-
-# A frame ahead of its reference waits for a repair: asked for and sent again, one round trip, half
-# of one for jitter, and what the two ends take; a person sees a freeze from about 250 ms.
-MIN_PATIENCE_NS, MAX_PATIENCE_NS = 40_000_000, 250_000_000
-WORK_NS = 20_000_000
-MIN_ASK_NS = 100_000_000  # a key frame is large: one is asked for again after a round trip at least
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiverSettings:
-    """How a receiver session behaves.
-
-    `ca` is a file of certificate authorities (PEM) to trust for wss:// instead of the system's.
-    `keystream` is the path of a network file, for a sender that uses one that is not shipped;
-    `device` is one of `shared.keystream.backend.DEVICES`.  `ice_servers`, where given, replace
-    those that the signaling server hands out.  `host_addresses` limits the addresses that are
-    offered to the other end (None: all of them).  With `confirm_shown` a frame counts as shown when
-    the program says so (`ReceiverSession.shown`), otherwise when it is handed over.  A picture is
-    handed over no sooner than `playout_delay_ms` after it was taken.
-    """
-
-    signaling: str = "ws://127.0.0.1:8765"
-    ca: Path | None = None
-    keystream: str | None = None
-    device: str = "auto"
-    ice_servers: tuple[IceServer, ...] | None = None
-    host_addresses: tuple[str, ...] | None = None
-    confirm_shown: bool = False
-    playout_delay_ms: float = 0.0
 
 
 class ReceiverSession:
@@ -80,7 +49,7 @@ class ReceiverSession:
 
     Use as an async context manager and iterate: on entry the two ends have paired; the iteration
     gives the newest `ShownFrame` each time and ends when the sender ends; leaving the block says
-    goodbye and closes everything.
+    goodbye and closes everything, the journal too; one that never paired leaves the journal open.
 
     Raises on entry `BadInput` (what is no code), `SignalingUnreachable`, `RoomUnavailable`,
     `LinkFailed`, `WrongCode`, `CodeUsed`, `KeystreamMismatch`, `HandshakeFailed`,
@@ -106,17 +75,12 @@ class ReceiverSession:
         self._exit = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="veilscope-receive")
-        self._slot: Newest[DecodedFrame] = Newest()
+        self._handover: Handover[DecodedFrame] = Handover(
+            lambda decoded: self.replaced(decoded.metadata.index)
+        )
         self._bye: control.Bye | None = None
-        self._playout: PlayoutBuffer[DecodedFrame] = PlayoutBuffer()
-        self._playout_filled = asyncio.Event()
-        self._playout_empty = asyncio.Event()
-        self._playout_empty.set()
-        self._held_until_ns: int | None = None
-        self._expiry: asyncio.Task[None] | None = None
-        self._asked_at_ns: int | None = None
-        self._stills = asyncio.Lock()  # one at a time: they are large
-        self._awaited_still: tuple[int, asyncio.Future[DecodedFrame | None]] | None = None
+        self._key_frame = KeyFrameWish()
+        self._began = False
 
     # -- what a program sees ----------------------------------------------------------------------
 
@@ -159,7 +123,7 @@ class ReceiverSession:
     async def _frames(self) -> AsyncIterator[ShownFrame]:
         while True:
             try:
-                decoded = await self._slot.get()
+                decoded = await self._handover.get()
             except SlotClosed:
                 return
             now_ns = time.monotonic_ns()
@@ -182,27 +146,14 @@ class ReceiverSession:
         None if the sender can't send it, if it can't be decoded, or if it does not come in time.
         Raises `PeerGone` once the link is over.  Cancel it when it is not wanted any more.
         """
-        async with self._stills:
-            coming: asyncio.Future[DecodedFrame | None] = asyncio.Future()
-            ending = asyncio.create_task(self._link.closed())
-            self._awaited_still = index, coming
-            try:
-                self._association.send(control.StillRequest(index=index))
-                either: set[asyncio.Future[Any]] = {coming, ending}
-                await asyncio.wait(
-                    either, timeout=STILL_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not coming.done() and ending.done():
-                    raise ending.result().error()
-                decoded = coming.result() if coming.done() else None
-            finally:
-                self._awaited_still = None
-                ending.cancel()
-                if not coming.done():
-                    with suppress(PeerGone):
-                        self._association.send(control.StillCancel(index=index))
+        decoded = await self._stills.fetch(index)
         self.journal.event("still " + ("came" if decoded else "unavailable"), f"frame {index}")
         return None if decoded is None else self._present(decoded, time.monotonic_ns())
+
+    @property
+    def still_refusal(self) -> str:
+        """Why the still asked for last did not come, in the sender's words; else empty."""
+        return self._stills.refusal
 
     def replaced(self, index: int, reason: DropReason = DropReason.SUPERSEDED) -> None:
         """Frame `index` was handed over, but never reached the screen, for `reason`."""
@@ -212,7 +163,7 @@ class ReceiverSession:
     # -- opening and closing ----------------------------------------------------------------------
 
     async def _open(self) -> None:
-        self._exit.push_async_callback(asyncio.to_thread, self.journal.close)
+        self._exit.push_async_callback(self._close_journal)
         self._exit.push_async_callback(asyncio.to_thread, self._worker.shutdown)
         settings = self.settings
         keystreams = await asyncio.to_thread(Keystreams, settings.keystream, settings.device)
@@ -227,9 +178,9 @@ class ReceiverSession:
                 ice_servers=ice_servers, host_addresses=settings.host_addresses
             )
             self._exit.push_async_callback(self._link.close)
-            await self._connect(signaling)
+            await connect(signaling, self._link)
             # From here on the server is not needed: it may go away, and knows nothing of the rest.
-            self._association = await self._pair(keystreams)
+            self._association = await agree(self._link, self._code.secret, keystreams)
             self._link.accept_frames()
         agreed = self._association.network
         backend = await asyncio.to_thread(keystreams.backend, agreed.family)
@@ -239,47 +190,41 @@ class ReceiverSession:
         self._pipeline = Pipeline(backend, sender=SENDER_ID)
         self._exit.push_async_callback(asyncio.to_thread, self._pipeline.close)
         await self._link.calibrated()
+        self._stills = Stills(self._association)
+        self._began = True
         self.journal.session_started(self.session_id, self._keystream)
         self._ledger = Ledger(self.journal.began_at_ns)
         self._exit.callback(self._write_lines, everything=True)
+        self._reception = Reception(
+            self._link,
+            self._pipeline,
+            self._worker,
+            on_outcome=self._take,
+            on_rejected=lambda error: self.journal.dropped(drop_reason(error)),
+        )
+        self._exit.push_async_callback(self._reception.stop)
         self._exit.push_async_callback(self._stop_tasks)
         self._hearing = asyncio.create_task(self._guarded(self._hear))
-        for work in (self._receive, self._play, self._report):
+        for work in (self._receive, self._handover.play, self._report):
             self._tasks.append(asyncio.create_task(self._guarded(work)))
         self._tasks.append(self._hearing)
 
-    async def _connect(self, signaling: SignalingClient) -> None:
-        try:
-            async with asyncio.timeout(OFFER_TIMEOUT_S):
-                sender, offer = await _first_offer(signaling)
-        except TimeoutError:
-            raise LinkFailed(
-                "the sender did not make an offer in time",
-                hint="check that the sender still waits, and try again",
-            ) from None
-        answer = await self._link.accept_offer(offer)
-        await signaling.send(sender, {"type": "answer", "sdp": answer})
-        await self._link.connected()
-
-    async def _pair(self, keystreams: Keystreams) -> Association:
-        local, remote = self._link.fingerprints
-        handshake = ReceiverHandshake(
-            self._code.secret, DtlsFingerprints(sender=remote, receiver=local), keystreams.digest
-        )
-        return await associate(self._link, handshake)
+    async def _close_journal(self) -> None:
+        """A session that never began leaves its journal to the next try."""
+        if self._began:
+            await asyncio.to_thread(self.journal.close)
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run one of the session's tasks; what it raises ends the iteration."""
         try:
             await work()
         except Exception as error:  # handed on whole to whoever iterates
-            self._slot.close(error)
+            self._handover.close(error)
 
     async def _stop_tasks(self) -> None:
-        tasks = [*self._tasks, *([self._expiry] if self._expiry else [])]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- what the sender says ---------------------------------------------------------------------
 
@@ -311,9 +256,7 @@ class ReceiverSession:
                     if self._on_quality is not None:
                         self._on_quality(message.reason)
                 case control.StillUnavailable():
-                    self._still_came(message.index, None)
-                    if message.detail and self._on_quality is not None:
-                        self._on_quality(message.detail)
+                    self._stills.came(message.index, None, message.detail)
                 case control.Bye():
                     self._bye = message
                 case _:
@@ -322,75 +265,39 @@ class ReceiverSession:
     # -- frames -----------------------------------------------------------------------------------
 
     async def _receive(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            async for received in self._link.frames():
-                try:
-                    outcome = await loop.run_in_executor(
-                        self._worker, self._pipeline.process, received, self._patience_ns()
-                    )
-                except FrameRejected as error:
-                    self.journal.dropped(drop_reason(error))
-                else:
-                    self._take(outcome)
-                self.journal.link_dropped(self._link.frames_dropped.get("consumer slow", 0))
+            await self._reception.run()
         except PeerGone:
             if self._bye is None:
                 raise
+        finally:
+            self._note_link_drops()
         await asyncio.wait({self._hearing})  # the sender's last words may still wait to be read
         if self._bye is None and (await self._link.closed()).cause == "peer":
             raise PeerGone("the sender hung up without a word", hint="ask whether it still runs")
         if self._bye is not None and self._bye.reason == "error":
             detail = self._bye.detail or "it failed"
             raise PeerGone(f"the sender ended with an error: {detail}")
-        if self._expiry is not None and self._held_until_ns is not None:
-            await asyncio.wait({self._expiry})
-        await self._playout_empty.wait()
-        self._slot.close()
+        await self._reception.emptied()
+        await self._handover.emptied()
+        self._handover.close()
 
     def _take(self, outcome: Outcome) -> None:
         """Hand over what was decoded, count what was not, and see to the chain."""
         for reason, index in outcome.dropped:
             self.journal.dropped(reason, index)
         if outcome.still_index is not None:
-            self._still_came(outcome.still_index, outcome.still)
+            self._stills.came(outcome.still_index, outcome.still)
         if outcome.shown is not None:
             self._hand_over(outcome.shown)
-        self._held_until_ns = outcome.held_until_ns
-        if self._held_until_ns is not None and self._expiry is None:
-            self._expiry = asyncio.create_task(self._expire())
         if outcome.wants_key is not None:
             self._ask_for_key(outcome.wants_key)
 
-    async def _expire(self) -> None:
-        """Give up the frames held once their time is over, until none is held."""
-        loop = asyncio.get_running_loop()
-        try:
-            while (until_ns := self._held_until_ns) is not None:
-                await asyncio.sleep(max(0, until_ns - time.monotonic_ns()) / 1e9)
-                self._take(await loop.run_in_executor(self._worker, self._pipeline.expire))
-        finally:
-            self._expiry = None
-
-    def _patience_ns(self) -> int:
-        clock = self._link.clock.estimate
-        wanted = WORK_NS + 3 * (clock.rtt_ns if clock else 0) // 2
-        return min(max(wanted, MIN_PATIENCE_NS), MAX_PATIENCE_NS)
-
     def _ask_for_key(self, index: int) -> None:
-        now_ns = time.monotonic_ns()
         clock = self._link.clock.estimate
-        pause_ns = max(clock.rtt_ns if clock else 0, MIN_ASK_NS)
-        if self._asked_at_ns is None or now_ns - self._asked_at_ns >= pause_ns:
-            self._asked_at_ns = now_ns
+        if self._key_frame.ask(time.monotonic_ns(), clock.rtt_ns if clock else 0):
             with suppress(PeerGone):  # then `_receive` says so
                 self._association.send(control.KeyFrameRequest(index=index))
-
-    def _still_came(self, index: int, decoded: DecodedFrame | None) -> None:
-        if self._awaited_still is not None and self._awaited_still[0] == index:
-            coming = self._awaited_still[1]
-            if not coming.done():
-                coming.set_result(decoded)
 
     def _hand_over(self, decoded: DecodedFrame) -> None:
         self._ledger.arrived(
@@ -406,40 +313,18 @@ class ReceiverSession:
         )
         delay_ns = round(self.settings.playout_delay_ms * 1e6)
         if delay_ns <= 0:
-            self._put(decoded)
+            self._handover.put(decoded)
             return
-        clock = self._link.clock.estimate
-        captured_at_ns = decoded.metadata.captured_at_ns - (clock.offset_ns if clock else 0)
+        captured_at_ns, _ = self._captured_at_ns(decoded)
         # A stamp of the future, or a clock estimate that is off, must not stop the picture.
         due_ns = min(captured_at_ns, time.monotonic_ns()) + delay_ns
-        evicted = self._playout.put(decoded, due_ns)
-        if evicted is not None:
-            self.replaced(evicted.metadata.index)
-        self._playout_empty.clear()
-        self._playout_filled.set()
-
-    def _put(self, decoded: DecodedFrame) -> None:
-        replaced = self._slot.put(decoded)
-        if replaced is not None:
-            self.replaced(replaced.metadata.index)
-
-    async def _play(self) -> None:
-        """With a playout delay: let each picture go at its moment, for ever."""
-        while True:
-            self._playout_filled.clear()
-            for decoded in self._playout.take(time.monotonic_ns()):
-                self._put(decoded)
-            due_ns = self._playout.next_due_ns
-            if due_ns is None:
-                self._playout_empty.set()
-            with suppress(TimeoutError):  # another one may be due sooner
-                async with asyncio.timeout(_seconds_until(due_ns)):
-                    await self._playout_filled.wait()
+        self._handover.put_at(decoded, due_ns)
 
     async def _report(self) -> None:
         """Tell the sender how it goes, for as long as it is there."""
         while True:
             await asyncio.sleep(REPORT_EVERY_S)
+            self._note_link_drops()
             figures = self.journal.snapshot()
             report = control.ReceiverReport(
                 shown=figures.frames, latency_p95_ms=figures.latency_p95_ms
@@ -449,39 +334,29 @@ class ReceiverSession:
             except PeerGone:  # `_receive` says so
                 return
 
+    def _note_link_drops(self) -> None:
+        self.journal.link_dropped(self._link.frames_dropped.get("consumer slow", 0))
+
     def _present(self, decoded: DecodedFrame, now_ns: int) -> ShownFrame:
-        clock = self._link.clock.estimate
         metadata = decoded.metadata
-        captured_at_ns = metadata.captured_at_ns - (clock.offset_ns if clock else 0)
+        captured_at_ns, bound_ns = self._captured_at_ns(decoded)
         return ShownFrame(
             frame=Frame(metadata.index, captured_at_ns, decoded.image),
             sealed=decoded.sealed,
-            latency_ms=(now_ns - captured_at_ns) / 1e6 if clock else None,
-            latency_bound_ms=clock.bound_ns / 1e6 if clock else None,
+            latency_ms=None if bound_ns is None else (now_ns - captured_at_ns) / 1e6,
+            latency_bound_ms=None if bound_ns is None else bound_ns / 1e6,
             psnr_db=metadata.psnr_db,
             epoch=decoded.key[0],
             codec=metadata.codec,
             fps=self.journal.fps,
         )
 
+    def _captured_at_ns(self, decoded: DecodedFrame) -> tuple[int, int | None]:
+        """When it was captured by this machine's clock, and how far that may be off, if known."""
+        captured_at_ns = decoded.metadata.captured_at_ns
+        clock = self._link.clock.estimate
+        return (captured_at_ns, None) if clock is None else clock.to_local(captured_at_ns)
+
     def _write_lines(self, *, everything: bool = False) -> None:
         for line in self._ledger.take(everything=everything):
             self.journal.write(line)
-
-
-def _seconds_until(due_ns: int | None) -> float | None:
-    return None if due_ns is None else max(0, due_ns - time.monotonic_ns()) / 1e9
-
-
-async def _first_offer(signaling: SignalingClient) -> tuple[str, str]:
-    """Wait for the sender's offer; returns the sender's peer id and the SDP."""
-    async for event in signaling.events():
-        match event:
-            case Relayed(sender_peer=peer, payload={"type": "offer", "sdp": str(sdp)}):
-                return peer, sdp
-            case _:
-                continue
-    raise RoomUnavailable(
-        "the room was closed before the sender made an offer",
-        hint="ask whether the sender still runs, and for a new code",
-    )

@@ -1,336 +1,119 @@
-"""One receiver that has paired with this sender: its sealed control channel and its frames.
+"""The receivers that watch now, taken together: what is offered and told goes to all of them.
 
-Holds what differs from receiver to receiver: which epochs it has acknowledged, whether its path
-can carry a frame now, which frame it can decode next, and what was sent to it and what not.  It
-refuses to hold more than one frame, and to send one whose key the receiver does not hold or that
-builds on a frame that it was not sent.
+One stream serves them all, so whoever makes it asks and tells this one thing: who is there, that
+something changed among them, a frame, a notice, the farewell.  What differs from one to the other
+is in `attendee`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from itertools import count
 
+from sender.attendee import Attendee
+from sender.journal import SenderJournal
 from sender.pipeline import SealedFrame
 from shared import control
 from shared.association import Association
-from shared.crypto.keyschedule import EpochSecret
-from shared.errors import PeerGone
-from shared.link import PathEstimate
-from shared.newest import Newest
 from shared.telemetry.records import DropReason
 
-__all__ = ["Attendee"]
-
-SILENT_AFTER_S = 1.5  # a receiver reports twice a second: three reports in a row are missing
-STILL_EVERY_S = 0.5  # a still costs a lossless encode: a program that asks faster is not answered
-TIMINGS_EVERY = 15  # frames; half a second at 30 fps: late figures cost one small message, not 30
-HAND_OVER_TIMEOUT_S = 3.0  # the last frame may take this long to leave before the goodbye
+__all__ = ["Audience"]
 
 
-class Attendee:
-    """A paired receiver.
+class Audience(Collection[Attendee]):
+    """The attendees of one session, each by the name that the signaling server gave it.
 
-    `on_ready()` is called whenever it may have become able to take a frame, `on_sent(frame,
-    sent_at_ns)` when its path has taken one, `on_still(attendee, index)` when it asks for a still.
-    `drops_before` is what the session had dropped before this one joined; `number` counts the
-    session's receivers from 1.
+    `changed` is set whenever one of them comes, goes, or may have become able to take a frame.
     """
 
-    def __init__(
-        self,
-        peer: str,
-        association: Association,
-        *,
-        on_ready: Callable[[], None],
-        on_sent: Callable[[SealedFrame, int], None],
-        drops_before: Mapping[str, int],
-        on_still: Callable[[Attendee, int], None] = lambda _attendee, _index: None,
-        number: int = 1,
-    ) -> None:
-        self.peer = peer
-        self.number = number
-        self.left: control.Bye | None = None
-        self.unsent: SealedFrame | None = None
-        self._association = association
-        self._link = association.link
-        self._on_ready = on_ready
-        self._on_sent = on_sent
-        self._on_still = on_still
-        self._drops_before = Counter(drops_before)
-        self._outbox: Newest[SealedFrame] = Newest()
-        self._ready = False
-        self._first_epoch: int | None = None
-        self._acknowledged = 0
-        self._acknowledgement = asyncio.Event()
-        self._sent = 0
-        self._skipped: Counter[str] = Counter()
-        self._sent_index: int | None = None  # the frame that this receiver can decode the next on
-        self._key_index: int | None = None  # the last key frame sent to it
-        self._newest_index: int | None = None  # the last frame of any kind
-        self._key_asked_ns: int | None = None
-        self._still: SealedFrame | None = None
-        self._still_wanted: int | None = None
-        self._still_asked_at: float | None = None
-        self._heard_at = time.monotonic()
-        self._told: control.Tally | None = None
-        self._timings: list[control.TimingRow] = []
-        self._idle = asyncio.Event()
-        self._idle.set()
+    def __init__(self, journal: SenderJournal) -> None:
+        self.changed = asyncio.Event()
+        self._journal = journal
+        self._attendees: dict[str, Attendee] = {}
+        self._numbers = count(1)
         self._dismissed = False
-        self._over = False
+
+    def __iter__(self) -> Iterator[Attendee]:
+        return iter(self._attendees.values())
+
+    def __len__(self) -> int:
+        return len(self._attendees)
+
+    def __contains__(self, attendee: object) -> bool:
+        return attendee in self._attendees.values()
 
     @property
-    def ready(self) -> bool:
-        """Whether its path can carry a frame now."""
-        return self._ready
-
-    def holds(self, epoch: int | None) -> bool:
-        """Whether it has the key of `epoch`, so that a frame under it is of use."""
-        first = self._first_epoch
-        return first is not None and epoch is not None and first <= epoch <= self._acknowledged
-
-    def follows(self, index: int | None) -> bool:
-        """Whether a frame that builds on frame `index` is of use to it."""
-        return index is not None and index == self._sent_index
-
-    @property
-    def is_new(self) -> bool:
-        """Whether it was sent no frame yet."""
-        return self._key_index is None
-
-    @property
-    def path(self) -> PathEstimate | None:
-        """What the path to it carries now, None until that is measured."""
-        return self._link.path
+    def dismissed(self) -> bool:
+        """Whether the farewell has begun."""
+        return self._dismissed
 
     @property
     def silent(self) -> bool:
-        """Whether nothing has been heard of it for a while."""
-        return time.monotonic() - self._heard_at > SILENT_AFTER_S
+        """Whether nothing has been heard of any of them for a while."""
+        return all(attendee.silent for attendee in self)
 
-    async def attend(self) -> None:
-        """Serve this receiver until it leaves (`left` is then set) or is dismissed.
+    # -- who is there -----------------------------------------------------------------------------
 
-        Raises `PeerGone` if it is gone without a word, `AuthenticationFailed` or
-        `HandshakeFailed` if what it says can't be trusted or read.  A frame that was offered and
-        not sent by then is left in `unsent`.
-        """
-        hearing = asyncio.create_task(self._hear())
-        tasks = [hearing, asyncio.create_task(self._pump()), asyncio.create_task(self._watch())]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if hearing not in done and self._link_is_over(done):
-                await asyncio.wait({hearing})  # its last words may still wait to be read
-            if self.left is None and not self._dismissed:
-                for task in (*done, hearing):
-                    task.result()
-        finally:
-            self._ready = False
-            self._over = True
-            self._acknowledgement.set()
-            self._idle.set()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    def expect(
+        self, peer: str, association: Association, on_still: Callable[[Attendee, int], None]
+    ) -> Attendee:
+        """The attendee for one that has just paired; it is not among the others yet."""
+        return Attendee(
+            peer,
+            association,
+            on_ready=self.changed.set,
+            on_sent=self._journal.frame_sent,
+            drops_before=self._drops(),
+            on_still=on_still,
+            number=next(self._numbers),
+        )
+
+    def add(self, attendee: Attendee) -> None:
+        """From now on it is offered and told what all are."""
+        self._attendees[attendee.peer] = attendee
+
+    def remove(self, attendee: Attendee) -> None:
+        """It has gone; a frame that only it was offered, and never sent, is lost."""
+        del self._attendees[attendee.peer]
+        frame = attendee.unsent
+        offered = any(other.unsent is frame for other in self)  # then it may still be sent
+        if frame is not None and not offered and not self._journal.has_sent(frame):
+            self._journal.dropped(DropReason.NO_RECEIVER, frame.index)
+        self.changed.set()
+
+    # -- what goes to all of them -----------------------------------------------------------------
 
     def offer(self, frame: SealedFrame) -> bool:
-        """Send `frame` if this receiver can take it now; whether it can."""
-        if not (self._ready and self.holds(frame.epoch)):
+        """Send `frame` to those who can take it now; whether that is anybody."""
+        others = [attendee for attendee in self if not attendee.offer(frame)]
+        if len(others) == len(self):
             return False
-        if frame.depends_on is None:
-            self._key_index = frame.index
-        elif not self.follows(frame.depends_on):
-            return False
-        self._sent_index = self._newest_index = frame.index
-        self._ready = False
-        self._idle.clear()
-        self.unsent = frame
-        self._outbox.put(frame)
+        for attendee in others:
+            attendee.passed_over(frame)
         return True
 
-    def offer_still(self, still: SealedFrame) -> None:
-        """Send a still as soon as the path can carry it, if it is still wanted.
-
-        The stream waits while it leaves.
-        """
-        if still.index != self._still_wanted:
-            return
-        if self._ready:
-            self._ready = False
-            self._idle.clear()
-            self._outbox.put(still)
-        else:
-            self._still = still
-
-    def wants_still(self, index: int) -> bool:
-        """Whether it asked for the picture of frame `index`, and did not think better of it."""
-        return index == self._still_wanted
-
-    def still_takes_s(self, nbytes: int) -> float:
-        """How long a still of `nbytes` would keep its path busy, in seconds."""
-        path = self.path
-        return 0.0 if path is None else 8 * nbytes / max(path.rate_bps, 1)
-
-    def still_unavailable(self, index: int, detail: str = "") -> None:
-        """Say that the still it asked for can't be had, and why, if a person should know."""
-        with suppress(PeerGone):  # then `attend` says so
-            self._association.send(control.StillUnavailable(index=index, detail=detail))
-
-    def passed_over(self, frame: SealedFrame) -> None:
-        """Others were sent `frame`, which this receiver could not take."""
-        lost = self._ready and self.holds(frame.epoch)
-        reason = DropReason.MISSING_REFERENCE if lost else DropReason.LINK_BUSY
-        self._skipped[reason.value] += 1
-
-    async def hand_over(self, secret: EpochSecret, sender: int) -> None:
-        """Give the secret of a new epoch, and wait until the receiver says that it holds it."""
-        if self._first_epoch is None:
-            self._first_epoch = secret.epoch
-        with suppress(PeerGone):  # then `attend` says so
-            self._association.send(control.Epoch.announce(secret, sender))
-        while self._acknowledged < secret.epoch and not self._over:
-            self._acknowledgement.clear()
-            await self._acknowledgement.wait()
-
-    def tell_tally(self, drops: Mapping[str, int]) -> None:
-        """Tell the receiver what was sent to it and what not, if that is news.
-
-        `drops` are the session's; to them come the frames that others got and this path could
-        not carry.
-        """
-        dropped = Counter(drops) - self._drops_before + self._skipped
-        tally = control.Tally(sent=self._sent, dropped=dict(+dropped))
-        if tally != self._told:
-            self._told = tally
-            with suppress(PeerGone):  # then `attend` says so
-                self._association.send(tally)
-
     def tell_quality(self, notice: control.QualityNotice) -> None:
-        """Tell the receiver that quality changed, and why."""
-        with suppress(PeerGone):  # then `attend` says so
-            self._association.send(notice)
+        """Tell all that quality changed, and why."""
+        for attendee in self:
+            attendee.tell_quality(notice)
 
-    def tell_path(self, target_bps: int | None) -> control.PathReport | None:
-        """Tell the receiver what its path carries, if that is measured; returns what was told."""
-        path = self.path
-        if path is None:
-            return None
-        report = control.PathReport(
-            rate_bps=path.rate_bps,
-            rtt_ms=path.rtt_ns / 1e6,
-            queue_ms=path.queue_ns / 1e6,
-            loss=path.loss,
-            target_bps=target_bps,
-        )
-        with suppress(PeerGone):  # then `attend` says so
-            self._association.send(report)
-        return report
+    def tell_figures(self, target_bps: int | None) -> None:
+        """Tell each what it was sent and what its path carries; the log keeps the latter."""
+        for attendee in self:
+            attendee.tell_tally(self._drops())
+            report = attendee.tell_path(target_bps)
+            if report is not None:
+                self._journal.path_measured(report, attendee.number)
 
-    async def say_goodbye(
-        self, reason: control.ByeReason, detail: str, drops: Mapping[str, int]
-    ) -> None:
-        """Let the frame that is being sent leave, tell the last figures, and hang up."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(HAND_OVER_TIMEOUT_S):
-                await self._idle.wait()
+    async def dismiss(self, reason: control.ByeReason, detail: str = "") -> None:
+        """Say goodbye to all, each after the frame that is on its way to it."""
         self._dismissed = True
-        self.tell_tally(drops)
-        with suppress(PeerGone):
-            self._flush_timings()
-            self._association.send(control.Bye(reason=reason, detail=detail))
-        await self._link.close()
+        goodbyes = [
+            attendee.say_goodbye(reason, detail[: control.MAX_DETAIL_CHARS], self._drops())
+            for attendee in self
+        ]
+        await asyncio.gather(*goodbyes, return_exceptions=True)
 
-    async def _hear(self) -> None:
-        while True:
-            message = await self._association.receive()
-            self._heard_at = time.monotonic()
-            match message:
-                case control.EpochAck():
-                    self._acknowledged = max(self._acknowledged, message.epoch)
-                    self._acknowledgement.set()
-                    self._on_ready()
-                case control.KeyFrameRequest():
-                    self._key_asked(message.index)
-                case control.StillRequest():
-                    self._still_asked(message.index)
-                case control.StillCancel() if message.index == self._still_wanted:
-                    self._still_wanted = self._still = None
-                case control.Bye():
-                    self.left = message
-                    return
-                case _:
-                    continue  # the rest flows the other way
-
-    async def _pump(self) -> None:
-        while True:
-            await self._link.writable()
-            frame, self._still = self._still, None
-            if frame is None:
-                self._ready = True
-                self._on_ready()
-                frame = await self._outbox.get()
-            while not self._link.can_send_frame():  # the path narrowed while none was at hand
-                await self._link.writable()
-            if frame.still and frame.index != self._still_wanted:
-                self._idle.set()
-                continue
-            await self._link.send_frame(frame.sealed)
-            sent_at = time.monotonic_ns()
-            if frame.still:  # no part of the stream: counted nowhere
-                self._idle.set()
-                continue
-            self.unsent = None
-            self._idle.set()
-            self._sent += 1
-            self._on_sent(frame, sent_at)
-            self._timings.append(
-                control.TimingRow(
-                    epoch=frame.epoch,
-                    counter=frame.counter,
-                    keystream_us=frame.stages_us["keystream"],
-                    seal_us=frame.stages_us["seal"],
-                    send_us=(sent_at - frame.sealed_at_ns) // 1000,
-                )
-            )
-            if len(self._timings) >= TIMINGS_EVERY:
-                self._flush_timings()
-
-    def _key_asked(self, index: int) -> None:
-        """It could not decode frame `index`: others pay for its key frame, so it must be so."""
-        key, newest = self._key_index, self._newest_index
-        if key is None or newest is None or not key <= index <= newest:
-            return  # a key frame after it is on its way already, or it was never sent
-        now_ns = time.monotonic_ns()
-        path, asked_ns = self.path, self._key_asked_ns
-        if asked_ns is not None and path is not None and now_ns - asked_ns < path.rtt_ns:
-            return  # what was made on the last request can't have come yet
-        self._key_asked_ns = now_ns
-        self._sent_index = None
-        self._on_ready()
-
-    def _still_asked(self, index: int) -> None:
-        now = time.monotonic()
-        asked_at, self._still_asked_at = self._still_asked_at, now
-        if self._still is not None or (asked_at is not None and now - asked_at < STILL_EVERY_S):
-            self.still_unavailable(index)
-        else:
-            self._still_wanted = index
-            self._on_still(self, index)
-
-    async def _watch(self) -> None:
-        end = await self._link.closed()
-        if not self._dismissed:
-            raise end.error()
-
-    @staticmethod
-    def _link_is_over(done: set[asyncio.Task[None]]) -> bool:
-        return any(isinstance(task.exception(), PeerGone) for task in done)
-
-    def _flush_timings(self) -> None:
-        rows, self._timings = self._timings, []
-        if rows:
-            self._association.send(control.Timings(rows=rows))
+    def _drops(self) -> dict[str, int]:
+        return {reason.value: count for reason, count in self._journal.drops.items()}

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
-from rich.text import Text
 
+from sender.console import Console
 from sender.journal import SenderJournal, SourceFacts
 from sender.playback import play
 from sender.privacy import fit_masks, parse_rect
 from sender.rate import DEFAULT_LATENCY_MS, Preference
 from sender.session import SenderSession, SenderSettings
 from sender.sources import Source, open_source
-from sender.steering import AUTO
+from sender.streamcodec import AUTO
 from shared.codecs import CODECS
-from shared.crypto.pairing import PairingCode
-from shared.errors import BadInput, OutputFailed
+from shared.errors import BadInput
 from shared.keystream.network import DEFAULT_FAMILY
 from shared.options import (
     AddressOption,
@@ -33,9 +30,9 @@ from shared.options import (
     parse_ice_servers,
     parse_size,
 )
-from shared.telemetry.live import LiveFacts, LivePanel, LiveState
+from shared.telemetry.live import LivePanel
 from shared.telemetry.log import JsonLinesLog
-from shared.terminal import DebugOption, run_async, stdout, warn
+from shared.terminal import DebugOption, run_async, warn
 
 __all__ = ["send"]
 
@@ -55,7 +52,7 @@ def send(
         str,
         typer.Option(
             envvar="VEILSCOPE_CODEC",
-            help=f"One of: {', '.join(CODECS)}; {AUTO} picks by the picture and the machine.",
+            help=f"One of: {', '.join(CODECS)}; {AUTO} picks by picture, machine and path.",
         ),
     ] = AUTO,
     quality: Annotated[
@@ -210,7 +207,7 @@ async def _run(
     loop: bool,
     frames: int | None,
 ) -> None:
-    console = _Console(code_file, settings.signaling)
+    console = Console(code_file, settings.signaling)
     console.forget_code()  # of a sender that was killed: a receiver must not take it for ours
     session = SenderSession(
         play(source, fps=fps, loop=loop, frames=frames),
@@ -232,64 +229,3 @@ async def _run(
                     panel.update(console.facts(session, source.info.kind, ended=True))
     finally:
         console.forget_code()
-
-
-class _Console:
-    """What the person at the sender sees: the code, notices, and the live figures."""
-
-    def __init__(self, code_file: Path | None, signaling: str) -> None:
-        self._code_file = code_file
-        default = SenderSettings().signaling
-        self._receive = "veilscope receive"
-        if signaling != default:
-            self._receive += f" --signaling {signaling}"
-        self._note = ""
-
-    def code(self, code: PairingCode) -> None:
-        if self._code_file is not None:
-            _write_secret(self._code_file, f"{code}\n")
-        stdout.print(Text.assemble("\npairing code:  ", (str(code), "bold green")), soft_wrap=True)
-        stdout.print(
-            f"Read it to the person at the receiver, who starts: {self._receive}\n"
-            "It pairs one receiver, once.\n",
-            soft_wrap=True,
-        )
-
-    def notice(self, text: str) -> None:
-        self._note = text
-        stdout.print(Text(text), soft_wrap=True)
-
-    def facts(self, session: SenderSession, kind: str, *, ended: bool = False) -> LiveFacts:
-        state: LiveState = "ended" if ended else "live" if session.receivers else "waiting"
-        return LiveFacts(
-            role="sender",
-            state=state,
-            session=session.session_id,
-            keystream=session.keystream.family if session.receivers else None,
-            source=kind,
-            figures=session.journal.snapshot(),
-            note=self._note,
-        )
-
-    def forget_code(self) -> None:
-        """Remove the file: nothing pairs with a code in it."""
-        if self._code_file is not None:
-            with suppress(OSError, UnicodeDecodeError, BadInput):
-                PairingCode.parse(self._code_file.read_text())  # a file of another kind stays
-                self._code_file.unlink(missing_ok=True)
-
-
-def _write_secret(path: Path, text: str) -> None:
-    """Write `text` to a file that only this user can read, and that appears whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        part.unlink(missing_ok=True)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        part.replace(path)
-    except OSError as error:
-        raise OutputFailed(
-            f"the pairing code can't be written to {path}: {error.strerror}",
-            hint="give another path with --code-file",
-        ) from error

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 
-from sender.audience import Attendee
+from sender.attendee import Attendee
 from sender.pipeline import Pipeline
 from shared.crypto.keyschedule import EpochReason, EpochSecret, SenderSchedule
 from shared.wire import SENDER_ID
@@ -26,9 +26,9 @@ CHECK_EVERY_S = 0.1  # how often the age of the epoch is looked at; its limit is
 class Epochs:
     """The epochs of one session.
 
-    `attendees()` are the receivers to give a new secret to.  `worker` is the pipeline's thread:
-    there an epoch changes between two frames and never within one.  `on_entered(secret)` is
-    called once a new epoch is in force.
+    `audience` are the receivers to give a new secret to.  `worker` is the pipeline's thread: there
+    an epoch changes between two frames and never within one.  `on_entered(secret)` is called once a
+    new epoch is in force, and `begun` is set with the first.
     """
 
     def __init__(
@@ -37,13 +37,14 @@ class Epochs:
         worker: Executor,
         *,
         rekey_after_s: float,
-        attendees: Callable[[], Collection[Attendee]],
+        audience: Collection[Attendee],
         on_entered: Callable[[EpochSecret], None],
     ) -> None:
+        self.begun = asyncio.Event()
         self._pipeline = pipeline
         self._worker = worker
         self._schedule = SenderSchedule(SENDER_ID, rekey_after_s=rekey_after_s)
-        self._attendees = attendees
+        self._audience = audience
         self._on_entered = on_entered
         self._one_at_a_time = asyncio.Lock()
 
@@ -61,7 +62,7 @@ class Epochs:
                 secret = self._schedule.rotate(now_ns, reason)
             waiting = [
                 asyncio.create_task(attendee.hand_over(secret, SENDER_ID))
-                for attendee in self._attendees()
+                for attendee in self._audience
             ]
             if waiting:
                 limit_s = LEAVE_ACK_TIMEOUT_S if reason == "leave" else ACK_TIMEOUT_S
@@ -72,9 +73,11 @@ class Epochs:
                 self._worker, self._pipeline.enter_epoch, self._schedule, secret.epoch
             )
             self._on_entered(secret)
+            self.begun.set()
 
     async def keep(self) -> None:
-        """Begin a new epoch whenever the last is old enough, for ever."""
+        """Once the first has begun: begin a new one whenever the last is old enough, for ever."""
+        await self.begun.wait()
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
             if self._schedule.due(time.monotonic_ns()):

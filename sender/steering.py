@@ -1,7 +1,7 @@
-"""One step of rate control for one frame: the plan, whether it must be key, and what is told.
+"""One step of control for one frame: its codec, its plan, whether it is key, and what is told.
 
-Between the pure pieces (`rate`, `keyframes`, `pacing`) and the session: it knows the receivers and
-the encoder's facts, and turns changes into notices.  It refuses to touch a frame.
+Between the pure pieces (`streamcodec`, `rate`, `keyframes`, `pacing`) and the stream: it knows the
+receivers and the encoder's facts, and turns changes into notices.  It refuses to touch a frame.
 """
 
 from __future__ import annotations
@@ -10,20 +10,19 @@ import os
 import time
 from collections.abc import Callable, Collection
 
-from sender.audience import Attendee
+from sender.attendee import Attendee
 from sender.keyframes import KeyFrames
 from sender.pacing import FrameRate
 from sender.pipeline import SealedFrame
 from sender.rate import Plan, RateController, StreamFacts, Wishes
+from sender.streamcodec import StreamCodec
 from shared import control
-from shared.codecs import CODECS, Codec, Encoder, EncoderTarget, open_encoder
-from shared.codecs.choice import choose_codec
+from shared.codecs import Codec, Encoder, EncoderTarget, open_encoder
+from shared.codecs.choice import CodecChoice
 from shared.frame import Frame
 from shared.link import PathEstimate
 
-__all__ = ["AUTO", "Steering"]
-
-AUTO = "auto"
+__all__ = ["Steering"]
 
 DEFAULT_FPS = 30.0  # until the source's own rate has been measured
 
@@ -31,8 +30,8 @@ DEFAULT_FPS = 30.0  # until the source's own rate has been measured
 class Steering:
     """The rate control of one session's stream.
 
-    `codec` is the name of one, or `auto`: then it is chosen when the first frame is known.
-    `on_change(notice)` is called for each change of quality.
+    `codec` is the name of one, or `auto`: then it is chosen when the first frame is known, and
+    perhaps again when the path is.  `on_change(notice)` is called for each change of quality.
     """
 
     def __init__(
@@ -43,8 +42,7 @@ class Steering:
         fps: float | None,
         on_change: Callable[[control.QualityNotice], None],
     ) -> None:
-        self._codec: Codec | None = None
-        self._asked_for = codec
+        self._codec = StreamCodec(codec, cores=os.cpu_count() or 1)
         self._wishes = wishes
         self._on_change = on_change
         self._pace = FrameRate(fps or DEFAULT_FPS)
@@ -52,29 +50,37 @@ class Steering:
         self._controller: RateController | None = None
 
     @property
+    def chosen(self) -> bool:
+        """Whether there is a codec already."""
+        return self._codec.codec is not None
+
+    @property
     def inter(self) -> bool:
         """Whether frames build on one another."""
-        return self._codec is not None and self._codec.inter
+        return self._codec.codec is not None and self._codec.codec.inter
 
-    def choose(self, frame: Frame) -> tuple[Encoder, str] | None:
-        """Before the first frame: an encoder, and which codec it is and why; None later on."""
-        if self._codec is not None:
+    def choose(self, frame: Frame) -> CodecChoice | None:
+        """The codec to encode with from `frame` on, where that is a new one."""
+        if not self.chosen:
+            return self._codec.choose(frame, self._pace.source_fps)
+        controller = self._controller
+        if controller is None or controller.allowed_bps is None:
             return None
-        name, reason = self._asked_for, ""
-        if name == AUTO:
-            choice = choose_codec(
-                frame.channels,
-                frame.width,
-                frame.height,
-                self._pace.source_fps,
-                None,  # the path shows what it carries only when it is used
-                os.cpu_count() or 1,
-                False,
-            )
-            name, reason = choice.codec, f": {choice.reason}"
-        self._codec = CODECS[name]
-        encoder = open_encoder(name, target=EncoderTarget(quality=self._wishes.quality))
-        return encoder, f"{name}{reason}"
+        choice = self._codec.review(
+            time.monotonic_ns(),
+            frame,
+            self._pace.source_fps,
+            used_bps=controller.used_bps,
+            allowed_bps=controller.allowed_bps,
+        )
+        if choice is not None:
+            reason = f"codec changed to {choice.codec}: {choice.reason}"
+            self._on_change(self._notice(reason, controller.plan, frame))
+        return choice
+
+    def open_encoder(self, codec: str) -> Encoder:
+        """An encoder for what `choose` chose; takes a moment, so not for the event loop."""
+        return open_encoder(codec, target=EncoderTarget(quality=self._wishes.quality))
 
     @property
     def plan(self) -> Plan | None:
@@ -144,7 +150,7 @@ class Steering:
     def _notice(self, reason: str, plan: Plan, frame: Frame) -> control.QualityNotice:
         codec = self._chosen()
         return control.QualityNotice(
-            reason=reason,
+            reason=reason[: control.MAX_DETAIL_CHARS],
             codec=codec.name,
             width=max(16, round(frame.width * plan.scale)),
             height=max(16, round(frame.height * plan.scale)),
@@ -154,8 +160,9 @@ class Steering:
         )
 
     def _chosen(self) -> Codec:
-        assert self._codec is not None  # noqa: S101 -- `choose` comes before every plan
-        return self._codec
+        codec = self._codec.codec
+        assert codec is not None  # noqa: S101 -- `choose` comes before every plan
+        return codec
 
 
 def _takers(epoch: int | None, attendees: Collection[Attendee]) -> list[Attendee]:

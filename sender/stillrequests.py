@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from sender.audience import Attendee
+from sender.attendee import Attendee
 from sender.journal import SenderJournal
 from sender.pipeline import Pipeline
 

@@ -37,18 +37,26 @@ class ClockEstimate:
     at most.
 
     `rtt_ns` is the shortest round trip among the pings used, in nanoseconds; `drift_ppm` the best
-    guess of how fast the offset grows, in millionths.
+    guess of how fast the offset grows, in millionths, wrong by `drift_bound_ppm` at most.
     """
 
     offset_ns: int
     bound_ns: int
     rtt_ns: int
     drift_ppm: float = 0.0
+    drift_bound_ppm: float = 0.0
     at_ns: int = 0
 
-    def offset_at(self, now_ns: int) -> int:
-        """The offset at another of our times, by the drift."""
-        return self.offset_ns + round((now_ns - self.at_ns) * self.drift_ppm / 1e6)
+    def to_local(self, remote_ns: int) -> tuple[int, int]:
+        """When the other end's clock showed `remote_ns` by ours, and by how much that may be off.
+
+        Both in nanoseconds.  The further from `at_ns`, the less is known: between two pings the
+        clocks run on.
+        """
+        local_ns = remote_ns - self.offset_ns
+        apart_ns = local_ns - self.at_ns
+        off_ns = math.ceil(abs(apart_ns) * self.drift_bound_ppm / 1e6)
+        return local_ns - round(apart_ns * self.drift_ppm / 1e6), self.bound_ns + off_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +121,29 @@ class ClockEstimator:
                 lines, last = agreed, middle
             else:
                 first = middle + 1
-        low, high, drift = lines or (0.0, float(samples[-1].rtt_ns), 0.0)
-        low_ns = limits.origin_ns + math.floor(low)
-        high_ns = limits.origin_ns + math.ceil(high)
+        if lines is None:  # the newest ping alone
+            lines = _Lines(0.0, float(samples[-1].rtt_ns), -DRIFT_PPM / 1e6, DRIFT_PPM / 1e6)
+        low_ns = limits.origin_ns + math.floor(lines.low)
+        high_ns = limits.origin_ns + math.ceil(lines.high)
         offset_ns = (low_ns + high_ns) // 2
         return ClockEstimate(
             offset_ns=offset_ns,
             bound_ns=high_ns - offset_ns,
             rtt_ns=min(sample.rtt_ns for sample in samples[last:]),
-            drift_ppm=drift * 1e6,
+            drift_ppm=(lines.least + lines.most) / 2 * 1e6,
+            drift_bound_ppm=(lines.most - lines.least) / 2 * 1e6 + WANDER_PPM,
             at_ns=now_ns,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """All lines within the limits: their offsets now (ns) and their drifts lie between these."""
+
+    low: float
+    high: float
+    least: float
+    most: float
 
 
 class _Limits:
@@ -142,11 +162,8 @@ class _Limits:
         self._low: _Floats = low - self._low_age * WANDER_PPM / 1e6
         self._high: _Floats = high + self._high_age * WANDER_PPM / 1e6
 
-    def lines(self, first: int) -> tuple[float, float, float] | None:
-        """(least offset, greatest offset, drift) of all lines within the limits from `first` on.
-
-        None where there is no such line.
-        """
+    def lines(self, first: int) -> _Lines | None:
+        """All lines within the limits from ping `first` on; None where there is none."""
         low, high = self._low[first:], self._high[first:]
         low_age, high_age = self._low_age[first:], self._high_age[first:]
         room = high[None, :] - low[:, None]  # drift * apart may be at most this, for each pair
@@ -164,4 +181,4 @@ class _Limits:
         # Ages are positive: the least offset comes with the least drift, and so on.
         offset_low = float(np.max(low + least * low_age))
         offset_high = float(np.min(high + most * high_age))
-        return offset_low, offset_high, (least + most) / 2
+        return _Lines(offset_low, offset_high, least, most)

@@ -1,6 +1,6 @@
 """How far a decoded picture is from the original: the peak signal-to-noise ratio of each frame.
 
-PSNR here is engineering telemetry (ITU-T J.340 calls it the same): no threshold of it is claimed
+PSNR here is engineering telemetry: no threshold of it is claimed
 to be clinically sufficient.  It is cheap enough to run on every frame; anything costlier (SSIM and
 the like) belongs in offline measurements.
 """

@@ -23,7 +23,17 @@ from rich.text import Text
 
 from shared.errors import BadInput, VeilscopeError
 
-__all__ = ["DebugOption", "ask", "run_async", "run_command", "stderr", "stdout", "warn"]
+__all__ = [
+    "DebugOption",
+    "ask",
+    "can_ask_again",
+    "run_async",
+    "run_command",
+    "stderr",
+    "stdout",
+    "tell_error",
+    "warn",
+]
 
 T = TypeVar("T")
 
@@ -59,6 +69,11 @@ DebugOption = Annotated[
 def warn(message: str | VeilscopeError) -> None:
     """Print `message` as one `warning: …` line on stderr."""
     _print_line("warning", "yellow", str(message))
+
+
+def tell_error(error: VeilscopeError) -> None:
+    """Print `error` and its hint as at the end of a program, which goes on."""
+    _print_error(str(error), error.hint)
 
 
 def run_command(command: typer.Typer | Callable[..., Any]) -> NoReturn:
@@ -196,6 +211,11 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.new_event_loop
+
+
+def can_ask_again() -> bool:
+    """Whether a person sits at standard input, who may type something else than before."""
+    return os.isatty(0)
 
 
 async def ask(prompt: str) -> str:

@@ -24,7 +24,7 @@ _CLOSE_CODES: dict[RefusalCode, WSCloseCode] = {
     "server-full": WSCloseCode.TRY_AGAIN_LATER,
     "too-many-connections": WSCloseCode.TRY_AGAIN_LATER,
     "too-many-joins": WSCloseCode.TRY_AGAIN_LATER,
-}  # RFC 6455, section 7.4; any other refusal is a policy violation
+}  # RFC 6455, section 7.4 (1013: its registry at IANA); others are policy violations
 
 
 class Connection:

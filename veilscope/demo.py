@@ -22,6 +22,7 @@ from typing import Annotated
 import typer
 
 from sender.sources import open_source
+from sender.streamcodec import AUTO
 from shared.codecs import CODECS
 from shared.errors import BadInput, OutputFailed, VeilscopeError
 from shared.telemetry.report import write_report
@@ -53,7 +54,12 @@ def demo(
             "--output", "-o", metavar="FOLDER", file_okay=False, help="Where to leave the results."
         ),
     ] = Path("veilscope-demo"),
-    codec: Annotated[str, typer.Option(help=f"One of: {', '.join(CODECS)}.")] = "jpeg",
+    codec: Annotated[
+        str,
+        typer.Option(
+            help=f"One of: {', '.join(CODECS)}; {AUTO} picks by picture, machine and path."
+        ),
+    ] = AUTO,
     display: Annotated[
         str,
         typer.Option(
@@ -65,8 +71,10 @@ def demo(
     debug: DebugOption = False,  # noqa: ARG001 -- acted on where it is parsed
 ) -> None:
     """Stream a real echocardiogram, encrypted, between two programs on this machine."""
-    if codec not in CODECS:
-        raise BadInput(f"there is no codec {codec!r}", hint=f"choose from {', '.join(CODECS)}")
+    if codec not in (AUTO, *CODECS):
+        raise BadInput(
+            f"there is no codec {codec!r}", hint=f"choose from {AUTO}, {', '.join(CODECS)}"
+        )
     results = _Results(output)
     results.prepare()
     run_async(lambda: _stream(results, seconds=seconds, codec=codec, display=display))

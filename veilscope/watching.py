@@ -33,12 +33,14 @@ async def _watch(options: argparse.Namespace, watch: Watch) -> None:
         code = PairingCode.parse(await _code(options.code_file))
         async with ReceiverSession(code, settings, journal=journal) as session:
             async for shown in session:
-                image = shown.frame.image
+                image, at_ns = shown.frame.image, time.monotonic_ns()
+                # What the session says of this very moment, not of when it let go of the picture.
+                told_ms = (at_ns - shown.frame.captured_at_ns) / 1e6
                 watch.see(
-                    time.monotonic_ns(),
+                    at_ns,
                     top_of(image),
                     partial(np.copy, image),
-                    told_ms=shown.latency_ms,
+                    told_ms=None if shown.latency_ms is None else told_ms,
                     bound_ms=shown.latency_bound_ms,
                 )
     finally:

@@ -3,23 +3,26 @@
 `forward` is left to right, the direction of the media; `backward` is right to left.  A round-trip
 time is split in halves.  Shares are of packets; sizes are of IP packets.
 
-The figures of `clinic` to `outage` (round trip, loss, rate) are those that the project holds itself
-to; what is decided here beside them is where they leave room: queues, jitter's shape, burst length
-and times of change.
+Round trips, loss and rates are this project's own choice: the paths that it holds itself to.
+Delays and loss lie within what congestion controllers of real-time media are to be evaluated at
+(RFC 8868, sections 4.1 and 4.2: 0 to 300 ms one way, 0 to 20 %).  Chosen here as well:
 
-- Queues, drop-tail.  100 ms where nothing else is said: between the bandwidth-delay product, the
-  old rule for a router's buffer, and the hundreds of ms found in access links (Gettys and Nichols,
-  "Bufferbloat", ACM Queue 2011); RMCAT's test cases (RFC 8867) use 300 ms at most.  `4g` has a
-  buffer in bytes, as base stations do, so that its delay grows when the rate falls: 100,000 bytes
-  are 160 ms at 5 Mbit/s and 533 ms at 1.5 (Jiang et al., "Tackling bufferbloat in 3G/4G networks",
-  IMC 2012, found more).
-- Bursts, mean length 4 packets at `4g` and 6 at `bad`: all lost while the burst lasts.  In between
-  the 2 to 3 of lightly loaded Internet paths (Yajnik et al., INFOCOM 1999) and handovers.
+- Queues, drop-tail, which is still the usual kind (RFC 8868, section 4.3).  100 ms where nothing
+  else is said: between its 70 ms of a short queue and the 300 to 500 ms of a nominal one; 1 to 2 s,
+  which exist too (Gettys and Nichols, "Bufferbloat", ACM Queue 2011), would tell a controller that
+  watches delay nothing new.  `4g` has a buffer in bytes, so that its delay grows when the rate
+  falls: 100,000 bytes are 160 ms at 5 Mbit/s and 533 ms at 1.5 (mobile networks were found to queue
+  for far longer: Jiang et al., "Tackling bufferbloat in 3G/4G mobile networks", IMC 2012).
+- Loss of single packets, independent of each other, or of bursts by Gilbert's and Elliott's model
+  (both: RFC 8868, section 4.4).  Mean length 4 packets at `4g` and 6 at `bad`, all lost while the
+  burst lasts: 8 and 30 ms of packets at the full rate.  No measurement stands behind these two
+  lengths; on the Internet, loss was found to be correlated over up to a second (Yajnik et al.,
+  "Measurement and modelling of the temporal dependence in packet loss", INFOCOM 1999).
 - Jitter of `4g`: ± 20 ms of the round trip, ± 10 a direction, moving to a new value each 40 ms and
-  never overtaking: radio links deliver in order, and their delay drifts with the scheduler's load.
-  A delay drawn anew for each packet would either reorder or bunch everything up to the worst draw.
+  never overtaking (what RFC 8868, section 4.5, requires).  A delay drawn anew for each packet would
+  either reorder or bunch everything up to the worst draw.
 - Changes: `4g` falls at 10 s and recovers at 20 s, at once, which is the hardest case for a
-  controller and what a handover to a loaded cell does; `outage` lasts from 10 to 13 s.
+  controller; `outage` lasts from 10 to 13 s.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 """Whether a window can be opened here.
 
-OpenCV ends the whole process when its window finds no display, so this is asked first, and in a
-way that can fail: by connecting to the X server just as the window would.
+OpenCV ends the whole process when its window finds no display, so this is asked first, by
+connecting to the X server just as the window would.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from dataclasses import dataclass
 from typing import Literal
 
+from receiver.sinks.xserver import XServer
 from shared.errors import BadInput
 
 __all__ = ["Display", "DisplayChoice", "display_available", "resolve_display"]
@@ -80,15 +80,11 @@ def _x_server() -> Display:
             return Display(False, "there is Wayland but no XWayland (DISPLAY is not set)")
         return Display(False, "there is no screen (DISPLAY is not set)")
     try:
-        xcb = ctypes.CDLL("libxcb.so.1")
+        server = XServer()
     except OSError:
         return Display(False, "libxcb is missing; on Debian: apt install libxcb1")
-    xcb.xcb_connect.restype = ctypes.c_void_p
-    xcb.xcb_connection_has_error.argtypes = [ctypes.c_void_p]
-    xcb.xcb_disconnect.argtypes = [ctypes.c_void_p]
-    connection = xcb.xcb_connect(None, None)  # DISPLAY, with the person's own X authority
-    failed = xcb.xcb_connection_has_error(connection)
-    xcb.xcb_disconnect(connection)
-    if failed:
+    alive = server.alive
+    server.close()
+    if not alive:
         return Display(False, f"the X server at DISPLAY={os.environ['DISPLAY']} can't be reached")
     return Display(True)

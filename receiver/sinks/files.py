@@ -1,11 +1,12 @@
 """Saves what was shown: a PNG a frame, and if asked the sealed bytes beside it.
 
 Every frame handed over is to be saved; a full disk costs the frames that come while it is full,
-and no others.  Names hold the frame's index only.
+and no others.  Names hold the frame's index only, and files are for their owner's eyes alone.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from receiver.sinks.background import BackgroundSink, reason_of
 from shared.errors import OutputFailed
 from shared.frame import Image
 
-__all__ = ["FilesSink", "encode_png"]
+__all__ = ["FilesSink", "encode_png", "write_private"]
 
 
 def encode_png(image: Image) -> bytes:
@@ -64,9 +65,9 @@ class FilesSink(BackgroundSink):
 
     def _keep(self, shown: ShownFrame) -> None:
         name = f"frame-{shown.frame.index:06d}"
-        _write_whole(self._folder / f"{name}.png", encode_png(shown.frame.image))
+        write_private(self._folder / f"{name}.png", encode_png(shown.frame.image))
         if self._sealed_folder is not None:
-            _write_whole(self._sealed_folder / f"{name}.sealed", shown.sealed)
+            write_private(self._sealed_folder / f"{name}.sealed", shown.sealed)
 
     def _failed(self, missing: int | None, cause: Exception | None) -> OutputFailed:
         reason = reason_of(cause)
@@ -80,10 +81,18 @@ class FilesSink(BackgroundSink):
         )
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write the file or leave none: half a picture would look like a damaged one."""
+def write_private(path: Path, content: bytes) -> None:
+    """Write a file that only its owner may read (mode 0600), whole or not at all.
+
+    Half a picture would look like a damaged one.
+    """
+
+    def owned(name: str, flags: int) -> int:
+        return os.open(name, flags, 0o600)
+
     try:
-        path.write_bytes(content)
+        with open(path, "wb", opener=owned) as file:
+            file.write(content)
     except OSError:
         path.unlink(missing_ok=True)
         raise

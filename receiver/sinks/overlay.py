@@ -1,12 +1,13 @@
 """Draws what the window shows: the picture, and beside it the figures that a viewer must see.
 
 Pure: image and facts in, a canvas of the window's own size out, so that text is sharp at every
-size.  The figures stand in a bar below the picture and never cover it; only a warning (stale,
-frozen) may, because it is meant to be in the way.
+size.  Everything stands in a bar below the picture and never covers it; only the warning that the
+picture is stale may, because it is meant to be in the way.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,9 +19,9 @@ from PIL import ImageDraw, ImageFont
 
 from shared.frame import Image
 from shared.telemetry.live import STALE_AFTER_MS
-from shared.telemetry.metrics import tier
+from shared.telemetry.tiers import tier
 
-__all__ = ["OverlayFacts", "compose"]
+__all__ = ["OverlayFacts", "bar_height", "compose"]
 
 Colour = tuple[int, int, int]  # RGB
 WHITE: Colour = (236, 239, 244)
@@ -33,14 +34,22 @@ BLUE: Colour = (35, 90, 170)
 TIER: dict[str, Colour] = {"green": GREEN, "amber": AMBER, "red": (255, 105, 97)}
 
 
+DARK_BLUE: Colour = (28, 56, 98)
+GREY: Colour = (70, 70, 78)
+DARK_GREEN: Colour = (40, 80, 50)
+
 LONGEST_REASON = "picture size lowered: path 88.8 Mbit/s"  # that is common; its place is kept
+KEYS = "space: freeze    s: snapshot    e: what the network sees    q: quit"
 
 
 @dataclass(frozen=True, slots=True)
 class OverlayFacts:
     """What is known of the picture on the screen; None where there is none yet."""
 
-    keystream: str
+    keystream: str | None = None
+    """Family of the learned keystream; None before the two ends have paired."""
+    waiting: str = "waiting for the first picture"
+    """What for, while there is no picture."""
     age_ms: float | None = None
     """Capture to now of the picture on the screen."""
     silence_ms: float | None = None
@@ -64,16 +73,22 @@ class OverlayFacts:
         return self.silence_ms is not None and self.silence_ms > STALE_AFTER_MS
 
 
+def bar_height(width: int) -> int:
+    """How much of a window of that width, in pixels, its bar takes while there is a picture."""
+    font = _font_size(width)
+    return _bar_height(len(_fit(_figures(_ANY_PICTURE), width - 20, font)) + 1, font)
+
+
 def compose(image: Image | None, facts: OverlayFacts, size: tuple[int, int]) -> NDArray[np.uint8]:
     """A canvas of `size` (width, height), RGB uint8: `image` fitted above the bar of figures."""
     width, height = size
-    font = 15 if width >= 700 else 12
+    font = _font_size(width)
     rows = _fit(_figures(facts), width - 20, font)
-    rows = rows[: max(1, (height // 3) // (font + 11))]  # a tiny window is for the picture
-    bar = min((font + 11) * len(rows) + 4, height)
+    rows = rows[: max(1, (height // 3) // _row_height(font) - 1)]  # a tiny window is for pictures
+    bar = min(_bar_height(len(rows) + 1, font), height)
     canvas = np.zeros((height, width, 3), np.uint8)
-    canvas[max(height - bar, 0) :] = BAR
-    room = canvas[: max(height - bar, 0)]
+    canvas[height - bar :] = BAR
+    room = canvas[: height - bar]
     if image is not None and min(room.shape[:2]) > 0:
         _place(image, room, exact=facts.sealed_view)
     top = height - bar + 2
@@ -83,11 +98,29 @@ def compose(image: Image | None, facts: OverlayFacts, size: tuple[int, int]) -> 
             if item.lock:
                 _draw_lock(canvas, x, top + 4, font, item.colour)
                 x += font + 4
-            _draw_text(canvas, item.text, (x, top + 4), font, item.colour)
+            _draw_text(canvas, _cut(item.text, width - x, font), (x, top + 4), font, item.colour)
             x += _width(item.widest, font) + font
-        top += font + 11
-    _draw_banner(canvas, facts, has_image=image is not None, font=font + 3)
+        top += _row_height(font)
+    _draw_states(canvas, _states(facts, has_image=image is not None), top, font)
+    if image is None:
+        _draw_banner(canvas, facts.waiting, max(room.shape[0] // 2 - font, 0), BLUE, font + 3)
+    elif facts.stale and not facts.frozen:
+        seconds = (facts.silence_ms or 0.0) / 1000
+        cv2.rectangle(canvas, (0, 0), (width - 1, height - 1), RED, 4)
+        _draw_banner(canvas, f"STALE: no new picture for {seconds:.0f} s", 10, RED, font + 3)
     return canvas
+
+
+def _font_size(width: int) -> int:
+    return 15 if width >= 700 else 12
+
+
+def _row_height(font: int) -> int:
+    return font + 11
+
+
+def _bar_height(rows: int, font: int) -> int:
+    return _row_height(font) * rows + 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +134,15 @@ class _Item:
 
 
 def _figures(facts: OverlayFacts) -> list[_Item]:
-    mark = f"encrypted: AES-256-GCM + learned keystream {facts.keystream}"
-    items = [_Item(mark, mark, GREEN, lock=True)]
+    items = []
+    if facts.keystream is not None:
+        mark = f"encrypted: AES-256-GCM + learned keystream {facts.keystream}"
+        items.append(_Item(mark, mark, GREEN, lock=True))
     if facts.age_ms is not None:
         age = facts.age_ms
         text = f"age {age:.0f} ms" if age < 10_000 else f"age {age / 1e3:.0f} s"
-        items.append(_Item(text, "age 8888 ms", TIER[tier(age)]))
+        # How old a picture gets that a person holds says nothing of the network.
+        items.append(_Item(text, "age 8888 ms", DIM if facts.frozen else TIER[tier(age)]))
     if facts.latency_ms is not None:
         bound = "" if facts.latency_bound_ms is None else f" ± {facts.latency_bound_ms:.1f}"
         text = f"latency {facts.latency_ms:.0f}{bound} ms"
@@ -116,12 +152,29 @@ def _figures(facts: OverlayFacts) -> list[_Item]:
     if facts.epoch is not None:
         quality = "lossless" if facts.psnr_db is None else f"PSNR {facts.psnr_db:.1f} dB"
         items.append(_Item(quality, "PSNR 88.8 dB", WHITE))
-        if facts.codec is not None:
-            items.append(_Item(facts.codec, "h264-444", DIM))
+        codec = "" if facts.codec is None or facts.codec == quality else facts.codec
+        items.append(_Item(codec, "h264-444", DIM))
         items.append(_Item(f"epoch {facts.epoch}", "epoch 888", DIM))
         colour = AMBER if "lowered" in facts.quality_reason else DIM
         items.append(_Item(facts.quality_reason, LONGEST_REASON, colour))
     return items
+
+
+_ANY_PICTURE = OverlayFacts("bp", age_ms=0.0, latency_ms=0.0, fps=0.0, epoch=1)
+
+
+def _states(facts: OverlayFacts, *, has_image: bool) -> list[tuple[str, Colour | None]]:
+    """What the bar's last row says, each on a ground of its colour."""
+    states: list[tuple[str, Colour | None]] = []
+    if facts.frozen:
+        states.append(("FROZEN by you. Space: go on", BLUE))
+        if facts.still:
+            states.append((facts.still, DARK_BLUE))
+    if facts.sealed_view:
+        states.append(("what the network sees. e: back to the picture", GREY))
+    if facts.message:
+        states.append((facts.message, DARK_GREEN))
+    return states or [(KEYS if has_image else "q: quit", None)]
 
 
 def _fit(items: list[_Item], width: int, font: int) -> list[list[_Item]]:
@@ -159,30 +212,25 @@ def _place(image: Image, room: NDArray[np.uint8], *, exact: bool) -> None:
     room[top : top + fitted_height, left : left + fitted_width] = fitted
 
 
-def _draw_banner(
-    canvas: NDArray[np.uint8], facts: OverlayFacts, *, has_image: bool, font: int
+def _draw_states(
+    canvas: NDArray[np.uint8], states: list[tuple[str, Colour | None]], top: int, font: int
 ) -> None:
-    lines: list[tuple[str, Colour]] = []
-    if facts.frozen:
-        still = f", {facts.still}" if facts.still else ""
-        lines.append((f"FROZEN by you{still}. Space: go on", BLUE))
-    elif facts.stale:
-        seconds = (facts.silence_ms or 0.0) / 1000
-        lines.append((f"STALE: no new picture for {seconds:.0f} s", RED))
-        cv2.rectangle(canvas, (0, 0), (canvas.shape[1] - 1, canvas.shape[0] - 1), RED, 4)
-    elif not has_image:
-        lines.append(("waiting for the first picture", BLUE))
-    if facts.sealed_view:
-        lines.append(("what the network sees. e: back to the picture", (70, 70, 78)))
-    if facts.message:
-        lines.append((facts.message, (40, 80, 50)))
-    top = 10
-    for text, colour in lines:
-        text_width = _width(text, font)
-        left = max(0, (canvas.shape[1] - text_width) // 2 - 14)
-        canvas[top : top + font + 16, left : left + text_width + 28] = colour
-        _draw_text(canvas, text, (left + 14, top + 7), font, (255, 255, 255))
-        top += font + 22
+    x = 10
+    for text, ground in states:
+        text = _cut(text, canvas.shape[1] - x, font)
+        width = _width(text, font)
+        if ground is None:
+            _draw_text(canvas, text, (x, top + 4), font, DIM)
+        else:
+            canvas[top : top + font + 9, x - 6 : x + width + 6] = ground
+            _draw_text(canvas, text, (x, top + 4), font, (255, 255, 255))
+        x += width + font + 12
+
+
+def _draw_banner(canvas: NDArray[np.uint8], text: str, top: int, ground: Colour, font: int) -> None:
+    left = max(0, (canvas.shape[1] - _width(text, font)) // 2 - 14)
+    canvas[top : top + font + 16, left : left + _width(text, font) + 28] = ground
+    _draw_text(canvas, text, (left + 14, top + 7), font, (255, 255, 255))
 
 
 def _draw_lock(canvas: NDArray[np.uint8], x: int, y: int, size: int, colour: Colour) -> None:
@@ -211,16 +259,25 @@ def _draw_text(
         region[:] = ((region * (255 - alpha) + ink * alpha) // 255).astype(np.uint8)
 
 
+def _cut(text: str, room: int, font: int) -> str:
+    """As much of `text` as there is room for, so that it is seen to go on."""
+    if _width(text, font) <= room:
+        return text
+    fitting = bisect_left(range(len(text)), True, key=lambda n: _width(f"{text[:n]}…", font) > room)
+    return f"{text[: max(fitting - 1, 0)].rstrip()}…"
+
+
+@lru_cache(maxsize=512)
 def _width(text: str, font: int) -> int:
-    return int(_mask(text, font).shape[1])
+    return max(1, int(_font(font).getbbox(text)[2]) + 1)
 
 
 @lru_cache(maxsize=256)
 def _mask(text: str, size: int) -> NDArray[np.uint8]:
     """The coverage of `text`, uint8 (height, width); cached, not to be written to."""
     font = _font(size)
-    _, _, right, bottom = font.getbbox(text)
-    picture = PilImage.new("L", (max(1, int(right) + 1), max(size + 4, int(bottom) + 1)))
+    bottom = font.getbbox(text)[3]
+    picture = PilImage.new("L", (_width(text, size), max(size + 4, int(bottom) + 1)))
     ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
     return np.asarray(picture)
 

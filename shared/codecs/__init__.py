@@ -13,7 +13,7 @@ from functools import partial
 from types import MappingProxyType
 
 from shared.codecs.av1 import Av1Decoder, Av1Encoder
-from shared.codecs.choice import CodecChoice, choose_codec
+from shared.codecs.choice import CodecChoice, choose_codec, reconsider
 from shared.codecs.codec import DEFAULT_QUALITY, DEFAULT_TARGET, Decoder, Encoder, EncoderTarget
 from shared.codecs.h264 import H264Decoder, H264Encoder
 from shared.codecs.jpeg import JpegDecoder, JpegEncoder
@@ -31,6 +31,7 @@ __all__ = [
     "choose_codec",
     "open_decoder",
     "open_encoder",
+    "reconsider",
 ]
 
 

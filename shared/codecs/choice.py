@@ -1,8 +1,10 @@
 """Which codec `--codec auto` means: by source, machine and path, with the reason in words.
 
 Pure.  It weighs what was measured (docs/BENCHMARKS.md, "Codecs") and promises nothing: figures are
-of ultrasound and endoscopy on one machine, rounded to the dear side.  AV1 is never chosen: at equal
-bitrates it gains half a decibel at most over H.264 and gives up the bound on a picture's size.
+of ultrasound and endoscopy on one machine, rounded to the dear side.  AV1 is never chosen: in a row
+of pictures at few bits it is one to two decibels better than H.264, but its key pictures take eight
+to ten times their share, so on real narrow paths it came out half a decibel worse, later and with
+more pictures lost.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 
 from shared.errors import BadInput
 
-__all__ = ["CodecChoice", "choose_codec"]
+__all__ = ["CodecChoice", "choose_codec", "reconsider"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,12 @@ _COSTS = {
 }
 _SHARE_OF_CORES = 0.6  # for encoding; the keystream, the transport and the source need the rest
 _SHARE_OF_PATH = 0.8  # what a frame leaves for repair and for the path's moods
+
+# Whole colour takes 1.6 to 2.1 times the bits of halved colour at the same quality.  It is taken up
+# with some room beyond that, and given up where the bitrate begins to bind; what halved colour then
+# uses is above 0.9 / 2.1 of what it may, which is no room to take whole colour up again.
+_ROOM_FOR_WHOLE = 2.5
+_WHOLE_TOO_MUCH = 0.9
 
 
 def choose_codec(
@@ -81,6 +89,43 @@ def choose_codec(
         return CodecChoice("jpeg", f"the least work: {short} for H.264, {source}{missing}")
     reason = f"nothing carries {source} here, so frames will be left out: {short}{missing}"
     return CodecChoice("h264", reason)
+
+
+def reconsider(
+    current: str,
+    *,
+    channels: int,
+    width: int,
+    height: int,
+    fps: float,
+    cores: int,
+    used_bps: int,
+    allowed_bps: int,
+) -> CodecChoice | None:
+    """Whether a stream of `current` had better go on in another codec; None: keep it.
+
+    The first six are as for `choose_codec`.  `used_bps` is what the pictures come to now,
+    `allowed_bps` the bitrate that rate control gives them on the path as it is.
+
+    Only `h264` and `h264-444` change places.  Whole colour gains 0.6 to 9 dB where the quality is
+    what limits the picture, and loses up to 2 dB where the bitrate is: so it is taken up where the
+    path has room for all that it costs, and given up when that is used up.  Between the two
+    nothing changes, so a steady path and scene never switch back and forth.  Ask every few
+    seconds; a switch costs a key picture.  Raises `BadInput` as `choose_codec` does.
+    """
+    if channels not in (1, 3) or min(width, height, fps, cores) <= 0:
+        raise BadInput("no codec can be chosen for such a source or machine")
+    if channels == 1:
+        return None
+    slow = _what_is_missing("h264-444", channels, width * height * fps, None, cores)
+    used = f"{_mbit(used_bps)} of {_mbit(allowed_bps)} Mbit/s used"
+    if current == "h264" and not slow and allowed_bps >= _ROOM_FOR_WHOLE * used_bps > 0:
+        return CodecChoice("h264-444", f"{used}, so the path has room for whole colour")
+    if current == "h264-444" and slow:
+        return CodecChoice("h264", f"whole colour takes too long: {slow}")
+    if current == "h264-444" and used_bps > _WHOLE_TOO_MUCH * allowed_bps:
+        return CodecChoice("h264", f"{used}, so the path has no room for whole colour")
+    return None
 
 
 def _what_is_missing(

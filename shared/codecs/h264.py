@@ -8,10 +8,16 @@ bitrate that no picture reaches; libx264 is told of a changed `bit_rate` before 
 stream that began with equal mean and peak rate keeps them equal, with a buffer no smaller than one
 picture's share.)
 
-`psnr_db` comes from decoding each payload, in RGB for colour.  Where that would take too much of
-the machine it comes from x264's own reconstruction, with the loss of the colour conversion added:
-within 0.6 dB of the true one, and up to 1.5 dB too low where the bitrate binds hard, since x264
-counts twice a row that it codes twice to keep to it.
+`psnr_db` comes from decoding each payload, in RGB for colour.  Where a decode would take too much
+of the machine, and for grey with the quick settings, it comes from x264's own reconstruction.  For
+grey that is exact where the bitrate does not bind; where it does, x264 goes by the first try at a
+row that it codes twice: a few pictures are up to 0.6 dB too high, and the mean by 0.1 at most.  Of
+a tenth of a bit a pixel that is the double, so there the better settings, and a decode, come at
+once where there is the time for them.  For colour the loss of the conversion is added: within
+0.6 dB, and up to 1.5 dB too low where the bitrate binds hard.
+
+Where pictures come too fast for the machine even so, they are coarser: fewer bits are less work for
+everybody from here to the far end's screen, and each is worth less than a picture left out.
 
 Pictures too many or too large for libx264's better settings go to a hardware encoder, if there is
 one that passes its trial (`shared.codecs.hardware`); if it fails later, libx264 goes on.
@@ -51,9 +57,15 @@ _STEP = 24.0  # quantiser step at quality 50; at 90 colour then has 43 to 48 dB
 _QUALITY_STEP = 6  # quantiser; a change of quality below a halving waits for the next key picture
 _FINE_PIXELS_A_CORE = 20e6  # a second; 0.2 of a core at 10 ns a pixel, PSNR included
 
+# 1080p at 60 on two cores is 62e6: at quality 90 a picture takes 42 ms of processor at both ends
+# together; eight quantisers on (41 dB instead of 45, a fifth of the bits) 23 of the 33 there are.
+_HURRIED_PIXELS_A_CORE = 40e6  # a second
+_HURRY = 8  # quantisers
+
 # Bits a pixel that the bitrate gives.  Where there are enough, libx264's quick settings: they take
 # a third of the time at either end for up to 1 dB.  Where there are few, that is worth 3 ms.
 _ROOMY, _TIGHT = 0.8, 0.35
+_PRESSED = 0.15  # below, a change to the better settings is worth a key picture
 
 _FINE = {"preset": "superfast", "aq-mode": "0", "weightp": "0"}
 _QUICK = {"preset": "ultrafast"}
@@ -84,9 +96,12 @@ class H264Encoder:
         self._chain = ChainWriter(_FORMAT_ANNEX_B)
         self._stream: _Stream | None = None
         self._hardware = halved
+        self._most_fps = target.fps
 
     def retarget(self, target: EncoderTarget) -> None:
         self._target = target
+        # Where the machine then falls behind all the same, finer pictures would keep it there.
+        self._most_fps = max(self._most_fps, target.fps)
 
     def encode(self, image: Image, *, key: bool = False) -> EncodedFrame:
         image = checked_image(image)
@@ -102,9 +117,16 @@ class H264Encoder:
     def _encode(self, image: Image, *, key: bool) -> EncodedFrame:
         stream = self._stream
         fine = _fine(image, self._target, stream is not None and stream.fine)
-        if stream is None or not stream.suits(image, self._target, fine=fine, key=key):
+        finest = _finest(image, self._target.quality, self._most_fps)
+        pressed = _bits_a_pixel(image, self._target) < _PRESSED
+        if stream is None or not stream.suits(image, finest, fine=fine, pressed=pressed, key=key):
             stream = self._stream = _Stream(
-                image, self._target, halved=self._halved, hardware=self._hardware, fine=fine
+                image,
+                self._target,
+                halved=self._halved,
+                hardware=self._hardware,
+                fine=fine,
+                finest=finest,
             )
         packet = stream.encode(image, self._target, key=key)
         width, height, channels = shape = shape_of(image)
@@ -131,25 +153,34 @@ class _Stream:
     """One open libx264, for pictures of one shape at one quality."""
 
     def __init__(
-        self, image: Image, target: EncoderTarget, *, halved: bool, hardware: bool, fine: bool
+        self,
+        image: Image,
+        target: EncoderTarget,
+        *,
+        halved: bool,
+        hardware: bool,
+        fine: bool,
+        finest: int,
     ) -> None:
         self.fine = fine
         self._shape = image.shape
-        self._quantiser = quantiser(target.quality)
+        self._quantiser = finest
         self._count = 0
         width, height, channels = shape_of(image)
         self._planes = PlaneWriter(width, height, channels, halved=halved)
         spare = _time_to_spare(image, target)
         coder = None if spare or not hardware else self._open_hardware(target)
+        edged = (width, height) != (self._planes.frame.width, self._planes.frame.height)
+        decode = spare and (fine or channels == 3 or edged)  # x264 counts a padded edge too
         self.hardware = coder is not None
         self._coder = coder or X264(
             self._planes.frame,
             {**(_FINE if fine else _QUICK), **_RATE, **_CHROMA[halved]},
             bitrate_bps=_CEILING_BPS,
             quantisers=(self._quantiser, _COARSEST),
-            psnr=not spare,
+            psnr=not decode,
         )
-        self._decoder = H264Decoder(halved=halved) if spare or self.hardware else None
+        self._decoder = H264Decoder(halved=halved) if decode or self.hardware else None
         self._reader = PlaneReader(width, height, channels, halved=halved)
         self._conversion_mse = 0.0
 
@@ -163,12 +194,12 @@ class _Stream:
         except BadInput:
             return None
 
-    def suits(self, image: Image, target: EncoderTarget, *, fine: bool, key: bool) -> bool:
+    def suits(self, image: Image, finest: int, *, fine: bool, pressed: bool, key: bool) -> bool:
         """Whether the next picture can be encoded here."""
         # Where the path narrows, a key picture is the last thing it needs: wait for the next one.
-        if fine != self.fine and not self.hardware and (self.fine or key):
+        if fine != self.fine and not self.hardware and (self.fine or key or pressed):
             return False
-        change = abs(quantiser(target.quality) - self._quantiser)
+        change = abs(finest - self._quantiser)
         return image.shape == self._shape and change < (1 if key else _QUALITY_STEP)
 
     def encode(self, image: Image, target: EncoderTarget, *, key: bool) -> VideoPacket:
@@ -200,10 +231,24 @@ def _time_to_spare(image: Image, target: EncoderTarget) -> bool:
 
 def _fine(image: Image, target: EncoderTarget, before: bool) -> bool:
     """Whether to spend time on bits: `before` is what was decided for the picture before."""
-    if target.bitrate_bps is None or not _time_to_spare(image, target):
+    if not _time_to_spare(image, target):
         return False
+    return _bits_a_pixel(image, target) < (_ROOMY if before else _TIGHT)
+
+
+def _bits_a_pixel(image: Image, target: EncoderTarget) -> float:
+    """What the bitrate gives; without one, all that it takes."""
+    if target.bitrate_bps is None:
+        return math.inf
     width, height, _ = shape_of(image)
-    return target.bitrate_bps / target.fps / (width * height) < (_ROOMY if before else _TIGHT)
+    return target.bitrate_bps / target.fps / (width * height)
+
+
+def _finest(image: Image, quality: int, most_fps: float) -> int:
+    """The quantiser below which no picture goes."""
+    width, height, _ = shape_of(image)
+    hurried = width * height * most_fps > _HURRIED_PIXELS_A_CORE * (os.cpu_count() or 1)
+    return min(_COARSEST, quantiser(quality) + (_HURRY if hurried else 0))
 
 
 def _told_bps(target: EncoderTarget) -> int:

@@ -20,13 +20,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from shared.telemetry.metrics import Snapshot, tier
+from shared.telemetry.metrics import Snapshot
 from shared.telemetry.records import Role
+from shared.telemetry.tiers import tier
 from shared.terminal import stdout
 
 __all__ = ["STALE_AFTER_MS", "LiveFacts", "LivePanel", "LiveState", "render", "status_line"]
 
-LiveState = Literal["waiting", "pairing", "live", "stale", "ended"]
+LiveState = Literal["waiting", "pairing", "live", "frozen", "stale", "ended"]
 
 STALE_AFTER_MS = 1000.0  # a person who looks at a still picture for 1 s must be told
 REFRESH_S = 0.25
@@ -37,6 +38,7 @@ STATE_TEXT: dict[LiveState, tuple[str, str]] = {
     "waiting": ("waiting for the other end", "yellow"),
     "pairing": ("pairing", "yellow"),
     "live": ("live", "bold green"),
+    "frozen": ("frozen by the viewer", "bold cyan"),
     "stale": ("STALE", "bold white on red"),
     "ended": ("ended", "dim"),
 }
@@ -56,8 +58,10 @@ class LiveFacts:
 
     @property
     def shown_state(self) -> LiveState:
-        """`stale` instead of `live` when the newest frame is older than 1 s."""
+        """Instead of `live` `frozen` by the viewer, or `stale` for want of a frame for 1 s."""
         age = self.figures.age_ms
+        if self.state == "live" and self.figures.holding:
+            return "frozen"
         if self.state == "live" and age is not None and age > STALE_AFTER_MS:
             return "stale"
         return self.state
@@ -158,7 +162,7 @@ def _rows(facts: LiveFacts) -> list[tuple[str, Text]]:
         rows.append(("session", Text(facts.session)))
     if facts.source:
         rows.append(("source", Text(facts.source)))
-    if facts.keystream and facts.state in ("live", "stale", "ended"):
+    if facts.keystream and facts.state in ("live", "ended"):
         mark = f"AES-256-GCM + learned keystream {facts.keystream}"
         rows.append(("encrypted", Text(mark, style="green")))
     if facts.figures.frames:
@@ -186,6 +190,8 @@ def _figure_rows(figures: Snapshot) -> list[tuple[str, Text]]:
     if figures.drops:
         counts = "; ".join(f"{n} {r.replace('_', ' ')}" for r, n in figures.drops.items())
         rows.append(("dropped", Text(counts, style="yellow")))
+    if figures.frozen:
+        rows.append(("held", Text(f"{figures.frozen} came while the picture was frozen")))
     if figures.freezes:
         rows.append(("freezes", Text(str(figures.freezes), style="yellow")))
     if figures.epoch is not None:

@@ -182,9 +182,9 @@ def _open(path: Path) -> tuple[int, bool]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     try:
         try:
-            fd, made = os.open(path, flags | os.O_EXCL, 0o644), True
+            fd, made = os.open(path, flags | os.O_EXCL, 0o600), True
         except FileExistsError:
-            fd, made = os.open(path, flags, 0o644), False
+            fd, made = os.open(path, flags, 0o600), False
     except OSError as error:
         raise OutputFailed(
             f"the log {path} can't be opened: {error.strerror}",

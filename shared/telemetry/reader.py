@@ -48,8 +48,12 @@ class SessionLog:
 
     @property
     def quality_changes(self) -> tuple[EventLine, ...]:
-        """The events that tell of quality lowered or raised."""
-        return tuple(e for e in self.events if e.event.endswith((" lowered", " raised")))
+        """The events that tell of quality lowered or raised, or of another codec."""
+        return tuple(
+            e
+            for e in self.events
+            if e.event.endswith((" lowered", " raised")) or e.event.startswith("codec ")
+        )
 
     @property
     def streamed_s(self) -> float:

@@ -18,9 +18,9 @@ from pathlib import Path
 import jinja2
 
 from shared.errors import BadInput, OutputFailed
-from shared.telemetry.metrics import AMBER_MS, GREEN_MS, tier
 from shared.telemetry.reader import SessionLog, read_log
 from shared.telemetry.records import DropReason, SummaryLine
+from shared.telemetry.tiers import AMBER_MS, GREEN_MS, tier
 
 __all__ = ["Picture", "check_report", "write_report"]
 
@@ -114,6 +114,7 @@ def write_report(
         )
     )
     with _in_place_of(out_path) as temporary:
+        temporary.touch(0o600)  # it may hold pictures
         temporary.write_text(page, encoding="utf-8")
         temporary.replace(out_path)
 
@@ -182,10 +183,12 @@ def _tiles(log: SessionLog) -> list[_Tile]:
     summary = log.summary
     dropped = sum(summary.frames_dropped.values())
     total = len(log.frames) + dropped
+    frozen = summary.frames_frozen if isinstance(summary, SummaryLine) else 0
+    held = f"{frozen} more while frozen" if frozen else ""
     share = f"{100 * len(log.frames) / total:.1f} % of {total}" if total else ""
     tiles = [
         _Tile(f"frames {_done(log)}", str(_frame_count(log)), note=share),
-        _Tile("frames dropped", str(dropped), tier="amber" if dropped else ""),
+        _Tile("frames dropped", str(dropped), note=held, tier="amber" if dropped else ""),
         _Tile("frame rate", _number(summary.fps, 1), "fps"),
     ]
     if isinstance(summary, SummaryLine):

@@ -22,6 +22,8 @@ def summary_table(summary: SummaryLine) -> Table:
     table.add_row("frames shown", f"{summary.frames_shown} of {total} ({share:.1f} %)")
     reasons = [f"{count} {reason.replace('_', ' ')}" for reason, count in dropped.items() if count]
     table.add_row("frames dropped", ", ".join(reasons) or "none")
+    if summary.frames_frozen:
+        table.add_row("came while frozen", f"{summary.frames_frozen}, which is no loss")
     table.add_row("frames a second", _figure(summary.fps))
     table.add_row(
         "latency, capture to shown",

@@ -75,7 +75,8 @@ async def test_three_programs_stream_losslessly_and_leave_logs_frames_and_a_repo
     assert (tmp_path / "session.mkv").stat().st_size > 0
     words = code.split("-")[1:]
     for text in (sender_log.read_text(), receiver_log.read_text(), received.output):
-        assert not any(word in re.findall(r"[a-z]+", text) for word in words)
+        # One may be a word of the log by chance, such as "frame": the list has it too.
+        assert sum(word in re.findall(r"[a-z]+", text) for word in words) < 2
 
 
 async def test_a_wrong_code_ends_the_receiver_with_status_3_and_leaves_the_sender_waiting(

@@ -31,6 +31,7 @@ from tests.doubles import NegotiatedLink, RoomDouble
 from tests.integration.peers import LIMIT_S, Ends, Feed
 
 ULTRASOUND = PhantomSource("ultrasound", size=(320, 240), fps=30.0)
+ENDOSCOPY = PhantomSource("endoscopy", size=(320, 240), fps=30.0)
 
 
 @dataclass
@@ -163,6 +164,43 @@ async def test_a_path_that_narrows_and_widens_is_told_at_both_ends_in_the_same_w
     assert ours[: len(told)] == told
     assert {line.receiver for line in sent.paths} == {1}
     assert {line.receiver for line in shown.paths} == {None}
+
+
+async def test_auto_goes_over_to_whole_colour_and_back_as_the_path_allows_and_shows_nothing_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    rate = 60_000_000
+
+    def path(_link: MemoryLink) -> PathEstimate:
+        return PathEstimate(rate, 10_000_000, 0, 0.0, True)
+
+    monkeypatch.setattr(MemoryLink, "path", property(path))
+    monkeypatch.setattr("sender.streamcodec.STAND_NS", 200_000_000)
+    monkeypatch.setattr("sender.streamcodec.REST_NS", 200_000_000)
+    logs = tmp_path / "s.jsonl", tmp_path / "r.jsonl"
+    journals = SenderJournal(JsonLinesLog(logs[0])), ReceiverJournal(JsonLinesLog(logs[1]))
+    reference, codecs = Reference(), list[str]()
+    feed = Feed(make=ENDOSCOPY.picture, interval_s=0.02)
+    settings = SenderSettings(codec="auto", device="cpu", fps=50.0)
+    damage = Impairment(seed=3, loss=0.02)
+    async with in_memory(
+        monkeypatch, feed.frames(), settings, to_receiver=damage, journals=journals
+    ) as (sender, receiver):
+        reference.follow(sender)
+        async for frame in receiver:
+            assert reference.matches(frame), f"frame {frame.frame.index} is corrupted"
+            if not codecs or codecs[-1] != frame.codec:
+                codecs.append(frame.codec)
+            if frame.codec == "h264-444":
+                rate = 300_000
+            elif len(codecs) == 3:
+                break
+    assert codecs == ["h264", "h264-444", "h264"]
+    for log in logs:
+        told = [event.event for event in read_log(log).events]
+        changes = [event for event in told if event.startswith("codec changed")]
+        assert changes == ["codec changed to h264-444", "codec changed to h264"]
+    assert journals[1].drops.get(DropReason.DECODE_FAILED, 0) == 0
 
 
 async def test_a_frozen_picture_comes_once_more_bit_for_bit(

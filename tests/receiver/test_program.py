@@ -12,12 +12,15 @@ import numpy as np
 import pytest
 
 from receiver import program as program_module
+from receiver import sessionreport as report_module
+from receiver.codeentry import CodeEntry
 from receiver.journal import ReceiverJournal
-from receiver.program import ReceiverProgram, SessionReport
+from receiver.program import ReceiverProgram
 from receiver.session import ReceiverSettings
-from receiver.sinks import ShownFrame, Sink
+from receiver.sessionreport import SessionReport
+from receiver.sinks import SessionInfo, ShownFrame, Sink
 from shared.crypto.pairing import PairingCode
-from shared.errors import BadInput, OutputFailed, PeerGone
+from shared.errors import BadInput, OutputFailed, PeerGone, WrongCode
 from shared.frame import Frame
 from shared.telemetry.log import JsonLinesLog
 from shared.telemetry.records import DropReason, KeystreamIdentity
@@ -110,6 +113,7 @@ async def run(
     limit: int | None = None,
     report: SessionReport | None = None,
     log: JsonLinesLog | None = None,
+    entry: CodeEntry | None = None,
 ) -> None:
     program = ReceiverProgram(
         ReceiverSettings(confirm_shown=window),
@@ -120,7 +124,7 @@ async def run(
         limit=limit,
     )
     async with asyncio.timeout(30):
-        await program.run(CODE, None)
+        await program.run(entry or CodeEntry(CODE))
 
 
 async def test_exactly_as_many_frames_as_asked_for_are_kept() -> None:
@@ -134,7 +138,7 @@ async def test_exactly_as_many_frames_as_asked_for_are_kept() -> None:
 def window(monkeypatch: pytest.MonkeyPatch) -> None:
     """A window that passes over every third frame, and was frozen at frame 4."""
 
-    def sink(_info: object, *, snapshot_dir: Path, **on: Callable[..., None]) -> SimpleNamespace:
+    def sink(*, snapshot_dir: Path, **on: Callable[..., None]) -> SimpleNamespace:
         def show(shown: ShownFrame) -> None:
             index = shown.frame.index
             if index == 4:
@@ -144,7 +148,13 @@ def window(monkeypatch: pytest.MonkeyPatch) -> None:
             else:
                 on["on_shown"](index, 0)
 
-        return SimpleNamespace(start=lambda: None, show=show, close=lambda: None)
+        return SimpleNamespace(
+            start=lambda: None,
+            show=show,
+            close=lambda: None,
+            show_waiting=lambda _: None,
+            show_session=lambda _: None,
+        )
 
     monkeypatch.setattr(program_module, "WindowSink", sink)
 
@@ -206,7 +216,7 @@ async def test_a_report_that_fails_leaves_its_log_and_says_where(
     def fail(*_: object, **__: object) -> None:
         raise ValueError
 
-    monkeypatch.setattr(program_module, "write_report", fail)
+    monkeypatch.setattr(report_module, "write_report", fail)
     with SessionReport(tmp_path / "r.html", log=None, frames=None) as report:
         assert report.log is not None
         with pytest.raises(OutputFailed, match="no report") as failed:
@@ -235,3 +245,122 @@ async def test_without_a_session_there_is_neither_summary_nor_report(
     assert keeper.closed
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().out == ""
+
+
+class WindowDouble:
+    """Notes what happens; the person leaves at `leave_at`, or it fails when it is opened."""
+
+    events: list[object]
+    leave_at: str = ""
+    failure: OutputFailed | None = None
+
+    def __init__(self, *, on_quit: Callable[[], None], **_: object) -> None:
+        self._on_quit = on_quit
+
+    def _note(self, event: object) -> None:
+        self.events.append(event)
+        if event == self.leave_at:
+            self._on_quit()
+
+    def start(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self._note("opened")
+
+    def show_waiting(self, words: str) -> None:
+        self._note(words)
+
+    def show_session(self, info: SessionInfo) -> None:
+        self._note(info)
+        self._on_quit()
+
+    def show(self, shown: ShownFrame) -> None:
+        pass
+
+    def close(self) -> None:
+        self.events.append("closed")
+
+
+@pytest.fixture
+def window_double(monkeypatch: pytest.MonkeyPatch) -> type[WindowDouble]:
+    WindowDouble.events = []
+    monkeypatch.setattr(WindowDouble, "leave_at", "")
+    monkeypatch.setattr(WindowDouble, "failure", None)
+    monkeypatch.setattr(program_module, "WindowSink", WindowDouble)
+    return WindowDouble
+
+
+async def test_the_window_is_open_before_the_code_is_used(
+    window_double: type[WindowDouble], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paired = FakeSession.__aenter__
+
+    async def enter(session: FakeSession) -> FakeSession:
+        window_double.events.append("code used")
+        return await paired(session)
+
+    monkeypatch.setattr(FakeSession, "__aenter__", enter)
+    await run(window=True)
+    assert window_double.events == [
+        "opened",
+        "pairing with the sender",
+        "code used",
+        SessionInfo("ab12", "bp"),
+        "closed",
+    ]
+
+
+async def test_a_window_that_cannot_be_opened_costs_no_code(
+    window_double: type[WindowDouble], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window_double, "failure", OutputFailed("the window can't be opened"))
+    with pytest.raises(OutputFailed, match="can't be opened"):
+        await run(window=True)
+    assert sessions == []
+
+
+async def test_who_closes_the_window_while_the_ends_pair_ends_the_program(
+    window_double: type[WindowDouble],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cancelled = asyncio.Event()
+
+    async def pair(_: FakeSession) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            cancelled.set()
+
+    monkeypatch.setattr(FakeSession, "__aenter__", pair)
+    monkeypatch.setattr(window_double, "leave_at", "pairing with the sender")
+    await run(window=True)
+    assert cancelled.is_set()
+    assert window_double.events[-1] == "closed"
+    assert capsys.readouterr().out == "left before there was a session\n"
+
+
+async def test_a_code_that_did_not_fit_is_asked_for_again_and_the_log_begins_with_the_session(
+    window_double: type[WindowDouble], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    paired, asked = FakeSession.__aenter__, 0
+
+    async def enter(session: FakeSession) -> FakeSession:
+        if len(sessions) == 1:
+            raise WrongCode("the two codes differ")
+        return await paired(session)
+
+    class Entry(CodeEntry):
+        async def code(self) -> PairingCode:
+            nonlocal asked
+            asked += 1
+            return CODE
+
+        def again(self, error: Exception) -> bool:
+            return isinstance(error, WrongCode)
+
+    monkeypatch.setattr(FakeSession, "__aenter__", enter)
+    await run(window=True, entry=Entry(), log=JsonLinesLog(tmp_path / "r.jsonl"))
+    assert asked == len(sessions) == 2
+    assert "type the code again, in the terminal" in window_double.events
+    assert (tmp_path / "r.jsonl").read_text().startswith('{"type":"session"')

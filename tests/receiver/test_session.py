@@ -56,10 +56,15 @@ class WatchedJournal(ReceiverJournal):
         super().__init__()
         self.dropped_frames: list[tuple[DropReason, int | None]] = []
         self.lines: list[Line] = []
+        self.closed = False
 
     def dropped(self, reason: DropReason, index: int | None = None) -> None:
         self.dropped_frames.append((reason, index))
         super().dropped(reason, index)
+
+    def close(self) -> None:
+        self.closed = True
+        super().close()
 
     def write(self, line: Line) -> None:
         self.lines.append(line)
@@ -202,6 +207,7 @@ async def test_frames_arrive_with_their_figures_and_are_counted_as_shown(room: R
         assert [line.frame for line in lines] == [0, 1]
         assert all(line.stages_ms.seal == 0.006 for line in lines)
     assert journal.summary().frames_shown == 2
+    assert journal.closed
 
 
 async def test_an_epoch_for_another_sender_is_refused(room: RoomDouble) -> None:
@@ -307,7 +313,7 @@ async def test_a_consumer_slower_than_the_frames_sees_the_newest_and_each_loss_c
         await sender.begin_epoch()
         for index in range(5):
             await sender.send(sender.sealed(index))
-            await until(lambda: session._slot._item is not None)
+            await until(lambda: session._handover._slot._item is not None)
             await until(lambda: len(journal.dropped_frames) == index)  # noqa: B023 -- awaited
         frame = await anext(aiter(session))
         assert frame.frame.index == 4
@@ -397,9 +403,11 @@ async def test_a_wrong_code_is_said_and_the_link_closed(room: RoomDouble) -> Non
     async with asyncio.timeout(LIMIT_S):
         links = Links()
         pairing = asyncio.create_task(pair_as_sender(links, "zoo-zoo-zoo"))
+        journal = WatchedJournal()
         with pytest.raises(WrongCode):
-            async with ReceiverSession(CODE, link_factory=links):
+            async with ReceiverSession(CODE, journal=journal, link_factory=links):
                 pytest.fail("paired with a wrong code")
+        assert not journal.closed, "the next try has none to write to"
         with pytest.raises(WrongCode):
             await pairing
         assert (await links.theirs[0].closed()).cause == "peer"

@@ -115,15 +115,15 @@ async def test_frames_that_come_out_of_order_are_shown_as_if_they_had_not(room: 
 async def test_the_time_that_a_frame_waits_for_its_reference_is_a_stage_of_its_own(
     room: RoomDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.session.MIN_PATIENCE_NS", PATIENT_NS)
-    monkeypatch.setattr("receiver.session.MAX_PATIENCE_NS", PATIENT_NS)
+    monkeypatch.setattr("receiver.repair.MIN_PATIENCE_NS", PATIENT_NS)
+    monkeypatch.setattr("receiver.repair.MAX_PATIENCE_NS", PATIENT_NS)
     async with watching() as (session, sender, journal):
         await sender.begin_epoch()
         stream, frames = Stream(sender), aiter(session)
         zero, one, two = (stream.frame(index) for index in range(3))
         await sender.send(zero, two)
         await anext(frames)
-        await until(lambda: session._held_until_ns is not None)
+        await until(lambda: session._reception._held_until_ns is not None)
         began_ns = time.monotonic_ns()
         await until(lambda: time.monotonic_ns() - began_ns >= HELD_NS)
         await sender.send(one)
@@ -172,12 +172,13 @@ async def test_a_still_that_the_sender_does_not_hold_is_none(room: RoomDouble) -
         await sender.begin_epoch()
         told: list[str] = []
         session._on_quality = told.append
-        for detail in ("", "no exact picture: it would hold up the stream for 12 s on this path"):
+        for detail in ("no exact picture: it would hold up the stream for 12 s on this path", ""):
             asking = asyncio.create_task(session.still(7))
             assert await sender.heard() == control.StillRequest(index=7)
             sender.say(control.StillUnavailable(index=7, detail=detail))
             assert await asking is None
-        assert told == [detail]
+            assert session.still_refusal == detail
+        assert told == [], "why there is no still is no reason for the quality"
 
 
 async def test_a_still_that_nobody_asked_for_is_passed_over(room: RoomDouble) -> None:
@@ -191,7 +192,7 @@ async def test_a_still_that_nobody_asked_for_is_passed_over(room: RoomDouble) ->
 async def test_a_still_that_does_not_come_is_none(
     room: RoomDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.session.STILL_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("receiver.stills.STILL_TIMEOUT_S", 0.05)
     async with watching() as (session, sender, _):
         await sender.begin_epoch()
         assert await session.still(0) is None

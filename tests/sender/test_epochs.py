@@ -55,7 +55,7 @@ class Rig:
             self.pipeline,
             self.worker,
             rekey_after_s=60.0,
-            attendees=lambda: self.listeners,  # type: ignore[arg-type]
+            audience=self.listeners,  # type: ignore[arg-type]
             on_entered=self._on_entered,
         )
 

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from sender.keyframes import FOR_SOME_EVERY_NS
+from sender.pipeline import SealedFrame
 from sender.rate import Wishes
 from sender.steering import Steering
-from shared.frame import Frame
+from shared import control
+from shared.frame import EncodedFrame, Frame
 from shared.link import PathEstimate
 
 FRAME = Frame(0, 0, np.zeros((480, 640), np.uint8))
@@ -95,6 +97,41 @@ def test_one_that_is_silent_takes_nothing_from_the_others(clock: Clock) -> None:
 def test_alone_also_a_path_that_is_not_yet_known_well_decides(clock: Clock) -> None:
     made = steering()
     assert bitrate(made, Receiver(rate_bps=2_000_000, proven=False)) <= 2_000_000
+
+
+COLOUR = Frame(0, 0, np.zeros((480, 640, 3), np.uint8))
+
+
+def codec_after(clock: Clock, wishes: Wishes, notices: list[Any]) -> str | None:
+    """The codec that `auto` goes over to within half a minute on a wide path."""
+    made = Steering("auto", wishes, fps=30.0, on_change=notices.append)
+    first = made.choose(COLOUR)
+    assert first is not None and first.codec == "h264"
+    for _ in range(30 * 30):
+        clock.now_ns += 33_000_000
+        made.plan_for(COLOUR, [Receiver(rate_bps=60_000_000)])  # type: ignore[list-item]
+        made.encoded(a_frame(nbytes=8_000))
+        choice = made.choose(COLOUR)
+        if choice is not None:
+            return choice.codec
+    return None
+
+
+def a_frame(nbytes: int) -> SealedFrame:
+    encoded = EncodedFrame("h264", 640, 480, 3, bytes(nbytes), 45.0, key=False)
+    stages = dict.fromkeys(("capture", "mask", "encode", "keystream", "seal"), 1000)
+    return SealedFrame(0, 1, 0, 0, 0, encoded, b"", stages)
+
+
+def test_auto_goes_over_to_another_codec_in_words_that_both_ends_get(clock: Clock) -> None:
+    notices: list[control.QualityNotice] = []
+    assert codec_after(clock, Wishes(), notices) == "h264-444"
+    assert notices[-1].reason.startswith("codec changed to h264-444: ")
+    assert notices[-1].codec == "h264-444"
+
+
+def test_a_bitrate_that_was_asked_for_is_no_room_for_another_codec(clock: Clock) -> None:
+    assert codec_after(clock, Wishes(bitrate_bps=2_000_000), []) is None
 
 
 def key_needed(made: Steering, *receivers: Any) -> bool:

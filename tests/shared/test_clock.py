@@ -114,11 +114,45 @@ def test_the_drift_is_found_and_carries_the_offset_on():
     assert estimate.drift_ppm == pytest.approx(ppm, abs=2 * WANDER_PPM)
     later = estimate.at_ns + 10_000 * MS
     truth = offset + int(later * ppm / 1e6)
-    assert abs(estimate.offset_at(later) - truth) < MS // 5
+    local, _ = estimate.to_local(later + truth)
+    assert abs(local - later) < MS // 5
 
 
 def test_an_estimate_without_drift_stays_where_it_is():
-    assert ClockEstimate(offset_ns=7, bound_ns=1, rtt_ns=2).offset_at(10**15) == 7
+    assert ClockEstimate(offset_ns=7, bound_ns=1, rtt_ns=2).to_local(10**15) == (10**15 - 7, 1)
+
+
+@given(
+    st.floats(-DRIFT_PPM, DRIFT_PPM),
+    st.lists(st.tuples(delays, delays), min_size=1, max_size=20),
+    st.integers(-5_000 * MS, 20_000 * MS),
+)
+def test_a_moment_before_or_after_the_newest_ping_is_off_by_no_more_than_it_says(ppm, paths, apart):
+    clock = ClockEstimator()
+    start = now = 10**18
+
+    def theirs(t: int) -> int:
+        return t + 7_000 * MS + int((t - start) * ppm / 1e6)
+
+    for out, back in paths:
+        arrived = theirs(now + out)
+        assert clock.add(now, arrived, arrived, now + out + back)
+        now += out + back + 1_000 * MS
+    estimate = clock.estimate
+    assert estimate is not None
+    moment = estimate.at_ns + apart
+    local, bound = estimate.to_local(theirs(moment))
+    assert abs(local - moment) <= bound + 5
+
+
+def test_what_is_known_of_a_moment_wears_off_while_no_ping_comes():
+    clock = ClockEstimator()
+    ping(clock, 0, 0, MS, MS)
+    estimate = clock.estimate
+    assert estimate is not None
+    _, fresh = estimate.to_local(2 * MS)
+    _, old = estimate.to_local(4_002 * MS)
+    assert old - fresh >= 4_000 * MS * DRIFT_PPM // 1_000_000
 
 
 @given(

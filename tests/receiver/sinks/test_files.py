@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import os
 import threading
 from pathlib import Path
 
@@ -42,6 +44,19 @@ def test_saved_pictures_equal_the_shown_ones(tmp_path: Path, shape: tuple[int, .
         assert np.array_equal(saved if saved.ndim == 2 else saved[:, :, ::-1], image)
 
 
+def test_what_is_saved_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        sink = FilesSink(tmp_path, sealed_folder=tmp_path)
+        sink.start()
+        sink.show(shown(5, pictures(1)[0]))
+        sink.close()
+    finally:
+        os.umask(before)
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {".png": 0o600, ".sealed": 0o600}
+
+
 def test_the_sealed_bytes_are_saved_beside(tmp_path: Path) -> None:
     sink = FilesSink(tmp_path / "f", sealed_folder=tmp_path / "s")
     sink.start()
@@ -59,15 +74,16 @@ def test_a_folder_that_cannot_be_made_is_refused_at_the_start(tmp_path: Path) ->
 def test_a_full_disk_is_told_once_and_the_rest_is_still_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = Path.write_bytes
+    class Disk(io.FileIO):
+        """One that is full while two of the frames come."""
 
-    def write_bytes(path: Path, content: bytes) -> int:  # type: ignore[override]
-        if "000001" in path.name or "000002" in path.name:
-            whole(path, content[:10])
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return whole(path, content)
+        def write(self, content: object) -> int:
+            if "000001" in str(self.name) or "000002" in str(self.name):
+                super().write(memoryview(content)[:10])  # type: ignore[arg-type]
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(content)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    monkeypatch.setattr(files_module, "open", Disk, raising=False)
     failures: list[OutputFailed] = []
     sink = FilesSink(tmp_path, on_failure=failures.append)
     sink.start()

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from receiver.sinks.overlay import BLUE, GREEN, RED, TIER, OverlayFacts, compose
+from receiver.sinks import overlay
+from receiver.sinks.overlay import (
+    BLUE,
+    DARK_BLUE,
+    GREEN,
+    RED,
+    TIER,
+    OverlayFacts,
+    bar_height,
+    compose,
+)
 
 SIZE = (800, 600)
 FACTS = OverlayFacts(
@@ -125,4 +135,48 @@ def test_why_quality_was_lowered_stands_in_amber_beside_the_picture_and_a_rise_d
 def test_a_frozen_picture_says_how_it_stands_with_its_lossless_copy() -> None:
     frozen = replace(FACTS, frozen=True)
     plain, fetched = (compose(GREY, replace(frozen, still=text), SIZE) for text in ("", "lossless"))
-    assert pixels_of(fetched, BLUE) > pixels_of(plain, BLUE)
+    assert pixels_of(fetched, DARK_BLUE) > pixels_of(plain, DARK_BLUE) == 0
+
+
+def test_what_is_said_of_the_picture_never_covers_it() -> None:
+    calm = (compose(GREY, FACTS, SIZE) == 77).all(axis=2)
+    for changed in (
+        replace(FACTS, frozen=True, still="lossless", silence_ms=9000.0),
+        replace(FACTS, message="saved veilscope-ab12-frame-000007.png"),
+        replace(FACTS, sealed_view=True),
+    ):
+        assert np.array_equal((compose(GREY, changed, SIZE) == 77).all(axis=2), calm)
+
+
+@pytest.mark.parametrize("ms", [300.0, 9000.0])
+def test_the_age_of_a_picture_that_the_viewer_holds_has_no_colour(ms: float) -> None:
+    frozen = compose(GREY, replace(FACTS, age_ms=ms, frozen=True), SIZE)
+    assert pixels_of(frozen, TIER["amber"]) == pixels_of(frozen, TIER["red"]) == 0
+
+
+def test_lossless_is_said_once() -> None:
+    exact = replace(FACTS, psnr_db=None)
+    said, twice = (compose(GREY, replace(exact, codec=c), SIZE) for c in ("lossless", None))
+    assert np.array_equal(said, twice)
+    assert not np.array_equal(said, compose(GREY, replace(exact, codec="h264"), SIZE))
+
+
+def test_before_the_two_ends_have_paired_the_window_claims_no_encryption() -> None:
+    assert pixels_of(compose(None, OverlayFacts(), SIZE), GREEN) == 0
+    assert pixels_of(compose(None, OverlayFacts(waiting="pairing"), SIZE), BLUE) > 1000
+
+
+@pytest.mark.parametrize("width", [420, 800, 1600])
+def test_the_bar_is_as_high_as_is_said_of_it(width: int) -> None:
+    canvas = compose(np.full((900, width), 200, np.uint8), FACTS, (width, 900 + bar_height(width)))
+    assert (canvas[:900] == 200).all()
+
+
+def test_a_text_too_long_for_the_window_is_cut_where_it_can_be_seen_to_go_on() -> None:
+    reason = "codec changed to h264-444: 0.8 of 36.3 Mbit/s used, so the path has room for colour"
+    for room in (40, 200, 400):
+        cut = overlay._cut(reason, room, 15)
+        assert cut.endswith("…")
+        assert reason.startswith(cut[:-1].rstrip())
+        assert overlay._width(cut, 15) <= room < overlay._width(cut, 15) + 30
+    assert overlay._cut("short", 400, 15) == "short"

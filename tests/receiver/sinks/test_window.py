@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from receiver.sinks import SessionInfo
 from receiver.sinks import window as window_module
+from receiver.sinks.overlay import OverlayFacts, compose
 from receiver.sinks.window import WindowSink
 from shared.errors import OutputFailed
 
@@ -61,6 +61,7 @@ COMMON = """
     from PIL import ImageGrab
     from receiver.sinks import SessionInfo, ShownFrame
     from receiver.sinks.display import display_available
+    from receiver.sinks.viewer import Still
     from receiver.sinks.window import WindowSink
     from shared.frame import Frame
 
@@ -100,7 +101,6 @@ COMMON = """
         return ShownFrame(frame, sealed, 20.0, 0.5, 41.0, 1, "jpeg", 30.0)
 
     sink = WindowSink(
-        SessionInfo("ab12", "bp"),
         snapshot_dir=Path(sys.argv[1]),
         on_shown=lambda index, at_ns: note("shown", index, at_ns),
         on_replaced=lambda index: note("replaced", index),
@@ -109,8 +109,9 @@ COMMON = """
         on_quit=lambda: note("quit"),
     )
     sink.start()
-    if not on_screen((35, 90, 170), pixels=1_000, tries=100):  # "waiting for the first picture"
+    if not on_screen((35, 90, 170), pixels=1_000, tries=100):  # "waiting for the sender"
         os._exit(NEVER_PAINTED)
+    sink.show_session(SessionInfo("ab12", "bp"))
 """
 
 # Where no window manager runs, OpenCV's toolkit now and then maps a window and never paints it.
@@ -205,6 +206,7 @@ def test_the_keys_do_what_they_say(screen: str, tmp_path: Path) -> None:
     saved = cv2.imread(str(tmp_path / "veilscope-ab12-frame-000007.png"))
     assert saved is not None
     assert saved.shape == (240, 320, 3)
+    assert (tmp_path / "veilscope-ab12-frame-000007.png").stat().st_mode & 0o777 == 0o600
     assert (saved == np.array([40, 30, 200])).all()
 
 
@@ -224,10 +226,10 @@ def test_a_frozen_picture_gives_way_to_its_lossless_copy_and_to_no_other(
         wait_for(lambda: events)
         keys.append(" ")
         wait_for(lambda: ("freeze", 7) in events)
-        sink.show_still(6, still(6, (90, 90, 10)))  # of a picture frozen before
-        sink.show_still(7, None)
+        sink.show_still(Still(6, still(6, (90, 90, 10))))  # of a picture frozen before
+        sink.show_still(Still(7, None))
         assert on_screen((200, 30, 40))
-        sink.show_still(7, still(7, (20, 180, 60)))
+        sink.show_still(Still(7, still(7, (20, 180, 60))))
         assert on_screen((20, 180, 60))
         keys += [" ", " "]  # what is lossless already is not asked for once more
         while keys:
@@ -236,7 +238,7 @@ def test_a_frozen_picture_gives_way_to_its_lossless_copy_and_to_no_other(
         keys.append(" ")
         while keys:
             time.sleep(0.01)
-        sink.show_still(7, still(7, (200, 30, 40)))  # too late: the person has gone on
+        sink.show_still(Still(7, still(7, (200, 30, 40))))  # too late: the person has gone on
         sink.show(shown(8, (10, 80, 160)))
         assert on_screen((10, 80, 160))
         sink.close()
@@ -275,11 +277,56 @@ def test_closing_the_window_is_quitting(screen: str, tmp_path: Path, said: str) 
     )
 
 
+@pytest.mark.parametrize("request_name", ["xcb_destroy_window", "xcb_kill_client"])
+def test_a_window_that_another_program_destroyed_is_quitting(
+    screen: str, tmp_path: Path, request_name: str
+) -> None:
+    # The toolkit does not notice the one, and ends the process on the other.
+    run(
+        screen,
+        tmp_path,
+        f"""
+        import ctypes
+        from receiver.sinks.xserver import XServer
+
+        sink.show(shown(0, (20, 180, 60)))
+        wait_for(lambda: events)
+        server = XServer()
+        window = server.window("Veilscope")
+        assert server.has(window) and not server.has(window + 1_000)
+
+        def destroy():
+            server._xcb.{request_name}(ctypes.c_void_p(server._connection), window)
+            assert not server.has(window)
+            return True
+
+        in_turn = sink._at_server  # between two turns, as nearly always
+        sink._at_server = lambda: setattr(sink, "_at_server", in_turn) or destroy() and in_turn()
+        wait_for(lambda: events[-1] == ("quit",))
+        sink.close()
+        print("went on", flush=True)
+        os._exit(0)
+        """,
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(320, 240), (640, 480), (1280, 720), (1920, 1080), (64, 48), (500, 2000)]
+)
+def test_the_window_has_room_for_the_picture_and_its_whole_bar(width: int, height: int) -> None:
+    size = window_module._fitting_size(width, height)
+    facts = OverlayFacts("bp", age_ms=1.0, latency_ms=1.0, fps=30.0, epoch=1, psnr_db=40.0)
+    canvas = compose(np.full((height, width), 200, np.uint8), facts, size)
+    rows = int((canvas[:, size[0] // 2] == 200).all(axis=1).sum())
+    scale = size[0] / width
+    assert abs(rows - height * scale) <= 1
+
+
 @pytest.fixture
 def never_opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> WindowSink:
     """A window on which no call to OpenCV is made."""
     monkeypatch.setattr(window_module, "cv2", FakeToolkit())
-    return WindowSink(SessionInfo("ab12", "bp"), snapshot_dir=tmp_path)
+    return WindowSink(snapshot_dir=tmp_path)
 
 
 class FakeToolkit:
@@ -319,7 +366,7 @@ def test_a_window_that_fails_while_open_ends_the_session_and_says_so(
 ) -> None:
     quitting = threading.Event()
     monkeypatch.setattr(window_module, "cv2", FakeToolkit())
-    sink = WindowSink(SessionInfo("ab12", "bp"), on_quit=quitting.set)
+    sink = WindowSink(on_quit=quitting.set)
     monkeypatch.setattr(sink, "_open", lambda: None)
 
     def fail() -> bool:

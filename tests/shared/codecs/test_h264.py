@@ -158,6 +158,60 @@ def test_where_time_is_short_the_psnr_is_x264s_own_and_no_better_than_the_true_o
         assert bitrate_bps or abs(error) < 0.6  # what makes it worse is rows that are coded twice
 
 
+@pytest.mark.parametrize(
+    ("bits_a_pixel", "most_db", "mean_db"),
+    [(None, 1e-6, 1e-6), (0.8, 0.4, 0.02), (0.15, 0.7, 0.15)],
+)
+def test_grey_in_the_quick_settings_has_x264s_own_psnr_which_is_the_true_one_or_nearly(
+    bits_a_pixel: float | None, most_db: float, mean_db: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(h264, "_TIGHT", 0.0)  # quick at every bitrate
+    rate = None if bits_a_pixel is None else round(bits_a_pixel * 320 * 240 * 30)
+    encoder, decoder = H264Encoder(EncoderTarget(bitrate_bps=rate)), H264Decoder()
+    monkeypatch.setattr(H264Decoder, "__init__", lambda *_, **__: pytest.fail("it was decoded"))
+    errors = []
+    for index in range(35):
+        picture = scene(index, 1)
+        frame = encoder.encode(picture, key=index == 20)
+        true_db = psnr_db(picture, decode(decoder, frame))
+        assert frame.psnr_db is not None and true_db is not None
+        errors.append(abs(frame.psnr_db - true_db))
+    assert max(errors) < most_db
+    assert np.mean(errors) < mean_db
+
+
+def test_where_the_path_collapses_the_better_settings_and_a_true_psnr_come_at_once() -> None:
+    encoder, decoder = H264Encoder(), H264Decoder()
+    for index, bits_a_pixel in enumerate([1.0, 1.0, 0.16, 0.16, 0.1, 0.1]):
+        rate = round(bits_a_pixel * 320 * 240 * 30)
+        encoder.retarget(EncoderTarget(bitrate_bps=rate))
+        picture = scene(index, 1)
+        frame = encoder.encode(picture)
+        assert frame.key == (index in (0, 4))
+        shown = decode(decoder, frame)
+        if index >= 4:
+            assert frame.psnr_db == psnr_db(picture, shown)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_that_come_too_fast_for_the_machine_are_coarser_and_stay_so(
+    channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr(h264, "_HURRIED_PIXELS_A_CORE", 320 * 240 * 20.0)
+
+    def encoded(*rates: float) -> EncodedFrame:
+        encoder = H264Encoder()
+        for index, fps in enumerate(rates):
+            encoder.retarget(EncoderTarget(fps=fps))
+            frame = encoder.encode(scene(index, channels), key=True)
+        return frame
+
+    most = 0.6 * len(encoded(30.0, 40.0).payload)
+    assert len(encoded(30.0, 41.0).payload) < most
+    assert len(encoded(41.0, 20.0).payload) < most  # finer ones would keep the machine behind
+
+
 def test_even_a_perfect_picture_has_a_finite_psnr_where_time_is_short(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

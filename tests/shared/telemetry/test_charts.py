@@ -267,6 +267,46 @@ def test_the_path_is_drawn_with_what_was_aimed_at_and_each_change() -> None:
     words = {
         text.text for text in parsed(charts.path_chart(log)).iter() if text.tag.endswith("text")
     }
-    assert {"quality lowered", "frame rate raised", "path"} <= words
+    assert {"quality lowered", "frame rate raised", "path", "target"} <= words
     assert "a receiver joined" not in words
     assert charts.path_chart(session([20.0] * 90)) is None
+
+
+def path_line(second: float, rate_bps: int, target_bps: int | None) -> PathLine:
+    return PathLine(
+        at_s=second, rate_bps=rate_bps, target_bps=target_bps, rtt_ms=1.0, queue_ms=0.0, loss=0.0
+    )
+
+
+@pytest.mark.parametrize("rate_bps", [0, 4_000_000, 900_000_000])
+def test_what_is_aimed_at_can_be_read_however_much_the_path_carries(rate_bps: int) -> None:
+    paths = tuple(path_line(float(s), rate_bps, (3_000_000, 6_000_000)[s % 2]) for s in range(4))
+    chart = charts.path_chart(replace(session([20.0] * 120), paths=paths))
+    line = heights(styled(chart, "var(--accent)", "dasharray"))
+    assert max(line) - min(line) > 12  # SVG units, as high as a letter
+    assert all(0 <= y <= 254 for y in line)
+
+
+def test_a_path_whose_stream_aims_at_no_bitrate_has_no_target() -> None:
+    chart = charts.path_chart(
+        replace(
+            session([20.0] * 90), paths=(path_line(0.0, 10**7, None), path_line(1.0, 10**7, None))
+        )
+    )
+    assert "target" not in [element.text for element in parsed(chart).iter("text")]
+    assert "path" in [element.text for element in parsed(chart).iter("text")]
+
+
+def test_while_the_viewer_held_the_picture_nothing_was_lost_and_nothing_froze() -> None:
+    times = [index / 30 for index in range(60)]
+    later = [times[-1] + 4 + index / 30 for index in range(30)]
+    log = session([20.0] * 90, times + later)
+    held = tuple(
+        DropLine(at_s=times[-1] + index / 10, index=None, reason=DropReason.FROZEN)
+        for index in range(1, 39)
+    )
+    ticks = ("stroke: var(--red)", "stroke: var(--amber)")
+    drawn = [styled(charts.latency_chart(log), variable) for variable in ticks]
+    assert [bool(found) for found in drawn] == [False, True], "a freeze"
+    chart = charts.latency_chart(replace(log, drops=held))
+    assert [styled(chart, variable) for variable in ticks] == [[], []]

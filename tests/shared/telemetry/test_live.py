@@ -70,6 +70,16 @@ def test_a_picture_that_stops_is_called_stale() -> None:
     assert "no new frame for 4 s" in text
 
 
+def test_a_picture_that_the_viewer_holds_is_called_frozen_and_not_stale() -> None:
+    held = replace(FIGURES, age_ms=4000.0, holding=True, frozen=120)
+    text = text_of(replace(LIVE, figures=held))
+    assert "STALE" not in text
+    assert "frozen by the viewer" in text
+    assert "120 came while the picture was frozen" in text
+    assert "3 late" in text, "which is something else"
+    assert "AES-256-GCM" in text
+
+
 def test_nothing_is_called_encrypted_before_the_ends_are_paired() -> None:
     waiting = text_of(LiveFacts("sender", "waiting", keystream="bp"))
     assert "waiting for the other end" in waiting

@@ -36,6 +36,17 @@ def test_lines_come_out_in_the_order_written(tmp_path: Path) -> None:
     assert numbers(path) == list(range(500))
 
 
+def test_a_log_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    before = os.umask(0)
+    try:
+        with JsonLinesLog(path) as log:
+            log.write(note(1))
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_an_older_log_of_the_name_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("old\n" * 100)

@@ -43,8 +43,8 @@ def test_a_frame_line_has_the_documented_fields() -> None:
 
 def test_the_summary_has_the_documented_fields() -> None:
     documented = {
-        "frames_shown", "frames_dropped", "auth_failures", "replays", "keystream_mismatches",
-        "freezes", "fps", "latency_ms", "psnr_db", "bytes",
+        "frames_shown", "frames_dropped", "frames_frozen", "auth_failures", "replays",
+        "keystream_mismatches", "freezes", "fps", "latency_ms", "psnr_db", "bytes",
     }  # fmt: skip
     assert documented | {"type", "at_s"} == set(SummaryLine.model_fields)
 

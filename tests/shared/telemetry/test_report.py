@@ -13,7 +13,7 @@ import pytest
 
 from shared.errors import BadInput, OutputFailed
 from shared.telemetry.reader import read_log
-from shared.telemetry.records import DropLine, DropReason, Role
+from shared.telemetry.records import DropLine, DropReason, EventLine, Role
 from shared.telemetry.report import REASONS, Picture, check_report, write_report
 
 WriteLog = Callable[..., Path]
@@ -253,3 +253,48 @@ def test_each_change_of_quality_stands_with_its_reason_beside_the_path(
     assert "Path and quality" in page.text
     assert any("Rate of the path" in str(svg.get("aria-label")) for svg in page.all("svg"))
     assert page.text.count("<b>slow</b> network") == 2, "in the timeline and among the events"
+
+
+def test_what_came_while_the_picture_was_frozen_is_told_apart_from_drops(
+    write_log: WriteLog,
+) -> None:
+    log = write_log()
+    lines = log.read_text().splitlines()
+    summary = {**json.loads(lines[-1]), "frames_frozen": 44}
+    log.write_text("\n".join([*lines[:-1], json.dumps(summary)]) + "\n")
+    page = drawn(log)
+    assert "frames dropped 2 44 more while frozen" in page.text
+    assert "44 more frames came while the viewer held the picture" in page.text
+    assert "while the viewer held" not in drawn(write_log()).text
+
+
+def test_of_quality_that_stayed_as_it_was_no_more_is_said_than_that(write_log: WriteLog) -> None:
+    log = write_log()
+    lines = [line for line in log.read_text().splitlines() if "quality lowered" not in line]
+    log.write_text("\n".join(lines) + "\n")
+    page = drawn(log)
+    assert "Quality did not change." in page.text
+    assert "lowered" not in page.text.replace("quality was lowered; green", "")
+
+
+def test_another_codec_is_a_change_of_quality_and_both_codecs_are_named(
+    write_log: WriteLog,
+) -> None:
+    log = write_log()
+    change = EventLine(at_s=2.0, event="codec changed to h264-444", detail="the path has room")
+    lines = log.read_text().splitlines()
+    lines = [line for line in lines if "quality lowered" not in line]
+    lines.insert(1, change.model_dump_json())
+    frames = [n for n, line in enumerate(lines) if '"type":"frame"' in line]
+    lines[frames[-1]] = lines[frames[-1]].replace('"jpeg"', '"h264-444"')
+    log.write_text("\n".join(lines) + "\n")
+    page = drawn(log)
+    assert "Codec jpeg, h264-444" in page.text
+    assert "Quality did not change" not in page.text
+    assert "codec changed to h264-444 the path has room" in page.text
+
+
+def test_a_page_is_for_its_owner_alone(write_log: WriteLog) -> None:
+    out = write_log().with_suffix(".html")
+    drawn(write_log())
+    assert out.stat().st_mode & 0o777 == 0o600

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sender.budget import HEADROOM, PathBudget, shared_rate
+from sender.rate.budget import HEADROOM, PathBudget, shared_rate
 
 S = 1_000_000_000
 STEP_NS = S // 30

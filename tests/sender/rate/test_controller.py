@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sender.rate import Plan, Preference, RateController, StreamFacts, Wishes
-from tests.sender.test_budget import APath, seconds
+from tests.sender.rate.test_budget import APath, seconds
 
 S = 1_000_000_000
 FPS = 30.0
@@ -112,6 +112,15 @@ def test_a_bitrate_that_was_asked_for_is_not_exceeded() -> None:
     plans = Simulation(H264, Wishes(bitrate_bps=1_000_000)).run([None, *seconds(10, 50000000.0)])
     assert max(plan.target.bitrate_bps or 0 for plan in plans) <= 1_000_000
     assert plans[-1].changes == ()
+
+
+def test_what_is_used_and_what_may_be_used_are_known_once_path_and_pictures_are() -> None:
+    simulation = Simulation(H264, Wishes(bitrate_bps=1_000_000))
+    assert simulation.controller.allowed_bps is None
+    assert simulation.controller.used_bps == 0
+    simulation.run(seconds(5, 50e6))
+    assert simulation.controller.allowed_bps == 1_000_000
+    assert simulation.controller.used_bps == pytest.approx(1_000_000, rel=0.1)
 
 
 def test_at_the_start_what_the_path_carries_is_found_out_without_a_word() -> None:

@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-__all__ = ["HEADROOM", "Caution", "Path", "PathBudget", "shared_rate"]
+from sender.rate.caution import Caution
+
+__all__ = ["HEADROOM", "Path", "PathBudget", "shared_rate"]
 
 HEADROOM = 0.85  # of the path: sizes of single frames scatter, and audio or pings want their share
 SMOOTH_DOWN_NS = 200_000_000  # time constants of the estimate's smoothing
@@ -25,10 +27,6 @@ TOLERANCE = 0.95  # a budget that falls by less is no reason to change anything
 RISE_FROM = 1.10  # a budget must exceed what is used by this much before more is used
 RISE_BY = 1.30  # at most, with each rise
 STEADY_NS = 1_500_000_000  # the least of so long is what more is used of
-RISE_EVERY_NS = 500_000_000
-HOLD_NS = 2_000_000_000  # how long after a fall the first rise comes
-LONGEST_HOLD_NS = 30_000_000_000
-RELAPSE_NS = 6_000_000_000  # a fall this soon after a rise means that the rise was wrong
 
 
 class Path(Protocol):
@@ -56,33 +54,6 @@ def shared_rate(paths: Sequence[Path], useful_bps: float) -> int | None:
     return min(useful) if useful else max(rates)
 
 
-class Caution:
-    """When something may be raised again after it fell: later each time that a raise was wrong."""
-
-    def __init__(self) -> None:
-        self._may_rise_ns: int | None = None
-        self._hold_ns = HOLD_NS
-        self._rose_ns: int | None = None
-
-    def may_rise(self, now_ns: int) -> bool:
-        """Whether to raise now; asked while all is well."""
-        if self._rose_ns is not None and now_ns - self._rose_ns > RELAPSE_NS:
-            self._hold_ns = HOLD_NS  # the last raise has proved right
-        return self._may_rise_ns is None or now_ns >= self._may_rise_ns
-
-    def rose(self, now_ns: int) -> None:
-        """It was raised."""
-        self._may_rise_ns = now_ns + RISE_EVERY_NS
-        self._rose_ns = now_ns
-
-    def fell(self, now_ns: int) -> None:
-        """It had to be lowered."""
-        if self._rose_ns is not None and now_ns - self._rose_ns <= RELAPSE_NS:
-            self._hold_ns = min(2 * self._hold_ns, LONGEST_HOLD_NS)
-            self._rose_ns = None  # one relapse a raise, however many steps it falls in
-        self._may_rise_ns = now_ns + self._hold_ns
-
-
 class PathBudget:
     """Follows the deciding rate with hysteresis; see the top of this file."""
 
@@ -98,6 +69,11 @@ class PathBudget:
     def path_bps(self) -> float | None:
         """The deciding rate, smoothed: what a reason names."""
         return self._smoothed
+
+    @property
+    def allowed_bps(self) -> float:
+        """What may be used; 0 before the first `update`."""
+        return self._allowed
 
     @property
     def starting(self) -> bool:

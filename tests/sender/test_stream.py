@@ -1,44 +1,134 @@
-"""A sender session and the stream itself: key frames, rate control, stills, silence."""
+"""The stream of a session: what is taken up, what gives way, and what the frames build on."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from sender.privacy import Rect
 from shared import control
 from shared.codecs import open_decoder
-from shared.link import PathEstimate
 from shared.link.memory import MemoryLink
 from shared.strip import read_strip
 from shared.telemetry.records import DropReason
-from shared.wire import FrameMetadata
-from tests.doubles import Watcher, picture, turns, until
-from tests.sender.test_session import Stage, a_stage
+from tests.doubles import (
+    picture,
+    turns,
+    until,
+)
+from tests.sender.stage import Script, a_stage, frames_of, give, heard, say
+
+# -- what gives way -------------------------------------------------------------------------------
 
 
-async def give(stage: Stage, *indices: int) -> None:
-    """Frames one by one, each taken up before the next comes."""
-    for index in indices:
-        stage.tap.give(index)
-        await until(lambda i=index: stage.session._pipeline.encoded_index == i)  # type: ignore[misc]
-        await until(lambda: all(a.unsent is None for a in stage.session._attendees.values()))
-        await turns()
+async def test_a_frame_that_waits_when_the_last_receiver_leaves_is_not_shown_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch, max_receivers=2) as stage:
+        first = await stage.join("a")
+        monkeypatch.setattr(stage.links.ours[0], "can_send_frame", lambda: False)
+        stage.tap.give(0)  # offered, and stuck before the path
+        await until(lambda: stage.session._audience._attendees["a"].unsent is not None)
+        stage.tap.give(1)  # waits for a path
+        await until(lambda: stage.session._stream._slot._item is not None)
+        await first.leave()
+        await until(lambda: stage.session.receivers == 0)
+        assert stage.journal.dropped_frames == [
+            (DropReason.NO_RECEIVER, 0),
+            (DropReason.NO_RECEIVER, 1),
+        ]
+        second = await stage.join("b")
+        stage.tap.give(2)
+        assert (await second.frame()).index == 2
+        stage.tap.end()
+        await stage.session.finished()
+        await until(lambda: second.last_words is not None)
+    tallies = [word for word in second.heard if isinstance(word, control.Tally)]
+    assert tallies[-1] == control.Tally(sent=1, dropped={}), "told of drops before it joined"
 
 
-def say(watcher: Watcher, message: control.ControlMessage) -> None:
-    watcher.association.send(message)
+async def test_frames_that_one_path_can_t_carry_are_replaced_by_newer_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch) as stage:
+        watcher = await stage.join("a")
+        wide = False
+        ours = stage.links.ours[0]
+        can_send = ours.can_send_frame
+        monkeypatch.setattr(ours, "can_send_frame", lambda: wide and can_send())
+        for index in range(4):  # 0 is taken up; 1 and 2 give way to 3
+            stage.tap.give(index)
+            await until(lambda: stage.session._audience._attendees["a"].unsent is not None)
+            await turns()
+        assert stage.journal.dropped_frames == [
+            (DropReason.LINK_BUSY, 1),
+            (DropReason.LINK_BUSY, 2),
+        ]
+        wide = True
+        ours._wake()
+        ours._sending_changed.set()
+        assert (await watcher.frame()).index == 0
+        assert (await watcher.frame()).index == 3
 
 
-async def frames_of(watcher: Watcher, count: int) -> list[FrameMetadata]:
-    return [await watcher.frame() for _ in range(count)]
+async def test_a_frame_that_nobody_could_take_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch) as stage:
+        watcher = await stage.join("a")
+        attendee = stage.session._audience._attendees["a"]
+        await until(lambda: attendee.ready)
+        monkeypatch.setattr(attendee, "offer", lambda _frame: False)
+        stage.tap.give(0)
+        await until(lambda: len(stage.journal.dropped_frames) == 1)
+        attendee.tell_tally(stage.session._audience._drops())
+        tally = control.Tally(sent=0, dropped={"link_busy": 1})
+        await until(lambda: tally in watcher.heard)
 
 
-def heard(watcher: Watcher, kind: type) -> list[control.ControlMessage]:
-    return [message for message in watcher.heard if isinstance(message, kind)]
+async def test_a_receiver_that_has_not_confirmed_the_epoch_keeps_no_processor_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch) as stage:
+        watcher = await stage.join("a")
+        attendee = stage.session._audience._attendees["a"]
+        await until(lambda: attendee.ready)
+        holds, confirmed = attendee.holds, []
+        monkeypatch.setattr(attendee, "holds", lambda epoch: bool(confirmed) and holds(epoch))
+        process, sealed = stage.session._pipeline.process, []
+        monkeypatch.setattr(
+            stage.session._pipeline,
+            "process",
+            lambda f, **how: sealed.append(f.index) or process(f, **how),
+        )
+        for index in range(3):
+            stage.tap.give(index)
+            await turns()
+        assert sealed in ([], [0]), "frames were sealed for nobody"  # 0 may be waited for already
+        confirmed.append(True)
+        stage.session._audience.changed.set()
+        while (await watcher.frame()).index != 2:  # 0 may have been on its way
+            continue
+
+
+async def test_frames_that_wait_for_a_receiver_that_is_silent_are_counted_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sender.attendee.SILENT_AFTER_S", 0.05)
+    async with a_stage(monkeypatch) as stage:
+        await stage.join("a")
+        ours = stage.links.ours[0]
+        monkeypatch.setattr(ours, "can_send_frame", lambda: False)
+        await asyncio.sleep(0.06)
+        for index in range(4):
+            stage.tap.give(index)
+            await until(lambda: stage.session._audience._attendees["a"].unsent is not None)
+            await turns()
+        assert stage.journal.dropped_frames == [
+            (DropReason.RECEIVER_SILENT, 1),
+            (DropReason.RECEIVER_SILENT, 2),
+        ]
 
 
 # -- key frames -----------------------------------------------------------------------------------
@@ -86,7 +176,7 @@ async def test_one_that_missed_a_frame_gets_none_that_builds_on_it_and_is_told_s
     async with a_stage(monkeypatch, codec="h264", max_receivers=2) as stage:
         quick, slow = await stage.join("quick"), await stage.join("slow")
         await give(stage, 0)
-        attendee = stage.session._attendees["slow"]
+        attendee = stage.session._audience._attendees["slow"]
         with monkeypatch.context() as patched:
             patched.setattr(attendee, "holds", lambda _epoch: False)
             await give(stage, 1)
@@ -103,16 +193,6 @@ async def test_one_that_missed_a_frame_gets_none_that_builds_on_it_and_is_told_s
 
 
 # -- rate control ---------------------------------------------------------------------------------
-
-
-@dataclass
-class Script:
-    """What the path is said to carry."""
-
-    rate_bps: int
-
-    def estimate(self) -> PathEstimate:
-        return PathEstimate(self.rate_bps, 40_000_000, 0, 0.0, True)
 
 
 async def test_a_path_that_narrows_is_told_to_person_log_and_receiver(
@@ -181,68 +261,7 @@ async def test_auto_says_which_codec_it_picked_and_why(monkeypatch: pytest.Monke
         assert told.startswith(f"codec: {codec}: ")
 
 
-# -- stills ---------------------------------------------------------------------------------------
-
-
-async def test_a_still_is_the_masked_picture_lossless_and_no_part_of_the_stream(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with a_stage(monkeypatch, codec="h264", masks=(Rect(0, 0, 20, 10),)) as stage:
-        watcher = await stage.join("a")
-        await give(stage, 0, 1)
-        await frames_of(watcher, 2)
-        say(watcher, control.StillRequest(index=0))
-        metadata, payload = await watcher.opened()
-        assert metadata.still and metadata.depends_on is None
-        assert (metadata.index, metadata.codec, metadata.psnr_db) == (0, "lossless", None)
-        expected = picture(0).copy()
-        expected[:10, :20] = 0
-        size = {"width": 57, "height": 41, "channels": 1}
-        assert np.array_equal(open_decoder("lossless").decode(payload, **size), expected)
-        await give(stage, 2)
-        after = await watcher.frame()
-        assert (after.index, after.depends_on) == (2, 1), "the still broke the chain"
-        stage.session._attendees["a"].tell_tally({})
-        await until(lambda: bool(heard(watcher, control.Tally)))
-        tally = heard(watcher, control.Tally)[-1]
-        assert tally == control.Tally(sent=3, dropped={})
-
-
-async def test_a_still_that_is_not_held_or_asked_for_too_soon_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with a_stage(monkeypatch, codec="h264") as stage:
-        watcher = await stage.join("a")
-        await give(stage, 0)
-        await watcher.frame()
-        say(watcher, control.StillRequest(index=99))
-        await until(lambda: bool(heard(watcher, control.StillUnavailable)))
-        say(watcher, control.StillRequest(index=0))
-        await until(lambda: len(heard(watcher, control.StillUnavailable)) == 2)
-        refused = heard(watcher, control.StillUnavailable)
-        assert refused == [control.StillUnavailable(index=i) for i in (99, 0)]
-
-
-async def test_a_still_that_would_hold_up_the_stream_for_long_is_refused_and_the_person_told(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    script = Script(2_000)
-    monkeypatch.setattr(MemoryLink, "path", property(lambda _link: script.estimate()))
-    async with a_stage(monkeypatch) as stage:
-        watcher = await stage.join("a")
-        await give(stage, 0)
-        await watcher.frame()
-        say(watcher, control.StillRequest(index=0))
-        await until(lambda: bool(heard(watcher, control.StillUnavailable)))
-        [refused] = heard(watcher, control.StillUnavailable)
-        assert isinstance(refused, control.StillUnavailable)
-        assert refused.index == 0
-        assert refused.detail.startswith("no exact picture: it would hold up the stream for")
-        await give(stage, 1)
-        assert not (await watcher.frame()).still
-
-
-# -- the rest -------------------------------------------------------------------------------------
+# -- the picture ----------------------------------------------------------------------------------
 
 
 async def test_the_strip_tells_index_and_capture_time_of_the_frame(
@@ -260,22 +279,3 @@ async def test_the_strip_tells_index_and_capture_time_of_the_frame(
         strip = read_strip(open_decoder("lossless").decode(payload, **size))
         assert strip is not None
         assert (strip.index, strip.captured_at_ns) == (5, metadata.captured_at_ns)
-
-
-async def test_frames_that_wait_for_a_receiver_that_is_silent_are_counted_as_such(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("sender.audience.SILENT_AFTER_S", 0.05)
-    async with a_stage(monkeypatch) as stage:
-        await stage.join("a")
-        ours = stage.links.ours[0]
-        monkeypatch.setattr(ours, "can_send_frame", lambda: False)
-        await asyncio.sleep(0.06)
-        for index in range(4):
-            stage.tap.give(index)
-            await until(lambda: stage.session._attendees["a"].unsent is not None)
-            await turns()
-        assert stage.journal.dropped_frames == [
-            (DropReason.RECEIVER_SILENT, 1),
-            (DropReason.RECEIVER_SILENT, 2),
-        ]

@@ -1,0 +1,180 @@
+"""The controller: from what the paths carry to an encoder's target, a frame rate and a scale.
+
+What gives way first is the person's choice: with `smooth` the frame rate is kept and the picture
+gets coarser, then smaller, then slower; with `sharp` the picture is kept and comes less often.
+Floors are kept before anything else: a picture of at least `min_psnr_db` and no frame that takes
+longer to send than `max_latency_ms` leaves room for.  Where even the last rung is too much, frames
+are lost and the picture is not made worse.
+
+Pure: estimates, sizes and times in, a plan out, with the reason of each change in words that both
+ends show.  It refuses to change anything without saying why.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sender.rate.budget import HEADROOM, Path, PathBudget, shared_rate
+from sender.rate.demand import Demand
+from sender.rate.encoderpace import EncoderPace
+from sender.rate.jpeg import LOWEST_QUALITY, JpegQuality, jpeg_quality
+from sender.rate.ladder import SHARP, SMOOTH, WHOLE, Ladder, Rung
+from sender.rate.plan import Plan, StreamFacts, Wishes
+from sender.rate.reasons import Level, Reasons
+from shared.codecs import EncoderTarget
+
+__all__ = ["RateController"]
+
+MIN_FPS = 5.0  # fewer is no motion any more
+START_BPS = 3_000_000  # of an inter codec until the path has been measured
+QUIET_NS = 3_000_000_000  # at the start the path is still being found out: that is no news
+
+
+class RateController:
+    """The rate control of one stream; see the top of this file.
+
+    Tell it of each frame (`encoded`) and ask it before each (`update`).
+    """
+
+    def __init__(self, facts: StreamFacts, wishes: Wishes, fps: float) -> None:
+        self._facts = facts
+        self._wishes = wishes
+        self._fps = fps
+        self._budget = PathBudget()
+        rungs = SMOOTH if wishes.prefer == "smooth" else SHARP
+        if facts.lossless or wishes.min_psnr_db is not None:
+            rungs = WHOLE  # a smaller picture would be neither lossless nor as good
+        self._ladder = Ladder(rungs)
+        self._pace = EncoderPace()
+        self._demand = Demand(facts, wishes)
+        self._quality = JpegQuality(wishes.quality)
+        self._reasons = Reasons(self._ladder.top)
+        self._began_ns: int | None = None
+        self._plan = self._first_plan()
+
+    @property
+    def plan(self) -> Plan:
+        """The newest plan."""
+        return self._plan
+
+    @property
+    def used_bps(self) -> float:
+        """What the last frames come to, in bits a second; 0 before the first."""
+        plan = self._plan
+        return (self._demand.bits_a_pixel or 0.0) * self._facts.pixels(plan.scale) * plan.fps
+
+    @property
+    def allowed_bps(self) -> float | None:
+        """What they may come to on the paths as they are, None until those are measured."""
+        if self._budget.path_bps is None:
+            return None
+        return min(self._budget.allowed_bps, self._wishes.bitrate_bps or math.inf)
+
+    def encoded(
+        self, nbytes: int, psnr_db: float | None, busy_ns: int, *, width: int, height: int
+    ) -> None:
+        """A frame of the newest plan came to `nbytes`; mask, encode and seal took `busy_ns`."""
+        self._demand.learn(nbytes, width * height, psnr_db, self._plan.target.quality)
+        self._pace.took(busy_ns)
+
+    def update(self, now_ns: int, paths: Sequence[Path], fps: float) -> Plan:
+        """The plan for the next frame, of a source that gives `fps` frames a second.
+
+        `paths` are those of the receivers whose path has been measured.
+        """
+        self._fps = fps
+        slower = self._pace.settle(now_ns, fps)
+        changes: tuple[str, ...] = () if slower is None else (slower,)
+        rate_bps = shared_rate(paths, self._needs(self._ladder.lowest) / HEADROOM)
+        if rate_bps is None:
+            self._plan = replace(self._first_plan(), changes=changes)
+            return self._plan
+        allowed = self._budget.update(now_ns, rate_bps)
+        self._ladder.settle(now_ns, allowed, self._needs, eager=self._budget.starting)
+        rung = self._ladder.rung
+        frame_bits = min(
+            allowed / self._rate_of(rung), self._in_time(paths), self._demand.asked(fps)
+        )
+        plan = self._planned(now_ns, rung, frame_bits)
+        if not self._quiet(now_ns, paths):
+            changes += self._reasons.tell(rung, self._level(plan), self._budget.path_bps or 0.0)
+        self._plan = replace(plan, changes=changes)
+        return self._plan
+
+    def _needs(self, rung: Rung) -> float:
+        """Bits a second below which `rung` is given up for the next."""
+        return self._demand.least(rung.scale, self._fps) * self._rate_of(rung)
+
+    def _rate_of(self, rung: Rung) -> float:
+        """Frames a second on `rung`, as far as the encoder keeps up."""
+        rate = min(rung.rate, self._pace.share)
+        return max(float(rate) * self._fps, min(MIN_FPS, self._fps))
+
+    def _in_time(self, paths: Sequence[Path]) -> float:
+        """Bits of a frame that gets through within the wished-for latency."""
+        path = min(paths, key=lambda path: abs(path.rate_bps - (self._budget.path_bps or 0.0)))
+        spent_ns = path.rtt_ns / 2 + path.queue_ns + self._pace.busy_ns
+        left_s = max(self._wishes.max_latency_ms / 1e3 - spent_ns / 1e9, 0.01)
+        return left_s * path.rate_bps
+
+    # -- the plan ---------------------------------------------------------------------------------
+
+    def _first_plan(self) -> Plan:
+        """Until the path is measured."""
+        top = self._ladder.top
+        bitrate: int | None = None
+        if self._facts.inter and not self._facts.lossless:
+            bitrate = min(START_BPS, round(self._demand.most(top.scale, self._fps) * self._fps))
+        fps = self._rate_of(top)
+        target = EncoderTarget(bitrate, fps, self._wishes.quality)
+        return Plan(target, fps, thinned=self._pace.share < 1, bitrate_bps=bitrate)
+
+    def _planned(self, now_ns: int, rung: Rung, frame_bits: float) -> Plan:
+        fps = self._rate_of(rung)
+        if self._facts.lossless:
+            target = EncoderTarget(None, fps, self._wishes.quality)
+            bits = self._demand.least(rung.scale, self._fps)
+        elif self._facts.inter:
+            bits = max(min(frame_bits, self._demand.most(rung.scale, self._fps)), 1.0)
+            target = EncoderTarget(max(1, round(bits * fps)), fps, self._wishes.quality)
+        else:
+            self._settle_quality(now_ns, frame_bits / self._facts.pixels(rung.scale))
+            bits = self._demand.of_jpeg(self._quality.value, rung.scale)
+            target = EncoderTarget(None, fps, self._quality.value)
+        thinned = min(rung.rate, self._pace.share) < 1
+        return Plan(target, fps, rung.scale, thinned, round(bits * fps) or None)
+
+    def _settle_quality(self, now_ns: int, bits_a_pixel: float) -> None:
+        """JPEG: the quality for pictures of so many bits a pixel."""
+        unit_bits = self._demand.unit_bits
+        if unit_bits is None:
+            return
+        floor = LOWEST_QUALITY
+        if self._wishes.min_psnr_db is not None:
+            floor = jpeg_quality(self._demand.psnr_bits() / unit_bits)
+        self._quality.settle(now_ns, bits_a_pixel / unit_bits, floor)
+
+    # -- what is told of it -----------------------------------------------------------------------
+
+    def _quiet(self, now_ns: int, paths: Sequence[Path]) -> bool:
+        """Whether what the path carries is only a first guess, which use will raise."""
+        if self._began_ns is None:
+            self._began_ns = now_ns
+        proven = any(path.limited for path in paths) or not self._budget.starting
+        return not proven and now_ns - self._began_ns < QUIET_NS
+
+    def _level(self, plan: Plan) -> Level | None:
+        """How good the picture of `plan` is; None where it is always lossless."""
+        if self._facts.lossless:
+            return None
+        if not self._facts.inter:
+            return Level(float(self._quality.value), float(self._wishes.quality), by_quality=True)
+        top = self._ladder.top
+        pixels = self._facts.pixels(top.scale)
+        return Level(
+            (plan.bitrate_bps or 0) / plan.fps / pixels,
+            self._demand.most(top.scale, self._fps) / pixels,
+            by_quality=False,
+        )

@@ -1,0 +1,58 @@
+"""What rate control is asked for and what it answers: values, and nothing that acts on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+from shared.codecs import EncoderTarget
+
+__all__ = ["DEFAULT_LATENCY_MS", "Plan", "Preference", "StreamFacts", "Wishes"]
+
+Preference = Literal["smooth", "sharp"]
+
+DEFAULT_LATENCY_MS = 200.0  # tele-ultrasound guidance works up to here (Bharath 2017)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What is encoded, and how: `inter` as in `shared.codecs.Codec`, sizes in pixels."""
+
+    codec: str
+    inter: bool
+    lossless: bool
+    width: int
+    height: int
+
+    def pixels(self, scale: Fraction) -> float:
+        """How many pixels a picture has whose sides are of `scale`."""
+        return float(self.width * self.height * scale * scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the person asked for: ceilings (`quality`, `bitrate_bps`), floors and a preference."""
+
+    quality: int = 90
+    bitrate_bps: int | None = None
+    min_psnr_db: float | None = None
+    max_latency_ms: float = DEFAULT_LATENCY_MS
+    prefer: Preference = "smooth"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do from the next frame on.
+
+    `fps` frames a second (with `thinned` that is fewer than the source gives), each scaled by
+    `scale`, encoded to `target`.  `bitrate_bps` is what that comes to, None where nothing is known
+    of it.  `changes` are the reasons of what is new in this plan, one line each.
+    """
+
+    target: EncoderTarget
+    fps: float
+    scale: Fraction = Fraction(1)
+    thinned: bool = False
+    bitrate_bps: int | None = None
+    changes: tuple[str, ...] = ()

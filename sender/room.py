@@ -1,0 +1,180 @@
+"""The room at the signaling server: peers come, are let in, are served, and go.
+
+Each peer has a task of its own from its coming to its going.  What one does wrong disturbs none of
+the others: it is told to the person and forgotten.  The room is not needed by those who have
+paired; when the server goes away they watch on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+from sender.admission import Admission
+from sender.attendee import Attendee
+from sender.audience import Audience
+from sender.epochs import Epochs
+from sender.notices import Notices
+from shared.errors import PairingFailed, RoomUnavailable, SignalingUnreachable, VeilscopeError
+from shared.link.peer import PeerLink
+from signaling.client import (
+    ConnectionLost,
+    PeerJoined,
+    PeerLeft,
+    Reconnected,
+    Relayed,
+    SignalingClient,
+)
+
+__all__ = ["MAX_JOINING", "Room"]
+
+MAX_JOINING = 8  # peers that are let in at once: each costs a socket and a handshake
+
+_LOG = logging.getLogger(__name__)
+
+
+class Room:
+    """The room of one session.
+
+    `make_link()` opens the link to one peer.  `on_still(attendee, index)` is called when a receiver
+    asks for a still, `on_deserted()` when the last one has left, and `conclude(error)` when that,
+    or an error, ends the session.
+    """
+
+    def __init__(
+        self,
+        signaling: SignalingClient,
+        admission: Admission,
+        audience: Audience,
+        epochs: Epochs,
+        notices: Notices,
+        *,
+        make_link: Callable[[], PeerLink],
+        on_still: Callable[[Attendee, int], None],
+        on_deserted: Callable[[], None],
+        conclude: Callable[[Exception | None], Awaitable[None]],
+    ) -> None:
+        self._signaling = signaling
+        self._admission = admission
+        self._audience = audience
+        self._epochs = epochs
+        self._notices = notices
+        self._make_link = make_link
+        self._on_still = on_still
+        self._on_deserted = on_deserted
+        self._conclude = conclude
+        self._peers: dict[str, asyncio.Task[None]] = {}
+
+    async def attend(self) -> None:
+        """Let peers in for as long as the room is open and the server there.
+
+        Raises `RoomUnavailable` or `SignalingUnreachable` where nobody watches by then.
+        """
+        try:
+            await self._follow_events()
+            raise RoomUnavailable(
+                "the signaling server closed the room, since nobody came",
+                hint="start the sender again for a new code",
+            )
+        except (SignalingUnreachable, RoomUnavailable) as error:
+            if not self._audience:
+                raise
+            self._admission.close()
+            self._notices.event("signaling ended, the stream goes on", error)
+
+    async def close(self) -> None:
+        """Serve nobody any more."""
+        peers = list(self._peers.values())
+        for peer in peers:
+            peer.cancel()
+        await asyncio.gather(*peers, return_exceptions=True)
+
+    async def _follow_events(self) -> None:
+        async for event in self._signaling.events():
+            match event:
+                case PeerJoined(peer=peer):
+                    self._welcome(peer)
+                case Relayed(sender_peer=peer, payload={"type": "answer", "sdp": str(sdp)}):
+                    self._admission.answered(peer, sdp)
+                case PeerLeft(peer=peer):
+                    self._admission.left(peer)
+                case ConnectionLost() if self._audience:
+                    self._notices.event("signaling server lost", "the stream goes on without it")
+                case ConnectionLost():
+                    self._notices.event("signaling server lost", "trying to reach it again")
+                case Reconnected():
+                    self._notices.event("signaling server reached again")
+
+    def _welcome(self, peer: str) -> None:
+        """Begin to let `peer` in, unless the server says a peer twice or too many come at once."""
+        joining = len(self._peers) - len(self._audience)
+        if peer not in self._peers and joining < MAX_JOINING:
+            self._peers[peer] = asyncio.create_task(self._serve(peer))
+
+    async def _serve(self, peer: str) -> None:
+        """Let one receiver in and serve it until it leaves."""
+        try:
+            async with AsyncExitStack() as stack:
+                stack.callback(self._peers.pop, peer)
+                attendee = await self._admit(peer, stack)
+                if attendee is not None:
+                    await self._accompany(attendee)
+        except Exception as error:  # handed on whole to whoever awaits the session's end
+            await self._conclude(error)
+
+    async def _admit(self, peer: str, stack: AsyncExitStack) -> Attendee | None:
+        """The paired receiver; None where the try failed, which disturbs nobody else.
+
+        Its link is closed with `stack`.
+        """
+        try:
+            link = self._make_link()
+            stack.push_async_callback(link.close)
+            association = await self._admission.admit(peer, link)
+        except VeilscopeError as error:
+            self._notices.event("a receiver could not join", error)
+        except Exception as error:  # whatever a stranger sent: those who watch go on
+            _LOG.debug("a receiver could not join", exc_info=error)
+            self._notices.event("a receiver could not join", error)
+        else:
+            return self._audience.expect(peer, association, self._on_still)
+        if self._admission.guessed_at:
+            self._close_door()
+        return None
+
+    def _close_door(self) -> None:
+        """Too many wrong codes: nobody joins any more, and whoever watches is not disturbed."""
+        if not self._audience:
+            raise PairingFailed(
+                "three wrong codes were tried: the room is closed",
+                hint="somebody may be guessing; start again to get a new code",
+            )
+        self._admission.close()
+        self._notices.event("three wrong codes were tried", "no more receivers can join")
+
+    async def _accompany(self, attendee: Attendee) -> None:
+        """Serve a paired receiver, with an epoch of its own coming and one of its going."""
+        self._audience.add(attendee)
+        serving = asyncio.create_task(attendee.attend())
+        try:
+            await self._epochs.begin("join")
+            self._notices.event("a receiver joined")
+            await serving
+            if attendee.left is not None:
+                self._notices.event("a receiver left")
+        except VeilscopeError as error:  # gone, or not to be understood any more
+            self._notices.event("a receiver is lost", error)
+            if len(self._audience) == 1 and self._admission.code is None:
+                raise
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            self._audience.remove(attendee)
+            if not self._audience:
+                self._on_deserted()
+        if self._audience and not self._audience.dismissed:
+            await self._epochs.begin("leave")
+        elif self._admission.code is None:
+            await self._conclude(None)

@@ -1,0 +1,202 @@
+"""Who comes to a session's room, who goes, and who is disturbed by it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from sender.room import MAX_JOINING
+from shared import control
+from shared.errors import (
+    CodeUsed,
+    LinkFailed,
+    PairingFailed,
+    PeerGone,
+    RoomUnavailable,
+    WrongCode,
+)
+from signaling.client import ConnectionLost, PeerJoined, PeerLeft
+from tests.doubles import (
+    turns,
+    until,
+)
+from tests.sender.stage import a_stage, epochs
+
+WRONG = "abandon-abandon-abandon"  # one in 2^33 that it is right
+
+
+# -- who comes ------------------------------------------------------------------------------------
+
+
+async def test_a_receiver_joins_and_gets_the_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_stage(monkeypatch) as stage:
+        watcher = await stage.join("a")
+        assert stage.session.receivers == 1
+        assert stage.session.code is None
+        for index in (0, 1, 2):
+            stage.tap.give(index)
+            assert (await watcher.frame()).index == index
+        stage.tap.end()
+        await stage.session.finished()
+        await until(lambda: watcher.last_words is not None)
+        assert watcher.last_words == control.Bye(reason="ended")
+    assert stage.journal.summary().frames_sent == 3
+
+
+async def test_a_peer_that_the_server_names_twice_is_let_in_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch) as stage:
+        stage.room.silent |= {"a", "b"}
+        for peer in ("a", "a", "b"):
+            stage.room.tell(PeerJoined(peer))
+        await until(lambda: "b" in stage.room.offered)
+        await turns()
+        assert stage.room.offered == ["a", "b"]
+        assert len(stage.links.ours) == 2
+
+
+async def test_a_receiver_that_watches_is_not_disturbed_by_its_name_coming_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch, max_receivers=2) as stage:
+        watcher = await stage.join("a")
+        stage.room.tell(PeerJoined("a"))
+        stage.room.tell(PeerLeft("a"))  # of the room; its link holds
+        stage.tap.give(0)
+        assert (await watcher.frame()).index == 0
+        assert stage.room.offered == ["a"]
+
+
+async def test_only_so_many_join_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_stage(monkeypatch, max_receivers=2) as stage:
+        watcher = await stage.join("first")  # it watches, so it does not count
+        crowd = [f"peer {number}" for number in range(MAX_JOINING + 4)]
+        stage.room.silent |= {*crowd, "late"}
+        for peer in crowd:
+            stage.room.tell(PeerJoined(peer))
+        await until(lambda: len(stage.room.offered) > MAX_JOINING)
+        await turns()
+        assert stage.room.offered == ["first", *crowd[:MAX_JOINING]]
+        stage.room.tell(PeerLeft(crowd[0]))
+        await stage.said("could not join")
+        while "late" not in stage.room.offered:  # its place is free once its link is closed
+            stage.room.tell(PeerJoined("late"))
+            await asyncio.sleep(0.005)
+        assert stage.room.offered == ["first", *crowd[:MAX_JOINING], "late"]
+        stage.tap.give(0)
+        assert (await watcher.frame()).index == 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("a bug"), KeyError("answer"), OSError("no sockets"), LinkFailed("no address")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_whatever_one_that_joins_brings_about_the_others_go_on_watching(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    async with a_stage(monkeypatch, max_receivers=2) as stage:
+        watcher = await stage.join("a")
+        stage.links.error = error
+        stage.room.tell(PeerJoined("b"))
+        await stage.said("could not join")
+        stage.links.error = None
+        stage.tap.give(0)
+        assert (await watcher.frame()).index == 0
+        third = await stage.join("c")  # the place was not lost with the one who failed
+        stage.tap.give(1)
+        assert (await watcher.frame()).index == (await third.frame()).index == 1
+
+
+async def test_three_wrong_codes_while_somebody_watches_end_the_joining_not_the_stream(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch, max_receivers=2) as stage:
+        watcher = await stage.join("a")
+        right = stage.code()
+        for number in range(3):
+            with pytest.raises(WrongCode):
+                await stage.knock(f"guesser {number}", WRONG)
+        await stage.said("three wrong codes")
+        assert stage.session.code is None
+        with pytest.raises((CodeUsed, PeerGone)):  # whether it reads why before the link's end
+            await stage.knock("b", right)
+        await stage.said("each code pairs once")
+        for index in (0, 1):
+            stage.tap.give(index)
+            assert (await watcher.frame()).index == index
+        await watcher.leave()
+        await stage.session.finished()
+
+
+async def test_three_wrong_codes_with_nobody_there_end_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch) as stage:
+        for number in range(3):
+            with pytest.raises(WrongCode):
+                await stage.knock(f"guesser {number}", WRONG)
+        with pytest.raises(PairingFailed, match="three wrong codes"):
+            await stage.session.finished()
+
+
+# -- who goes -------------------------------------------------------------------------------------
+
+
+async def test_one_that_leaves_begins_a_new_epoch_for_those_who_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch, max_receivers=2) as stage:
+        stays = await stage.join("stays")
+        leaves = await stage.join("leaves")
+        await leaves.leave()
+        await stage.said("a receiver left")
+        await until(lambda: len(epochs(stays)) == 3)
+        assert epochs(stays) == [(1, "start"), (2, "join"), (3, "leave")]
+        assert epochs(leaves) == [(2, "join")]
+        stage.tap.give(0)
+        assert (await stays.frame()).index == 0
+
+
+async def test_one_lost_among_several_is_said_and_the_last_one_lost_ends_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch, max_receivers=2) as stage:
+        first, second = await stage.join("a"), await stage.join("b")
+        await first.association.link.close()
+        await stage.said("a receiver is lost")
+        await until(lambda: stage.session.receivers == 1)
+        stage.tap.give(0)
+        assert (await second.frame()).index == 0
+        await second.association.link.close()
+        with pytest.raises(PeerGone):
+            await stage.session.finished()
+
+
+# -- the room itself ------------------------------------------------------------------------------
+
+
+async def test_a_room_that_closes_ends_a_session_that_nobody_watches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch) as stage:
+        stage.room.tell(None)
+        with pytest.raises(RoomUnavailable):
+            await stage.session.finished()
+
+
+async def test_a_room_that_closes_disturbs_nobody_who_watches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch, max_receivers=2) as stage:
+        watcher = await stage.join("a")
+        stage.room.tell(ConnectionLost())
+        stage.room.tell(None)
+        await stage.said("signaling ended")
+        assert stage.session.code is None
+        stage.tap.give(0)
+        assert (await watcher.frame()).index == 0
+        await watcher.leave()
+        await stage.session.finished()
