@@ -1,13 +1,12 @@
 """How fast frames may leave: Copa, a delay-based congestion control.
 
 Pure.  Arun and Balakrishnan, "Copa: Practical Delay-Based Congestion Control for the Internet",
-NSDI 2018: the target rule and velocity of section 2.1, the mode switch of section 2.2.  The rate
+NSDI 2018: the target rule and velocity of section 2.1; `competition` has the mode switch.  The rate
 aims at 1 / (delta * queueing delay), which leaves 1 / delta packets in the queue, shares fairly
 with others like it, drains the queue regularly, and takes a random loss for what it is; beside
 traffic that fills queues it turns delta down as TCP turns its window up.  What differs here:
 
-- delays are one-way (the other end's reports say when each packet came), so neither the way back
-  nor the report's own delay counts as a queue;
+- delays are one-way (see `arrivals`);
 - a queue shorter than the jitter of the path and of two busy event loops is none;
 - a video is a train of packets a frame and is mostly limited by its encoder: the rate never goes
   beyond what recent trains were seen to arrive at, so idle links teach nothing (packet trains:
@@ -23,21 +22,17 @@ It paces nothing and holds no packets.
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from collections.abc import Sequence
 
+from shared.link.arrivals import ArrivalMeter
+from shared.link.competition import Competition
 from shared.link.flight import Arrival
-from shared.link.trains import TRAIN_LEAST, Trains
+from shared.link.packets import PACKET_BYTES
+from shared.link.trains import Trains
 
 __all__ = ["Copa"]
 
-PACKET_BYTES = 1253  # a full packet on the wire
-
-# 1 / delta: packets left in the queue.  The paper's 2 drown in the jitter of an event loop; 6 are
-# 7.5 ms at 8 Mbit/s, and where they would be longer than a picture can wait, the queue is that.
-INVERSE_DELTA = 6.0
-TARGET_MOST_NS = 20_000_000
+TARGET_MOST_NS = 20_000_000  # 20 ms of queue, and no longer where nobody else fills it
 
 INITIAL_PACKETS = 10  # a round trip, as TCP and QUIC start with (RFC 6928, RFC 9002)
 INITIAL_LEAST = 75_000.0  # bytes/s: 0.6 Mbit/s, the least that ultrasound needs
@@ -46,27 +41,18 @@ MIN_RATE = 15_000.0  # bytes/s: 120 kbit/s, one small picture a second
 MAX_RATE = 250_000_000.0  # bytes/s
 
 ROUND_LEAST_NS = 20_000_000  # a round of control: reports come every 5 ms, whatever the round trip
-STANDING_LEAST_NS = 40_000_000  # one frame at 30 fps and some: between frames the queue may empty
-BASE_LIFE_NS = 10_000_000_000  # 10 s, the paper's window for the least delay
-BASE_STEP_NS = 500_000_000
 
 BEYOND_SEEN = 1.12  # else two flows that share a path would each believe in what they have
 BEYOND_USED = 2.0  # without a train: the next doubling then shows whether the path carries that
-USE_MEMORY_NS = 500_000_000  # over which arrivals are averaged: five frames at 10 fps
 
 STEP_MOST = 0.5  # of the rate, a round: velocity doubles without end in the paper
 EXCESS_NS = 20_000_000  # 20 ms beyond the target: a cut
-LATELY_NS = 60_000_000  # 60 ms: while the queue is long, what arrives is what the path carries
-MAX_LATELY = 1 << 14  # packets: 60 ms of 2.7 Gbit/s; only times made up by a peer get there
 CUT_TO = 0.85  # of the rate of arrival
 CUT_LEAST = 0.3  # of the rate, at once
 LOSSY = 0.10  # lost lately: beyond, loss counts as congestion
 LOSS_MEMORY_PACKETS = 100
 LOSS_MEMORY_NS = 500_000_000  # or so long: of a slow flow 100 packets are many seconds
 
-COMPETE_AFTER_NS = 1_000_000_000  # 1 s, or five rounds, without an empty queue: somebody fills it
-EMPTY_MEMORY_NS = 1_000_000_000
-EMPTY_OFTEN = 0.2  # of the last second; TCP too empties the queue at times
 COMPETE_MOST_NS = 250_000_000  # longest queue to keep up beside others; worse is no live picture
 
 SLOW_START_GAIN = 2.0
@@ -79,30 +65,18 @@ class Copa:
     def __init__(self) -> None:
         self._rate = INITIAL_LEAST
         self._slow_start = True
-        self._inverse_delta = INVERSE_DELTA
-        self._base: deque[tuple[int, int]] = deque()  # (step, least one-way delay ns in it)
-        # (arrived ns, delay ns), delays rising
-        self._recent: deque[tuple[int, int]] = deque(maxlen=MAX_LATELY)
-        self._queue_ns = 0
+        self._arrivals = ArrivalMeter()
+        self._trains = Trains()
+        self._competition = Competition()
+        self._heard_at_ns = 0
         # velocity
         self._direction = 0
         self._velocity = 1.0
         self._round_at_ns = 0
-        self._round_rate = self._rate
         self._rounds_same_way = 0
-        # (arrived ns, bytes), of the last moment
-        self._lately: deque[tuple[int, int]] = deque(maxlen=MAX_LATELY)
-        self._used = 0.0  # bytes a second that arrived, averaged
-        self._trains = Trains()
-        # cuts and modes
+        # cuts
         self._cut_at_ns = 0
         self._loss = 0.0
-        self._empty_at_ns = 0
-        self._empty = 0.0  # how much of the last while the queue was empty
-        self._longest_queue_ns = 0.0
-        self._competing = False
-        self._halved_at_ns = 0
-        self._heard_at_ns = 0
 
     @property
     def rate(self) -> float:
@@ -128,19 +102,19 @@ class Copa:
     @property
     def queue_ns(self) -> int:
         """The standing queue of the path, one way."""
-        return self._queue_ns
+        return self._arrivals.queue_ns
 
     @property
     def tolerated_queue_ns(self) -> int:
         """Delay that is not of our making: jitter, or the queue of whom it competes with."""
-        if self._competing:
-            return round(min(COMPETE_MOST_NS, max(self._queue_ns, self._target_ns())))
+        if self._competition.on:
+            return round(min(COMPETE_MOST_NS, max(self.queue_ns, self._target_ns())))
         return round(self._trains.jitter_ns)
 
     @property
     def competing(self) -> bool:
         """Whether somebody else keeps the queue full (section 2.2)."""
-        return self._competing
+        return self._competition.on
 
     def start(self, rtt_ns: int) -> None:
         """The round trip is known and nothing else; ignored after the first report."""
@@ -156,16 +130,19 @@ class Copa:
         if not arrived:
             self._on_loss(0, lost, 0, rtt_ns, now_ns)
             return
-        since_ns = max(0, now_ns - self._heard_at_ns) if self._heard_at_ns else USE_MEMORY_NS
-        nbytes = 0
+        since_ns = max(0, now_ns - self._heard_at_ns) if self._heard_at_ns else LOSS_MEMORY_NS
+        nbytes = self._arrivals.on_report(arrived, rtt_ns, since_ns, now_ns)
         for arrival in arrived:
-            self._measure(arrival, rtt_ns, now_ns)
-            nbytes += arrival.sent.nbytes
-        self._used *= math.exp(-since_ns / USE_MEMORY_NS)
-        self._used += nbytes / USE_MEMORY_NS * 1e9
-        self._queue_ns = max(0, self._recent[0][1] - min(least for _, least in self._base))
+            self._trains.add(arrival)
         round_ns = max(rtt_ns, ROUND_LEAST_NS)
-        self._choose_mode(lost, round_ns, now_ns)
+        self._competition.on_report(
+            self.queue_ns,
+            self._trains.jitter_ns,
+            rate=self._rate,
+            lost=lost,
+            round_ns=round_ns,
+            now_ns=now_ns,
+        )
         self._on_loss(len(arrived), lost, since_ns, round_ns, now_ns)
         self._steer(nbytes, round_ns, now_ns)
         self._rate = min(MAX_RATE, max(MIN_RATE, self._rate))
@@ -178,49 +155,21 @@ class Copa:
             self._slow_start = True
             self._loss = 0.0  # an outage is none of the path's usual losses
             self._trains.clear()
-            self._recent.clear()
+            self._arrivals.clear()
             self._velocity = 1.0
-
-    # -- measuring --------------------------------------------------------------------------------
-
-    def _measure(self, arrival: Arrival, rtt_ns: int, now_ns: int) -> None:
-        at_ns = arrival.arrived_ns
-        delay_ns = at_ns - arrival.sent.at_ns
-        step = now_ns // BASE_STEP_NS  # by our own clock, which no peer can stop
-        if not self._base or self._base[-1][0] < step:
-            self._base.append((step, delay_ns))
-            while (step - self._base[0][0]) * BASE_STEP_NS > BASE_LIFE_NS:
-                self._base.popleft()
-        elif delay_ns < self._base[-1][1]:
-            self._base[-1] = (self._base[-1][0], delay_ns)
-        self._lately.append((at_ns, arrival.sent.nbytes))
-        while self._lately[0][0] < at_ns - LATELY_NS:
-            self._lately.popleft()
-        while self._recent and self._recent[-1][1] >= delay_ns:
-            self._recent.pop()
-        self._recent.append((at_ns, delay_ns))
-        horizon_ns = at_ns - max(rtt_ns // 2, STANDING_LEAST_NS)
-        while self._recent[0][0] < horizon_ns:
-            self._recent.popleft()
-        self._trains.add(arrival)
-
-    def _limit(self, beyond: float) -> float:
-        """How far the rate may grow: `beyond` times the ceiling, or as far as its use justifies."""
-        ceiling = self._trains.ceiling()
-        return BEYOND_USED * self._used if ceiling is None else beyond * ceiling
 
     # -- deciding ---------------------------------------------------------------------------------
 
     def _target_ns(self) -> float:
         """The queue that the target rule asks for at the present rate, jitter allowed for."""
-        queue_ns = self._inverse_delta * PACKET_BYTES / self._rate * 1e9
-        if not self._competing:
+        queue_ns = self._competition.inverse_delta * PACKET_BYTES / self._rate * 1e9
+        if not self._competition.on:
             queue_ns = min(queue_ns, TARGET_MOST_NS)
         return queue_ns + self._trains.jitter_ns
 
     def _steer(self, nbytes: int, round_ns: int, now_ns: int) -> None:
-        queue_ns, target_ns = self._queue_ns, self._target_ns()
-        excess_ns = COMPETE_MOST_NS if self._competing else target_ns + EXCESS_NS
+        queue_ns, target_ns = self.queue_ns, self._target_ns()
+        excess_ns = COMPETE_MOST_NS if self._competition.on else target_ns + EXCESS_NS
         if queue_ns > excess_ns:
             self._slow_start = False
             self._cut(round_ns, now_ns)
@@ -235,12 +184,17 @@ class Copa:
         direction = 1 if queue_ns < target_ns else -1
         self._turn(direction, round_ns, now_ns)
         window = self._rate * (round_ns + queue_ns) / 1e9
-        step = self._velocity * self._inverse_delta * PACKET_BYTES * nbytes / window
+        step = self._velocity * self._competition.inverse_delta * PACKET_BYTES * nbytes / window
         step = min(step / round_ns * 1e9, STEP_MOST * self._rate * nbytes / window)
         if direction < 0:
             self._rate -= step
         elif self._loss <= LOSSY:
             self._rate = max(self._rate, min(self._rate + step, self._limit(BEYOND_SEEN)))
+
+    def _limit(self, beyond: float) -> float:
+        """How far the rate may grow: `beyond` times the ceiling, or as far as its use justifies."""
+        ceiling = self._trains.ceiling()
+        return BEYOND_USED * self._arrivals.used if ceiling is None else beyond * ceiling
 
     def _turn(self, direction: int, round_ns: int, now_ns: int) -> None:
         """Velocity: doubled each round in the same direction from the third on (section 2.1)."""
@@ -257,11 +211,8 @@ class Copa:
         # A round later the cut shows (the round trip has the queue in it).
         if now_ns - self._cut_at_ns < round_ns:
             return
-        span_ns = self._lately[-1][0] - self._lately[0][0]
-        carried = self._rate
-        if len(self._lately) > TRAIN_LEAST and span_ns > 0:
-            nbytes = sum(nbytes for _, nbytes in self._lately) - self._lately[0][1]
-            carried = min(carried, nbytes / span_ns * 1e9)
+        carried = self._arrivals.carried
+        carried = self._rate if carried is None else min(self._rate, carried)
         self._rate = max(CUT_LEAST * self._rate, CUT_TO * carried)
         self._cut_at_ns = now_ns
         self._trains.clear()
@@ -284,28 +235,6 @@ class Copa:
             self._rate *= 1 - self._loss / 2
             self._cut_at_ns = now_ns
             self._slow_start = False
-
-    def _choose_mode(self, lost: int, round_ns: int, now_ns: int) -> None:
-        """Default or competitive (section 2.2): does the queue never empty?"""
-        queue_ns = self._queue_ns
-        since_ns = min(now_ns - self._heard_at_ns, EMPTY_MEMORY_NS) if self._heard_at_ns else 0
-        self._longest_queue_ns = max(float(queue_ns), self._longest_queue_ns * 0.995)
-        empty = queue_ns <= max(0.1 * self._longest_queue_ns, self._trains.jitter_ns)
-        self._empty += (empty - self._empty) * since_ns / EMPTY_MEMORY_NS
-        if empty or not self._empty_at_ns:
-            self._empty_at_ns = now_ns
-        if not self._competing:
-            if now_ns - self._empty_at_ns > max(5 * round_ns, COMPETE_AFTER_NS):
-                # From where the rate is: what it takes to hold it in such a queue.
-                self._competing = True
-                self._inverse_delta = max(INVERSE_DELTA, self._rate * queue_ns / 1e9 / PACKET_BYTES)
-        elif self._empty > EMPTY_OFTEN:
-            self._competing, self._inverse_delta = False, INVERSE_DELTA
-        elif lost > 0 and now_ns - self._halved_at_ns >= round_ns:
-            self._inverse_delta = max(INVERSE_DELTA, self._inverse_delta / 2)
-            self._halved_at_ns = now_ns
-        else:
-            self._inverse_delta += min(1.0, since_ns / round_ns)  # 1 a round
 
 
 def _initial_rate(rtt_ns: int) -> float:

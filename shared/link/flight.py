@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from shared.link.feedback import AGE_UNIT_NS, Report
 
-__all__ = ["Arrival", "Flight", "News", "Sent"]
+__all__ = ["MAX_REMEMBERED_LOST", "Arrival", "Flight", "News", "Sent"]
 
 LEAST_RTT_LIFE_NS = 5_000_000_000  # 5 s, twice: as Copa's least delay, for 10 s at most
 INITIAL_RTT_NS = 100_000_000  # 100 ms, until a report or a ping has measured it

@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Callable
 
 from shared.clock import ClockEstimator
+from shared.errors import MalformedFrame
 from shared.link.liveness import Liveness
-from shared.link.messages import Ping, Pong, pack_ping, pack_pong
+from shared.link.messages import Ping, Pong, pack_ping, pack_pong, parse_small
 
 __all__ = ["LIVENESS_TICK_S", "PEER_SILENCE_S", "PING_INTERVAL_S", "Heartbeat"]
 
@@ -63,24 +64,16 @@ class Heartbeat:
         if self._liveness is not None:
             self._liveness.heard(now_ns)
 
-    def on_ping(self, ping: Ping, now_ns: int) -> None:
-        """Answer at once, with both moments, so that the time spent here does not count."""
-        if len(self._answered) == MAX_ANSWERS and now_ns - self._answered[0] < ANSWERS_EVERY_NS:
-            return
-        self._answered.append(now_ns)
-        self._send(pack_pong(ping.t1, now_ns, self._now_ns()))
+    def take(self, message: bytes, now_ns: int) -> int | None:
+        """Answer a ping, or take an answer and return its round trip in ns.
 
-    def on_pong(self, pong: Pong, now_ns: int) -> int | None:
-        """Take an answer and return its round trip in ns.
-
-        None where it answers no ping of ours or can't be true.
+        Raises `MalformedFrame`, also for what answers no ping of ours or can't be true.
         """
-        if pong.t1 not in self._asked:
-            return None
-        self._asked.remove(pong.t1)
-        if not self.clock.add(pong.t1, pong.t2, pong.t3, now_ns):
-            return None
-        return (now_ns - pong.t1) - (pong.t3 - pong.t2)
+        small = parse_small(message)
+        if isinstance(small, Pong):
+            return self._measure(small, now_ns)
+        self._answer(small, now_ns)
+        return None
 
     def ping_if_due(self) -> None:
         """A frame is about to leave: a ping that is due goes ahead of it."""
@@ -105,6 +98,21 @@ class Heartbeat:
                 self._due = True
                 if self._quiet():
                     self._ping()
+
+    def _answer(self, ping: Ping, now_ns: int) -> None:
+        """Answer at once, with both moments, so that the time spent here does not count."""
+        if len(self._answered) == MAX_ANSWERS and now_ns - self._answered[0] < ANSWERS_EVERY_NS:
+            return
+        self._answered.append(now_ns)
+        self._send(pack_pong(ping.t1, now_ns, self._now_ns()))
+
+    def _measure(self, pong: Pong, now_ns: int) -> int:
+        if pong.t1 not in self._asked:
+            raise MalformedFrame("an answer to a ping that was not asked")
+        self._asked.remove(pong.t1)
+        if not self.clock.add(pong.t1, pong.t2, pong.t3, now_ns):
+            raise MalformedFrame("an answer to a ping that can't be true")
+        return (now_ns - pong.t1) - (pong.t3 - pong.t2)
 
     def _ping(self) -> None:
         self._due = False

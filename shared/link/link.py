@@ -46,10 +46,9 @@ class IceServer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFrame:
-    """One whole message of the frames channel; times are the link's `now_ns()`."""
+    """One whole message of the frames channel; the time is the link's `now_ns()`."""
 
     data: bytes
-    first_chunk_at_ns: int
     received_at_ns: int
 
 
@@ -164,7 +163,7 @@ class Link(Protocol):
     async def send_frame(self, data: bytes) -> int:
         """Hand over a frame of 1 to `MAX_FRAME_BYTES` bytes and return its number on this link.
 
-        Returns when its last chunk was handed to the transport.  Only when `can_send_frame()`: a
+        Returns when its last packet was handed to the transport.  Only when `can_send_frame()`: a
         link queues no frames, so calling it at another time raises `RuntimeError`.
         """
         ...

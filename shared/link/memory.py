@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from shared.errors import LinkFailed
@@ -78,7 +78,7 @@ class MemoryLink(Endpoint):
     @property
     def fingerprints(self) -> Fingerprints:
         """(ours, theirs), made up by `memory_pair`; raises `LinkFailed` when not connected."""
-        if not self._opened or self._end is not None:
+        if not self._lifetime.up:
             raise LinkFailed("the link is not connected")
         return self._fingerprints
 
@@ -86,10 +86,10 @@ class MemoryLink(Endpoint):
         self._other = other
         asyncio.get_running_loop().call_soon(self._on_open)
 
-    def _deliver(self, frame: ReceivedFrame) -> None:
-        arriving = [frame.data] if self._script is None else self._script(frame.data)
-        for data in arriving:
-            super()._deliver(replace(frame, data=data))
+    def _arriving(self, frame: ReceivedFrame) -> Iterable[ReceivedFrame]:
+        if self._script is None:
+            return (frame,)
+        return [replace(frame, data=data) for data in self._script(frame.data)]
 
     def _post_frames(self, message: bytes) -> None:
         self._post(MemoryLink._on_frames_message, message)

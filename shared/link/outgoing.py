@@ -1,6 +1,6 @@
 """A frame that leaves, or may need repair: its symbols, and what is known of each.
 
-Pure.  It keeps the books of `shared.link.sending`, which decides what leaves and when.
+Pure.  It keeps the books of `shared.link.sendqueue`, which decides what leaves.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.link.fec import parity
-from shared.link.packets import Cut
+from shared.link.packets import HEADER, OVERHEAD_BYTES, Cut
 
 __all__ = ["Block", "OutgoingFrame"]
 
@@ -40,12 +40,15 @@ class Block:
 class OutgoingFrame:
     """A frame that leaves, or may need repair."""
 
-    __slots__ = ("blocks", "cut", "data", "frame_id", "last_sent_ns", "to_send", "unfinished")
+    __slots__ = (
+        "blocks", "cut", "data", "frame_id", "last_sent_ns", "packet_bytes", "to_send", "unfinished"
+    )  # fmt: skip
 
     def __init__(self, frame_id: int, data: bytes, shape: Cut) -> None:
         self.frame_id = frame_id
         self.data = data
         self.cut = shape
+        self.packet_bytes = HEADER.size + shape.symbol_bytes + OVERHEAD_BYTES  # on the wire
         self.blocks = [Block(shape.source_symbols(i)) for i in range(shape.blocks)]
         self.unfinished = shape.blocks
         self.to_send = 0  # packets that have not left for the first time

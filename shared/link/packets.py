@@ -21,6 +21,7 @@ __all__ = [
     "HEADER",
     "MAX_MESSAGE_BYTES",
     "OVERHEAD_BYTES",
+    "PACKET_BYTES",
     "SYMBOL_BYTES",
     "Cut",
     "Packet",
@@ -44,6 +45,7 @@ SMALL_SYMBOL_BYTES = 400  # but none so small that headers outweigh it
 # What a message costs on the wire beside its own bytes: SCTP 12 + 16, DTLS 1.2 record with
 # AES-GCM 13 + 8 + 16, UDP 8, IPv4 20.
 OVERHEAD_BYTES = 93
+PACKET_BYTES = MAX_MESSAGE_BYTES + OVERHEAD_BYTES  # a full packet on the wire: 1,253
 
 
 @dataclass(frozen=True, slots=True)

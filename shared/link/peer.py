@@ -99,7 +99,7 @@ class PeerLink(Endpoint):
 
         A step cut short would leave sockets behind that aiortc does not know of yet.
         """
-        self._raise_if_over()
+        self._lifetime.raise_if_over()
         task = asyncio.get_running_loop().create_task(step())
         self._negotiation = task
         return await asyncio.shield(task)

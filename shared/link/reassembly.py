@@ -26,11 +26,10 @@ GIVE_UP_NS = 400_000_000
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """A frame that is whole; the time is the caller's clock in ns."""
+    """A frame that is whole."""
 
     frame_id: int
     data: bytes = field(repr=False)
-    first_packet_at_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +43,14 @@ class GivenUp:
 class _HalfBuilt:
     """The symbols of one frame so far."""
 
-    __slots__ = ("blocks", "cut", "first_at_ns", "held", "last_at_ns", "missing")
+    __slots__ = ("blocks", "cut", "held", "last_at_ns", "missing")
 
     def __init__(self, frame: Cut, now_ns: int) -> None:
         self.cut = frame
         self.blocks: dict[int, dict[int, bytes] | list[bytes]] = {}  # symbols, or the source
         self.missing = frame.blocks  # blocks that are not whole
         self.held = 0
-        self.first_at_ns = self.last_at_ns = now_ns
+        self.last_at_ns = now_ns
 
     def add(self, packet: Packet) -> int:
         """Take a symbol and return how many bytes more are held now."""
@@ -128,7 +127,7 @@ class Reassembler:
         frame.last_at_ns = now_ns
         if not frame.missing:
             self._remove(frame_id)
-            return Assembled(frame_id, frame.data(), frame.first_at_ns)
+            return Assembled(frame_id, frame.data())
         while (
             len(self._half_built) > self._max_half_built or self._held_bytes > self._max_held_bytes
         ):

@@ -2,10 +2,10 @@
 
 Pure.  A block that parity can't restore waits a round trip for a re-request, and all frames that
 come meanwhile wait with it, since each builds on the one before: of those that are due while it
-waits only the newest is shown.  With k source symbols, r of parity, a frame every T and D from a
-loss to its repair,
+waits only the newest is shown.  With k source symbols, r of parity, B blocks in a frame, a frame
+every T and D from a loss to its repair (the round trip and `REPAIR_WORK_NS`),
 
-    cost(r) = N * P(more than r of k + r are lost) + PRICE * r / k,     N = max(1, floor(D / T))
+    cost(r) = N * P(more than r of k + r are lost) + PRICE * r / k,     N = B * max(1, floor(D / T))
 
 is what r parity symbols a block cost a viewer, and the least decides.  The chance is that of the
 Gilbert channel (Gilbert, "Capacity of a burst-noise channel", 1960), worked out exactly, packet by

@@ -62,7 +62,7 @@ def shown(outcome: Outcome) -> DecodedFrame:
 
 
 def received(sealed: bytes) -> ReceivedFrame:
-    return ReceivedFrame(sealed, first_chunk_at_ns=RECEIVED_NS - 1, received_at_ns=RECEIVED_NS)
+    return ReceivedFrame(sealed, received_at_ns=RECEIVED_NS)
 
 
 @pytest.fixture

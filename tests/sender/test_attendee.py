@@ -85,7 +85,6 @@ class Stage:
 
     def widen(self) -> None:
         self.wide = True
-        self.ours._wake()
         self.ours._sending_changed.set()
 
 
@@ -105,6 +104,8 @@ async def a_stage(
         on_ready=lambda: None,
         on_sent=lambda frame, _at: sent.append(frame),
         drops_before=drops_before or {},
+        on_still=lambda _attendee, _index: None,
+        number=1,
     )
     attendee._first_epoch = first_epoch
     assert isinstance(ours.link, MemoryLink)
@@ -124,7 +125,13 @@ async def a_stage(
 async def test_a_frame_is_offered_only_to_a_path_that_is_ready() -> None:
     ours, theirs = paired()
     attendee = Attendee(
-        "peer", ours, on_ready=lambda: None, on_sent=lambda *_: None, drops_before={}
+        "peer",
+        ours,
+        on_ready=lambda: None,
+        on_sent=lambda *_: None,
+        drops_before={},
+        on_still=lambda _attendee, _index: None,
+        number=1,
     )
     assert not attendee.ready
     assert not attendee.offer(sealed(0))
@@ -479,6 +486,7 @@ async def test_a_still_that_is_not_wanted_any_more_does_not_hold_up_the_stream(
         if not thought_better:
             arrived.append(await stage.arrived())
         assert arrived == [b"frame 7", b"frame 8"][thought_better:]
+        assert [frame.sealed for frame in stage.sent] == arrived
 
 
 async def test_a_still_that_was_not_asked_for_is_not_sent() -> None:

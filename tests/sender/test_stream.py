@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from shared import control
-from shared.codecs import open_decoder
+from shared.codecs import Encoder, EncoderTarget, open_decoder, open_encoder
+from shared.codecs.choice import CodecChoice
+from shared.errors import BadInput
+from shared.frame import EncodedFrame, Image
 from shared.link.memory import MemoryLink
 from shared.strip import read_strip
 from shared.telemetry.records import DropReason
@@ -66,7 +69,7 @@ async def test_frames_that_one_path_can_t_carry_are_replaced_by_newer_ones(
             (DropReason.LINK_BUSY, 2),
         ]
         wide = True
-        ours._wake()
+        ours._lifetime.wake()
         ours._sending_changed.set()
         assert (await watcher.frame()).index == 0
         assert (await watcher.frame()).index == 3
@@ -259,6 +262,113 @@ async def test_auto_says_which_codec_it_picked_and_why(monkeypatch: pytest.Monke
         codec = (await watcher.frame()).codec
         [told] = [notice for notice in stage.notices if notice.startswith("codec")]
         assert told.startswith(f"codec: {codec}: ")
+
+
+class Failing:
+    """An encoder of a codec that is not to be had here."""
+
+    name = "h264-444"
+
+    def __init__(self, encoder: Encoder, works_for: int) -> None:
+        self._encoder = encoder
+        self._left = works_for
+
+    def retarget(self, target: EncoderTarget) -> None:
+        self._encoder.retarget(target)
+
+    def encode(self, image: Image, *, key: bool = False) -> EncodedFrame:
+        if not self._left:
+            raise BadInput("this FFmpeg has no libx264 for it")
+        self._left -= 1
+        return self._encoder.encode(image, key=key)
+
+
+@pytest.mark.parametrize("works_for", [0, 2])
+async def test_a_better_codec_that_does_not_work_is_given_up_and_the_stream_goes_on(
+    monkeypatch: pytest.MonkeyPatch, works_for: int
+) -> None:
+    def reconsider(current: str, channels: int, use: object) -> CodecChoice | None:
+        return CodecChoice("h264-444", "whole colour") if current == "h264" else None
+
+    def opening(codec: str, *, target: EncoderTarget) -> Encoder:
+        encoder = open_encoder(codec, target=target)
+        return Failing(encoder, works_for) if codec == "h264-444" else encoder
+
+    monkeypatch.setattr(MemoryLink, "path", property(lambda _link: Script(10**8).estimate()))
+    monkeypatch.setattr("sender.streamcodec.reconsider", reconsider)
+    monkeypatch.setattr("sender.streamcodec.STAND_NS", 0)
+    monkeypatch.setattr("sender.steering.open_encoder", opening)
+    async with a_stage(monkeypatch, codec="auto") as stage:
+        watcher = await stage.join("a")
+        await give(stage, *range(6))
+        frames = await frames_of(watcher, 6)
+        assert [f.codec for f in frames] == [
+            *["h264"], *["h264-444"] * works_for, *["h264"] * (5 - works_for)
+        ]  # fmt: skip
+        began = [f.index for f in frames if f.depends_on is None]
+        assert began == sorted({0, 1, 1 + works_for})
+        notices = heard(watcher, control.QualityNotice)
+        reasons = [n.reason for n in notices if isinstance(n, control.QualityNotice)]
+        given_up = "codec changed to h264: h264-444 does not work here"
+        taken_up = ["codec changed to h264-444: whole colour"] if works_for else []
+        assert reasons == [*taken_up, given_up]
+        assert given_up in stage.notices
+
+
+async def test_an_encoder_that_was_asked_for_and_fails_ends_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def opening(codec: str, *, target: EncoderTarget) -> Encoder:
+        return Failing(open_encoder(codec, target=target), 0)
+
+    monkeypatch.setattr("sender.steering.open_encoder", opening)
+    async with a_stage(monkeypatch, codec="h264-444") as stage:
+        await stage.join("a")
+        stage.tap.give(0)
+        with pytest.raises(BadInput, match="no libx264"):
+            await stage.session.finished()
+
+
+async def test_who_joins_while_quality_is_low_is_told_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(50_000_000)
+    monkeypatch.setattr(MemoryLink, "path", property(lambda _link: script.estimate()))
+    async with a_stage(monkeypatch, codec="h264", fps=30.0, max_receivers=3) as stage:
+        first = await stage.join("a")
+        await give(stage, 0)
+        script.rate_bps = 20_000
+        await give(stage, 1, 2)
+        await until(lambda: bool(heard(first, control.QualityNotice)))
+        second = await stage.join("b")
+        await until(lambda: bool(heard(second, control.QualityNotice)))
+        told = heard(first, control.QualityNotice)
+        assert heard(second, control.QualityNotice) == told[-1:]
+        for watcher in (first, second):
+            await watcher.leave()
+        await until(lambda: stage.session.receivers == 0)
+        script.rate_bps = 50_000_000
+        third = await stage.join("c")
+        await give(stage, 3)
+        await third.frame()
+        assert heard(third, control.QualityNotice) == [], "the path was the others'"
+
+
+async def test_when_all_have_left_the_next_one_begins_on_a_path_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = Script(50_000_000)
+    monkeypatch.setattr(MemoryLink, "path", property(lambda _link: script.estimate()))
+    async with a_stage(monkeypatch, codec="h264", fps=30.0, max_receivers=2) as stage:
+        first = await stage.join("a")
+        await give(stage, 0)
+        script.rate_bps = 2_500
+        await give(stage, 1)
+        assert [f.width < 57 for f in await frames_of(first, 2)] == [False, True]
+        await first.leave()
+        await until(lambda: stage.session.receivers == 0)
+        script.rate_bps = 50_000_000
+        second = await stage.join("b")
+        await give(stage, 2)
+        assert (await second.frame()).width == 57
 
 
 # -- the picture ----------------------------------------------------------------------------------

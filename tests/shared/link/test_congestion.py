@@ -10,12 +10,11 @@ from shared.link.congestion import (
     CUT_LEAST,
     INITIAL_LEAST,
     INITIAL_MOST,
-    MAX_LATELY,
     MIN_RATE,
-    PACKET_BYTES,
     Copa,
 )
 from shared.link.flight import Arrival, Sent
+from shared.link.packets import PACKET_BYTES
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -202,7 +201,7 @@ def test_reports_of_any_times_leave_a_rate_that_can_be_used():
 
 
 @pytest.mark.parametrize("at", [2**63, -(2**62)])
-def test_one_report_of_an_impossible_time_is_forgotten_and_costs_no_memory(at):
+def test_one_report_of_an_impossible_time_is_forgotten(at):
     copa, now = Copa(), 10 * S
 
     def report(number: int, arrived: int) -> None:
@@ -210,20 +209,9 @@ def test_one_report_of_an_impossible_time_is_forgotten_and_costs_no_memory(at):
         copa.on_report([Arrival(sent, arrived)], 0, RTT, now + number * MS + RTT)
 
     report(0, at)
-    for number in range(1, 40_000):
-        report(number, now + number * MS + 10 * MS + 60 * MS * (number > 39_900))
+    for number in range(1, 12_000):
+        report(number, now + number * MS + 10 * MS + 60 * MS * (number > 11_900))
     assert 50 * MS < copa.queue_ns < 70 * MS  # told from the true least delay
-    assert len(copa._lately) <= MAX_LATELY
-    assert len(copa._base) < 30
-
-
-def test_times_that_only_rise_a_little_cost_no_memory():
-    copa = Copa()
-    for number in range(3 * MAX_LATELY):
-        sent = Sent(number, 10 * S, PACKET_BYTES, 0, 0, 0)
-        copa.on_report([Arrival(sent, 20 * S + number)], 0, RTT, 10 * S + number)
-    assert len(copa._lately) <= MAX_LATELY
-    assert len(copa._recent) <= MAX_LATELY
 
 
 def test_frames_too_small_to_be_trains_raise_the_rate_to_twice_what_they_use():

@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
+from shared.errors import MalformedFrame
 from shared.link.heartbeat import ANSWERS_EVERY_NS, BURST_PINGS, MAX_ANSWERS, Heartbeat
-from shared.link.messages import Ping, Pong, parse_small
+from shared.link.messages import Ping, Pong, pack_ping, pack_pong, parse_small
 
 MS = 1_000_000
 
@@ -39,7 +40,7 @@ async def begin(heart: Heartbeat, sent: list[Ping | Pong]) -> asyncio.Task[None]
 
 def test_a_ping_is_answered_with_both_of_our_moments():
     heart, sent = heartbeat()
-    heart.on_ping(Ping(77), 999 * MS)
+    assert heart.take(pack_ping(77), 999 * MS) is None
     assert sent == [Pong(77, 999 * MS, 1_000 * MS)]
 
 
@@ -48,7 +49,7 @@ async def test_it_begins_with_a_burst_that_calibrates_the_clock():
     running = await begin(heart, sent)
     for ping in list(sent):
         there = ping.t1 + 5_000 * MS
-        assert heart.on_pong(Pong(ping.t1, there, there), ping.t1 + 20) == 20
+        assert heart.take(pack_pong(ping.t1, there, there), ping.t1 + 20) == 20
     assert heart.clock.samples == BURST_PINGS
     assert heart.clock.estimate is not None
     assert abs(heart.clock.estimate.offset_ns - 5_000 * MS) <= heart.clock.estimate.bound_ns
@@ -59,9 +60,11 @@ async def test_an_answer_counts_once_and_only_if_it_was_asked_for():
     heart, sent = heartbeat()
     running = await begin(heart, sent)
     t1 = sent[0].t1
-    assert heart.on_pong(Pong(t1 + 1, 0, 0), t1 + 20) is None
-    assert heart.on_pong(Pong(t1, 0, 5), t1 + 20) == 15
-    assert heart.on_pong(Pong(t1, 0, 0), t1 + 20) is None
+    with pytest.raises(MalformedFrame):
+        heart.take(pack_pong(t1 + 1, 0, 0), t1 + 20)
+    assert heart.take(pack_pong(t1, 0, 5), t1 + 20) == 15
+    with pytest.raises(MalformedFrame):
+        heart.take(pack_pong(t1, 0, 0), t1 + 20)
     assert heart.clock.samples == 1
     running.cancel()
 
@@ -70,7 +73,8 @@ async def test_an_answer_with_impossible_times_is_refused():
     heart, sent = heartbeat()
     running = await begin(heart, sent)
     t1 = sent[0].t1
-    assert heart.on_pong(Pong(t1, 500, 400), t1 + 20) is None
+    with pytest.raises(MalformedFrame):
+        heart.take(pack_pong(t1, 500, 400), t1 + 20)
     assert heart.clock.estimate is None
     running.cancel()
 
@@ -78,9 +82,9 @@ async def test_an_answer_with_impossible_times_is_refused():
 def test_a_flood_of_pings_is_not_answered():
     heart, sent = heartbeat()
     for _ in range(5_000):
-        heart.on_ping(Ping(1), 0)
+        heart.take(pack_ping(1), 0)
     assert len(sent) == MAX_ANSWERS
-    heart.on_ping(Ping(1), ANSWERS_EVERY_NS)
+    heart.take(pack_ping(1), ANSWERS_EVERY_NS)
     assert len(sent) == MAX_ANSWERS + 1
 
 
@@ -120,4 +124,5 @@ async def test_it_goes_on_as_long_as_something_is_heard():
 def test_before_it_runs_a_sign_of_life_is_no_trouble():
     heart, _ = heartbeat()
     heart.heard(5)
-    assert heart.on_pong(Pong(1, 2, 3), 4) is None
+    with pytest.raises(MalformedFrame):
+        heart.take(pack_pong(1, 2, 3), 4)

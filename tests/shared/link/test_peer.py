@@ -308,8 +308,8 @@ async def test_a_clean_close_is_heard_after_what_was_sent_before(pair):
 async def test_a_close_whose_goodbye_is_lost_is_heard_all_the_same(pair):
     sender, receiver = pair
     goodbye = pack_bye()
-    post = sender._post_control
-    sender._post_control = lambda message: post(message) if message != goodbye else None
+    post = sender._controls._post
+    sender._controls._post = lambda message: post(message) if message != goodbye else None
     async with asyncio.timeout(10):
         await sender.close()
         assert await receiver.closed() == LinkEnd("peer")

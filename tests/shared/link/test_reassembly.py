@@ -55,16 +55,6 @@ def test_frames_are_put_together_from_any_order_with_repeats_and_parity(sizes, d
     assert reassembler.take_given_up() == []
 
 
-def test_a_frame_remembers_when_its_first_packet_came():
-    reassembler = Reassembler()
-    first, *rest = symbols(0, bytes(2_000))
-    reassembler.add(first, 5)
-    for at, packet in enumerate(rest):
-        whole = reassembler.add(packet, 10 + at)
-    assert whole is not None
-    assert whole.first_packet_at_ns == 5
-
-
 def test_a_frame_is_delivered_once():
     reassembler = Reassembler()
     (packet,) = symbols(0, b"x")

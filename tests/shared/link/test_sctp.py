@@ -231,8 +231,8 @@ async def test_five_hundred_gaps_end_neither_the_link_nor_its_control_channel(lo
             assert await theirs.receive_control() == b"still here"
         await until(lambda: not other._sack_misordered)
         await until(lambda: not sctp._sent_queue)
-        assert ours._end is None
-        assert theirs._end is None
+        assert ours._lifetime.end is None
+        assert theirs._lifetime.end is None
 
 
 async def test_losses_heal_by_the_clock_where_no_acknowledgement_comes(pair, monkeypatch):

@@ -11,7 +11,8 @@ from shared.link.congestion import MIN_RATE
 from shared.link.feedback import AGE_UNIT_NS, Report
 from shared.link.packets import DATA, MAX_MESSAGE_BYTES, Packet, parse_packet
 from shared.link.reassembly import GIVE_UP_NS
-from shared.link.sending import MAX_KEPT_FRAMES, FrameSender
+from shared.link.sending import FrameSender
+from shared.link.sendqueue import MAX_KEPT_FRAMES
 from tests.shared.link.simulated_path import (
     MS,
     PROFILES,
@@ -400,3 +401,18 @@ def test_an_estimate_is_proven_once_a_limit_was_met_or_enough_time_was_there_to_
 def test_an_estimate_that_met_the_paths_limit_is_proven_at_once():
     full = stream("clinic", 0.6, size=lambda bps: 150_000)
     assert full.sender.path(full.simulation.now).proven
+
+
+def test_what_an_outage_only_delayed_takes_no_counted_loss_back():
+    hand = Hand()
+    hand.sender._loss.on_fates(99, [10_000])
+    hand.sender.hand_over(0, bytes(6_000), hand.now)
+    hand.send(6)
+    hand.now += 180 * MS
+    hand.sender.poll(hand.now)  # one time-out, and its repairs
+    hand.now += 180 * MS
+    hand.sender.poll(hand.now)  # and another
+    assert hand.sender._flight.timeouts == 2
+    hand.come(*range(6))
+    hand.report()
+    assert hand.sender._loss.share > 0.005
