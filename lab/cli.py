@@ -11,11 +11,13 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lab.choices import refuse_unknown
 from lab.cryptanalysis.cli import attack_command
+from lab.distinguishers.cli import distinguish_command
 from lab.evaluate import layer_avalanche
-from lab.modelcard import EVALUATIONS, compare, model_card
+from lab.output import writing
+from lab.progress import progress_bars
 from lab.randomness.battery import MIN_BITS
 from lab.randomness.controls import CONTROLS
 from lab.randomness.dieharder import find_dieharder
@@ -30,36 +32,21 @@ from lab.randomness.laboratory import (
 )
 from lab.randomness.report import as_json, dieharder_json, dieharder_table, results_table
 from lab.randomness.streams import MODES
-from lab.recipes import RECIPES, find_recipe
 from lab.resultfile import ResultFile
 from lab.study import SHAPES, shapes_of, study
 from lab.study import Result as ShapeResult
 from lab.study import as_json as study_as_json
 from lab.study import results_table as study_table
-from lab.train import Check, train
-from shared.errors import BadInput, DeviceUnavailable, OutputFailed
+from lab.train import DEFAULT_STEPS
+from lab.traincommand import train_command
+from shared.errors import BadInput, DeviceUnavailable
 from shared.keystream.backend import DEVICES
-from shared.keystream.cuda_device import find_cuda
 from shared.keystream.material import KEY_BYTES
-from shared.keystream.network import (
-    DEFAULT_FAMILY,
-    build_network,
-    load_network,
-    save_network,
-)
-from shared.keystream.selftest import known_answer
-from shared.terminal import stderr, stdout
+from shared.keystream.network import DEFAULT_FAMILY, load_network
+from shared.terminal import stdout
 
 __all__ = ["keystream_app"]
 
-_STEPS = 400
-_TRAINING_DEVICES = ("auto", "cpu", "cuda")
-_COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeRemainingColumn(),
-)
 _KEY_HELP = "A test key, 64 hex digits; never a session's. Default: the bytes 0 to 31."
 _MODE_HELP = f"How keys, frames and blocks follow each other: {', '.join(MODES)}."
 _BACKEND_HELP = f"One of: {', '.join(DEVICES)}, reference."
@@ -71,56 +58,7 @@ keystream_app = typer.Typer(
 )
 
 
-@keystream_app.command("train")
-def train_command(
-    out: Annotated[Path, typer.Option(help="Folder for the network and its model card.")],
-    family: Annotated[str, typer.Option(help=f"One of: {', '.join(RECIPES)}.")] = DEFAULT_FAMILY,
-    seed: Annotated[int, typer.Option(min=0, help="Decides every random choice.")] = 1,
-    steps: Annotated[
-        int, typer.Option(min=1, help="At most; stops early at no progress.")
-    ] = _STEPS,
-    device: Annotated[
-        str,
-        typer.Option(
-            help="cpu, cuda, or auto: cuda where there is one. Only on a cpu is a seed's network "
-            "the same each time."
-        ),
-    ] = "cpu",
-) -> None:
-    """Train a network against its adversaries; write FAMILY.safetensors and FAMILY.md."""
-    recipe = find_recipe(family)
-    trained_on = _training_device(device)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputFailed(f"can't make the folder {out}: {error.strerror}") from error
-    torch.set_num_threads(1)  # the order of sums, and so the weights, must not hang on the machine
-    torch.set_float32_matmul_precision("highest")  # sums below 2**24 must be exact on a GPU as well
-    with Progress(*_COLUMNS, console=stderr) as progress:
-        training = progress.add_task("training", total=steps)
-
-        def show(step: int, check: Check) -> None:
-            losses = ", ".join(f"{k}: {v:.4f}" for k, v in check.validation.items())
-            progress.update(training, completed=step, description=f"training, loss {losses}")
-
-        weights = train(recipe, seed=seed, steps=steps, device=trained_on, on_step=show)
-        progress.update(training, total=weights.checks[-1].step)
-        network = build_network(family, weights.tensors)
-        evaluating = progress.add_task("evaluating", total=EVALUATIONS * len(network.layers))
-        rows = compare(recipe, weights, on_evaluation=lambda: progress.advance(evaluating))
-    command = f"veilscope keystream train --family {family} --seed {seed} --out DIR"
-    if steps != _STEPS:
-        command += f" --steps {steps}"
-    if trained_on != "cpu":
-        command += f" --device {trained_on}"
-    try:
-        path = out / f"{family}.safetensors"
-        save_network(path, family, weights.tensors, known_answer=known_answer(network))
-        card = out / f"{family}.md"
-        card.write_text(model_card(recipe, weights, rows, command), encoding="utf-8")
-    except OSError as error:
-        raise OutputFailed(f"can't write to {out}: {error.strerror}") from error
-    typer.echo(f"{path}\n{card}\ndigest {network.digest.hex()}")
+keystream_app.command("train")(train_command)
 
 
 @keystream_app.command("info")
@@ -182,7 +120,7 @@ def sp800_22_command(
     outside = find_dieharder(dieharder)
     candidates = [tested, *(Candidate(name, control=True) for name in _controls(controls))]
     results: list[Result] = []
-    with Progress(*_COLUMNS, console=stderr) as progress, workers(jobs) as pool:
+    with progress_bars() as progress, workers(jobs) as pool:
         for candidate in candidates:
             task = progress.add_task(candidate.title, total=sequences)
             results.append(
@@ -199,7 +137,7 @@ def sp800_22_command(
     failed = any(result.failed for result in results if result.candidate.expected_good)
     if outside:
         file.write(found)  # what there is shall outlast an interrupted dieharder
-        with Progress(*_COLUMNS, console=stderr) as progress:
+        with progress_bars() as progress:
             task = progress.add_task(f"dieharder, {tested.title}", total=None)
             verdicts = outside.run(stream, on_verdict=lambda _: progress.advance(task))
         stdout.print(dieharder_table(tested.title, outside.version, verdicts))
@@ -231,10 +169,8 @@ def dump_command(
             "raw bytes would only disturb this terminal",
             hint="send them to a program or a file: veilscope keystream dump | …",
         )
-    try:
+    with writing("the keystream"):
         dump(stream, sys.stdout.fileno(), nbytes)
-    except OSError as error:
-        raise OutputFailed(f"can't write the keystream: {error.strerror}") from error
 
 
 @keystream_app.command("study")
@@ -243,21 +179,18 @@ def study_command(
         str, typer.Option("--family", help=f"Some of {','.join(SHAPES)}.")
     ] = DEFAULT_FAMILY,
     seeds: Annotated[int, typer.Option(min=1, help="Draws of each shape: seeds 1, 2, …")] = 5,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps, at most.")] = _STEPS,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps, at most.")] = DEFAULT_STEPS,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every result here, after each draw.")
     ] = None,
 ) -> None:
     """Compare depths and widths, trained and untrained; takes minutes a draw."""
     names = families.split(",")
-    if unknown := [name for name in names if name not in SHAPES]:
-        raise BadInput(
-            f"there is no family {unknown[0]!r} to study", hint=f"choose from {', '.join(SHAPES)}"
-        )
+    refuse_unknown("family to study:", names, SHAPES)
     file = ResultFile(json_file)
     torch.set_num_threads(1)
     results: list[ShapeResult] = []
-    with Progress(*_COLUMNS, console=stderr) as progress:
+    with progress_bars() as progress:
         for family, shape, recipe in shapes_of(names):
             task = progress.add_task(f"{family} {shape}", total=seeds * steps)
             for seed in range(1, seeds + 1):
@@ -269,6 +202,7 @@ def study_command(
 
 
 keystream_app.command("attack")(attack_command)
+keystream_app.command("distinguish")(distinguish_command)
 
 
 @keystream_app.command("export")
@@ -286,24 +220,9 @@ def export_command(
             "the package onnx is not installed", hint="pip install onnx"
         ) from error
     loaded = load_network(network)
-    try:
+    with writing(out):
         out.write_bytes(build_model(loaded).SerializeToString())
-    except OSError as error:
-        raise OutputFailed(f"can't write {out}: {error.strerror}") from error
     typer.echo(f"{out}\ndigest {loaded.digest.hex()}")
-
-
-def _training_device(name: str) -> str:
-    if name not in _TRAINING_DEVICES:
-        raise BadInput(
-            f"there is no device {name!r} to train on",
-            hint=f"choose from {', '.join(_TRAINING_DEVICES)}",
-        )
-    if name == "cuda":
-        find_cuda()
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
 
 
 def _test_key(text: str | None) -> bytes:
@@ -320,8 +239,5 @@ def _test_key(text: str | None) -> bytes:
 
 def _controls(text: str) -> list[str]:
     names = {"all": list(CONTROLS), "none": []}.get(text, text.split(","))
-    if unknown := [name for name in names if name not in CONTROLS]:
-        raise BadInput(
-            f"there is no control {unknown[0]!r}", hint=f"choose from {', '.join(CONTROLS)}"
-        )
+    refuse_unknown("control", names, CONTROLS)
     return names

@@ -15,11 +15,19 @@ import torch
 from lab.surrogate import SurrogateLayer, run
 from shared.keystream.layers import COUNTER_LANES, FOLD_SHIFT
 
-__all__ = ["KINDS", "Differences", "differences_of", "draw_differences", "frame_of", "random_keys"]
+__all__ = [
+    "COUNTER_BITS",
+    "KINDS",
+    "Differences",
+    "differences_of",
+    "draw_differences",
+    "frame_of",
+    "random_keys",
+]
 
 KINDS = ("material", "counter", "key")
 
-_COUNTER_BITS = 16  # 65,536 blocks are 8 MiB, more than any frame; higher bits are constant
+COUNTER_BITS = 16  # 65,536 blocks are 8 MiB: raw 1080p RGB, not the link's largest frame, 64 MiB
 _BIAS_BITS = 16
 _KEY_BITS = 8 + FOLD_SHIFT  # of a bias; the one above them never reaches a block
 
@@ -41,7 +49,7 @@ def draw_differences(
     """
     lanes_out, lanes = layers[0].weight.shape
     material = lanes - COUNTER_LANES
-    space = {"material": material * 8, "counter": _COUNTER_BITS, "key": lanes_out * _KEY_BITS}[kind]
+    space = {"material": material * 8, "counter": COUNTER_BITS, "key": lanes_out * _KEY_BITS}[kind]
     chosen = torch.randperm(space, generator=rng, device=rng.device)[: min(count, space)].tolist()
     places = {
         "material": [divmod(i, 8) for i in chosen],
@@ -73,13 +81,13 @@ def differences_of(
     """Run random inputs, and the same with each difference.
 
     Returns output bits (samples, lanes, 8) and (differences, samples, lanes, 8).  The counter's
-    upper lanes are zero, as in any real frame, unless the layers are `inner` ones, whose inputs
-    are bytes of any kind.
+    upper lanes are zero, as in a frame's first 8 MiB, unless the layers are `inner` ones, whose
+    inputs are bytes of any kind.
     """
     lanes = layers[0].weight.shape[1]
     inputs = torch.randint(0, 256, (samples, lanes), generator=rng, device=rng.device)
     if not inner:
-        inputs[:, lanes - COUNTER_LANES : lanes - _COUNTER_BITS // 8] = 0
+        inputs[:, lanes - COUNTER_LANES : lanes - COUNTER_BITS // 8] = 0
     keys = random_keys(layers, samples, rng)
     count = 1 + len(differences.places)
     all_inputs = inputs.repeat(count, 1)
@@ -99,7 +107,7 @@ def differences_of(
 def frame_of(layers: Sequence[SurrogateLayer], blocks: int, rng: torch.Generator) -> torch.Tensor:
     """Run `blocks` consecutive blocks of one random frame under one random key: (blocks, bits)."""
     lanes = layers[0].weight.shape[1]
-    device, last = rng.device, (1 << _COUNTER_BITS) - blocks
+    device, last = rng.device, (1 << COUNTER_BITS) - blocks
     first = int(torch.randint(0, last, (1,), generator=rng, device=device))
     counters = torch.arange(first, first + blocks, device=device)
     inputs = torch.randint(0, 256, (1, lanes), generator=rng, device=device).repeat(blocks, 1)

@@ -104,9 +104,10 @@ def model_card(
         f"- Distinct weight values: {len(np.unique(values))} "
         f"(before training: {len(np.unique(start_values))})",
         f"- Train it again: `{command}`",
-        f"- Made with torch {torch.__version__}, NumPy {np.__version__}, {platform.machine()}, one "
-        "thread. The same seed gives the same digest there; another version or processor may "
-        "round a gradient differently and end at other weights.",
+        f"- Every check of its training: `{weights.family}.curves.json`, drawn in "
+        f"`{weights.family}.curves.svg`",
+        f"- Made with torch {torch.__version__}, NumPy {np.__version__}, "
+        + _repeatable(weights.gpu),
         "",
         "No security is claimed for this network. Confidentiality and integrity rest on "
         "AES-256-GCM and the handshake.",
@@ -157,6 +158,19 @@ def model_card(
             f"| {low:.4f} to {high:.4f} | {'yes' if row.differs else 'no'} |"
         )
     return "\n".join([*lines, "", _verdict(rows, depth), ""])
+
+
+def _repeatable(gpu: str | None) -> str:
+    """Return what it was made on, and whether it can be made again there."""
+    if gpu is not None:
+        return (
+            f"on {gpu}. The same seed may give another digest, there as well: the order of every "
+            "sum on a GPU is not promised."
+        )
+    return (
+        f"{platform.machine()}, one thread. The same seed gives the same digest there; another "
+        "version or processor may round a gradient differently and end at other weights."
+    )
 
 
 def _against(objective: Objective) -> str:

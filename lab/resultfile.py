@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from shared.errors import OutputFailed
+from lab.output import writing
 
 __all__ = ["ResultFile"]
+
+_HINT = "give another --json"
 
 
 class ResultFile:
@@ -21,23 +23,15 @@ class ResultFile:
         self._path = path
         if path is None:
             return
-        try:
+        with writing(path, hint=_HINT):
             was_there = path.exists()
             path.open("ab").close()
             if not was_there:  # a run that is broken off leaves no empty file behind
                 path.unlink()
-        except OSError as error:
-            raise _failed(path, error) from error
 
     def write(self, content: object) -> None:
         """Put `content` in place of what the file held; raise `OutputFailed`."""
         if self._path is None:
             return
-        try:
+        with writing(self._path, hint=_HINT):
             self._path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise _failed(self._path, error) from error
-
-
-def _failed(path: Path, error: OSError) -> OutputFailed:
-    return OutputFailed(f"can't write {path}: {error.strerror}", hint="give another --json")

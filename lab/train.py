@@ -12,7 +12,8 @@ lowest bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,9 +37,12 @@ from lab.recipes.recipe import Objective
 from lab.surrogate import SurrogateLayer, bytes_to_bits, round_weight, window
 from shared.keystream.layers import WEIGHT_MAX, WEIGHT_MIN
 
-__all__ = ["Check", "TrainedWeights", "train"]
+__all__ = ["DEFAULT_STEPS", "Check", "TrainedWeights", "train"]
 
-_VALIDATION_SEED = 0x5EED  # the same held-out inputs for every training run
+DEFAULT_STEPS = 400
+
+# The same held-out inputs for every training run on a kind of device, whose generator draws them.
+_VALIDATION_SEED = 0x5EED
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,8 @@ class Check:
 class TrainedWeights:
     """The tensors after training, those before it, and every check on the way.
 
-    `best` is the check whose weights these are; training ended early if `stopped_early`.
+    `best` is the check whose weights these are; training ended early if `stopped_early`.  `gpu` is
+    the name of the GPU that did it, None where it was the processor.
     """
 
     family: str
@@ -72,13 +77,26 @@ class TrainedWeights:
     checks: tuple[Check, ...] = field(repr=False)
     best: Check
     stopped_early: bool
+    gpu: str | None = None
 
 
+@contextmanager
+def _exact_products() -> Iterator[None]:
+    """Keep factors from being rounded, as to TF32 on a GPU: sums below 2**24 must be exact."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@_exact_products()
 def train(
     recipe: Recipe,
     *,
     seed: int,
-    steps: int = 400,
+    steps: int = DEFAULT_STEPS,
     device: str = "cpu",
     check_every: int = 25,
     patience: int = 6,
@@ -107,7 +125,20 @@ def train(
         on_step(step, check)
         if stopped_early:
             break
-    return TrainedWeights(recipe.family, seed, tensors, initial, tuple(checks), best, stopped_early)
+    return TrainedWeights(
+        recipe.family,
+        seed,
+        tensors,
+        initial,
+        tuple(checks),
+        best,
+        stopped_early,
+        gpu=_gpu_name(training.device),
+    )
+
+
+def _gpu_name(device: torch.device) -> str | None:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
 
 
 class _Training:

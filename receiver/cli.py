@@ -10,8 +10,8 @@ import typer
 from receiver.codeentry import CodeEntry
 from receiver.journal import ReceiverJournal
 from receiver.program import ReceiverProgram
-from receiver.session import ReceiverSettings
 from receiver.sessionreport import SessionReport
+from receiver.settings import ReceiverSettings
 from receiver.sinks import Sink
 from receiver.sinks.display import DisplayChoice, resolve_display
 from receiver.sinks.files import FilesSink
@@ -78,11 +78,13 @@ def receive(
         ),
     ] = False,
     snapshots: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            metavar="FOLDER", file_okay=False, help="Where the window's key s puts its snapshots."
+            metavar="FOLDER",
+            file_okay=False,
+            help="Where the window's key s puts its snapshots, instead of the current folder.",
         ),
-    ] = Path(),
+    ] = None,
     record: Annotated[
         Path | None,
         typer.Option(

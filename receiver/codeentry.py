@@ -12,7 +12,7 @@ from pathlib import Path
 
 from shared.crypto.pairing import MAX_WRONG_TRIES, PairingCode
 from shared.errors import BadInput, RoomUnavailable, VeilscopeError, WrongCode
-from shared.terminal import ask, can_ask_again, stdout, tell_error
+from shared.terminal import EndOfInput, ask, can_ask_again, stdout, tell_error
 
 __all__ = ["CodeEntry"]
 
@@ -31,7 +31,8 @@ class CodeEntry:
     async def code(self) -> PairingCode:
         """The code to pair with; asks for it where it was not given.
 
-        Raises `BadInput` for what is no code, unless there is a person to ask again.
+        Raises `BadInput` for what is no code, unless there is a person to ask again, and where
+        nobody is going to type one.
         """
         if self._given is not None:
             return self._given
@@ -43,7 +44,7 @@ class CodeEntry:
             except BadInput as error:
                 hint = error.hint or "type it at the prompt, or give --code-file FILE"
                 told = BadInput(str(error), hint=hint)
-                if not can_ask_again():
+                if isinstance(error, EndOfInput) or not can_ask_again():
                     raise told from error
                 tell_error(told)
             else:

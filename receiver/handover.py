@@ -40,11 +40,10 @@ class Handover(Generic[T]):
         if replaced is not None:
             self._on_passed_over(replaced)
 
-    def put_at(self, picture: T, due_ns: int) -> None:
-        """Offer `picture` at `due_ns` (`time.monotonic_ns`)."""
-        evicted = self._waiting.put(picture, due_ns)
-        if evicted is not None:
-            self._on_passed_over(evicted)
+    def put_at(self, picture: T, due_ns: int, nbytes: int) -> None:
+        """Offer `picture`, of `nbytes` in memory, at `due_ns` (`time.monotonic_ns`)."""
+        for early in self._waiting.put(picture, due_ns, nbytes):
+            self.put(early)
         self._empty.clear()
         self._filled.set()
 
@@ -70,8 +69,21 @@ class Handover(Generic[T]):
         await self._empty.wait()
 
     def close(self, error: Exception | None = None) -> None:
-        """No more will come: `get` gives what is there, and then ends or raises `error`."""
+        """No more will come: `get` gives what is there, and then ends or raises `error`.
+
+        What waits for its moment is passed over: wait until `emptied` for it to be shown.
+        """
         self._slot.close(error)
+        for picture in self._waiting.clear():
+            self._on_passed_over(picture)
+        self._empty.set()
+
+    def discard(self) -> None:
+        """Close, and pass over the one that was not taken too."""
+        self.close()
+        picture = self._slot.take()
+        if picture is not None:
+            self._on_passed_over(picture)
 
 
 def _seconds_until(due_ns: int | None) -> float | None:

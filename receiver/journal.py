@@ -37,6 +37,10 @@ class ReceiverJournal(Journal):
         """The sender tells how many frames it has sent here so far, and how many not and why."""
         self._metrics.set_sender_tally(sent, dropped)
 
+    def resumed(self) -> None:
+        """The person lets go of the picture that they held: what comes next is shown."""
+        self._metrics.resume()
+
     def link_dropped(self, consumer_slow: int) -> None:
         """The link had to drop so many frames, since this end was still busy with others."""
         self._metrics.set_link_drops(DropReason.SUPERSEDED, consumer_slow)

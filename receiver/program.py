@@ -1,8 +1,8 @@
 """The program around one receiver session: its sinks, its window, its live figures, its report.
 
 The session itself is `receiver.session`; here is what a person at a terminal gets of it.  Whatever
-may fail for want of a folder, a disk or a screen fails before the code is used, and the first
-failure is never hidden behind a later one.
+was asked for and may fail for want of a folder, a disk or a screen fails before the code is used,
+and the first failure is never hidden behind a later one.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import Any, ParamSpec, TypeVar
 
 from receiver.codeentry import CodeEntry
 from receiver.journal import ReceiverJournal
-from receiver.session import ReceiverSession, ReceiverSettings
+from receiver.session import ReceiverSession
 from receiver.sessionreport import SessionReport
+from receiver.settings import ReceiverSettings
 from receiver.sinks import SessionInfo, ShownFrame, Sink
 from receiver.sinks.viewer import Still
 from receiver.sinks.window import WindowSink
-from shared.errors import PeerGone, VeilscopeError
+from shared.errors import OutputFailed, PeerGone, VeilscopeError
+from shared.privatefile import check_writable
 from shared.telemetry.live import LiveFacts, LivePanel, LiveState
 from shared.telemetry.records import DropReason
 from shared.telemetry.summary import summary_table
@@ -47,7 +49,7 @@ class ReceiverProgram:
         keeping: list[Sink],
         report: SessionReport,
         *,
-        snapshots: Path,
+        snapshots: Path | None,
         limit: int | None,
     ) -> None:
         self._settings = settings
@@ -56,7 +58,7 @@ class ReceiverProgram:
         self._report = report
         self._snapshots = snapshots
         self._limit = limit
-        self._state: LiveState = "pairing"
+        self._state: LiveState = "waiting"
         self._shown = 0
         self._in_window = 0  # frames handed to the window whose end it has not told yet
         self._window: WindowSink | None = None
@@ -79,20 +81,20 @@ class ReceiverProgram:
     async def _open(self, stack: AsyncExitStack, entry: CodeEntry) -> ReceiverSession:
         await stack.enter_async_context(_finally(_in_thread(self._journal.close)))
         for sink in self._keeping:
-            await asyncio.to_thread(sink.start)
-            await stack.enter_async_context(_finally(_in_thread(sink.close)))
+            await _start(sink, stack)
+        if self._settings.confirm_shown and self._snapshots is not None:
+            await asyncio.to_thread(_make_snapshot_folder, self._snapshots)
         code = await entry.code()
         if self._settings.confirm_shown:  # not before: it would take the keyboard from the prompt
             self._window = self._new_window()
-            await asyncio.to_thread(self._window.start)
-            await stack.enter_async_context(_finally(_in_thread(self._window.close)))
+            await _start(self._window, stack)
         while True:
             session = ReceiverSession(
                 code, self._settings, journal=self._journal, on_quality=self._quality_changed
             )
             self._say_in_window("pairing with the sender")
             try:
-                await self._unless_left(session.__aenter__())
+                await self._unless_left(self._enter(session, stack))
             except VeilscopeError as error:
                 if not entry.again(error):
                     raise
@@ -100,34 +102,39 @@ class ReceiverProgram:
                 break
             self._say_in_window("type the code again, in the terminal")
             code = await self._unless_left(entry.code())
+        return session
+
+    async def _enter(self, session: ReceiverSession, stack: AsyncExitStack) -> None:
+        """Pair.  Nothing can come between having paired and being sure to leave."""
+        await session.__aenter__()
+        await stack.enter_async_context(_finally(partial(session.__aexit__, None, None, None)))
         self._state = "live"
         self._session = session
-        await stack.enter_async_context(_finally(partial(session.__aexit__, None, None, None)))
-        return session
 
     async def _show(self, session: ReceiverSession, stack: AsyncExitStack) -> None:
         panel = stack.enter_context(LivePanel())
+        stack.callback(lambda: panel.update(self._facts(session)))
+        stack.push_async_callback(self._stop_fetching)
         sinks = list(self._keeping)
         if self._window is not None:
+            # Before the session: its log is to hold what became of the last pictures.
+            await stack.enter_async_context(_finally(_in_thread(self._window.close)))
             self._window.show_session(SessionInfo(session.session_id, session.keystream.family))
             sinks.append(self._window)
         watching = asyncio.create_task(self._watch(session, sinks))
         following = asyncio.create_task(panel.follow(lambda: self._facts(session)))
         enough = asyncio.create_task(self._enough.wait())
         try:
-            await asyncio.wait({watching, enough}, return_when=asyncio.FIRST_COMPLETED)
-            if watching.done():
-                watching.result()
+            await asyncio.wait({watching, following, enough}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (watching, following):
+                if task.done():
+                    task.result()
         finally:
-            tasks = (watching, following, enough, *self._stills)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _cancelled(watching, following, enough)
             self._state = "ended"
-            panel.update(self._facts(session))
 
     async def _sum_up(self) -> None:
-        if self._state == "pairing":
+        if self._state == "waiting":
             return  # there was no session
         stdout.print(summary_table(self._journal.summary()))
         await asyncio.to_thread(self._report.write)
@@ -163,15 +170,13 @@ class ReceiverProgram:
         leaving = asyncio.create_task(self._enough.wait())
         try:
             await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                return working.result()
-            if self._window is not None:  # which says so if it failed
-                await asyncio.to_thread(self._window.close)
-            raise _Left
         finally:
-            working.cancel()
-            leaving.cancel()
-            await asyncio.gather(working, leaving, return_exceptions=True)
+            await _cancelled(working, leaving)
+        if not working.cancelled():
+            return working.result()
+        if self._window is not None:  # which says so if it failed
+            await asyncio.to_thread(self._window.close)
+        raise _Left
 
     def _say_in_window(self, words: str) -> None:
         if self._window is not None:
@@ -184,10 +189,16 @@ class ReceiverProgram:
     async def _fetch_still(self, index: int) -> None:
         """Get the frozen picture once more, lossless."""
         shown: ShownFrame | None = None
-        with suppress(PeerGone):  # the iteration says so
-            shown = await self._session.still(index)
+        try:
+            with suppress(PeerGone):  # the iteration says so
+                shown = await self._session.still(index)
+        except Exception as error:  # the stream goes on without
+            warn(f"the lossless picture can't be had: {_in_words(error)}")
         if self._window is not None:
             self._window.show_still(Still(index, shown, self._session.still_refusal))
+
+    async def _stop_fetching(self) -> None:
+        await _cancelled(*self._stills)
 
     def _new_window(self) -> WindowSink:
         loop = asyncio.get_running_loop()
@@ -208,11 +219,12 @@ class ReceiverProgram:
             self._stills.add(asyncio.create_task(self._fetch_still(index)))
 
         def unfreeze() -> None:
+            self._journal.resumed()
             for fetching in self._stills:
                 fetching.cancel()
 
         return WindowSink(
-            snapshot_dir=self._snapshots,
+            snapshot_dir=self._snapshots or Path(),
             on_shown=lambda index, at_ns: _soon(loop, shown, index, at_ns),
             on_replaced=lambda index: _soon(loop, passed_over, index, DropReason.SUPERSEDED),
             on_frozen=lambda index: _soon(loop, passed_over, index, DropReason.FROZEN),
@@ -258,10 +270,47 @@ async def _finally(work: Callable[[], Awaitable[object]]) -> AsyncIterator[None]
     except BaseException:
         try:
             await work()
-        except VeilscopeError as later:
-            warn(str(later))
+        except Exception as later:
+            warn(_in_words(later))
         raise
     await work()
+
+
+async def _start(sink: Sink, stack: AsyncExitStack) -> None:
+    """Start `sink`, and close it at the end: also where Ctrl-C comes while it starts."""
+    starting = asyncio.ensure_future(asyncio.to_thread(sink.start))
+
+    async def close() -> None:
+        await asyncio.wait({starting})  # a thread can't be cancelled
+        await asyncio.to_thread(sink.close)
+
+    await stack.enter_async_context(_finally(close))
+    await asyncio.shield(starting)
+
+
+def _make_snapshot_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder)
+    except OSError as error:
+        raise OutputFailed(
+            f"snapshots can't be saved in {folder}: {error.strerror}",
+            hint="give another folder with --snapshots",
+        ) from error
+
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel `tasks` and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _in_words(error: Exception) -> str:
+    said = str(error)
+    if isinstance(error, VeilscopeError):
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _in_thread(work: Callable[[], None]) -> Callable[[], Awaitable[None]]:

@@ -39,7 +39,7 @@ from shared.wire import SENDER_ID
 from signaling.client import SignalingClient
 from signaling.tls import client_context
 
-__all__ = ["ReceiverSession", "ReceiverSettings"]
+__all__ = ["ReceiverSession"]
 
 REPORT_EVERY_S = 0.5  # the sender knows that we are there, and how the picture gets here
 
@@ -171,9 +171,10 @@ class ReceiverSession:
             settings.signaling, ssl_context=client_context(settings.ca)
         ) as signaling:
             room = await signaling.join_room(self._code.nameplate)
-            ice_servers = settings.ice_servers
-            if ice_servers is None:  # the operator's, who is not trusted to write them well
-                ice_servers, _refused = usable_ice_servers(room.ice_servers)
+            # Those of the server's operator are not trusted to be well written.
+            ice_servers, refused = usable_ice_servers(room.ice_servers)
+            if settings.ice_servers is not None:
+                ice_servers, refused = settings.ice_servers, ()
             self._link = self._link_factory(
                 ice_servers=ice_servers, host_addresses=settings.host_addresses
             )
@@ -193,6 +194,8 @@ class ReceiverSession:
         self._stills = Stills(self._association)
         self._began = True
         self.journal.session_started(self.session_id, self._keystream)
+        if refused:
+            self.journal.event("ICE servers ignored", f"{len(refused)} can't be used")
         self._ledger = Ledger(self.journal.began_at_ns)
         self._exit.callback(self._write_lines, everything=True)
         self._reception = Reception(
@@ -202,6 +205,7 @@ class ReceiverSession:
             on_outcome=self._take,
             on_rejected=lambda error: self.journal.dropped(drop_reason(error)),
         )
+        self._exit.callback(self._handover.discard)
         self._exit.push_async_callback(self._reception.stop)
         self._exit.push_async_callback(self._stop_tasks)
         self._hearing = asyncio.create_task(self._guarded(self._hear))
@@ -318,7 +322,7 @@ class ReceiverSession:
         captured_at_ns, _ = self._captured_at_ns(decoded)
         # A stamp of the future, or a clock estimate that is off, must not stop the picture.
         due_ns = min(captured_at_ns, time.monotonic_ns()) + delay_ns
-        self._handover.put_at(decoded, due_ns)
+        self._handover.put_at(decoded, due_ns, decoded.image.nbytes + len(decoded.sealed))
 
     async def _report(self) -> None:
         """Tell the sender how it goes, for as long as it is there."""

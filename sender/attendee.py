@@ -36,9 +36,9 @@ class Attendee:
     """A paired receiver.
 
     `on_ready()` is called whenever it may have become able to take a frame, `on_sent(frame,
-    sent_at_ns)` when its path has taken one, `on_still(attendee, index)` when it asks for a still.
-    `drops_before` is what the session had dropped before this one joined; `number` counts the
-    session's receivers from 1.
+    sent_at_ns)` when its path has taken one, or a still, `on_still(attendee, index)` when it asks
+    for a still.  `drops_before` is what the session had dropped before this one joined; `number`
+    counts the session's receivers from 1.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Attendee:
         on_ready: Callable[[], None],
         on_sent: Callable[[SealedFrame, int], None],
         drops_before: Mapping[str, int],
-        on_still: Callable[[Attendee, int], None] = lambda _attendee, _index: None,
-        number: int = 1,
+        on_still: Callable[[Attendee, int], None],
+        number: int,
     ) -> None:
         self.peer = peer
         self.number = number
@@ -268,13 +268,13 @@ class Attendee:
                 continue
             await self._link.send_frame(frame.sealed)
             sent_at = time.monotonic_ns()
+            self._on_sent(frame, sent_at)
             if frame.still:  # no part of the stream: counted nowhere
                 self._idle.set()
                 continue
             self.unsent = None
             self._idle.set()
             self._account.sent()
-            self._on_sent(frame, sent_at)
             self._timings.append(
                 control.TimingRow(
                     epoch=frame.epoch,

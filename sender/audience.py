@@ -32,6 +32,7 @@ class Audience(Collection[Attendee]):
         self._journal = journal
         self._attendees: dict[str, Attendee] = {}
         self._numbers = count(1)
+        self._quality: control.QualityNotice | None = None
         self._dismissed = False
 
     def __iter__(self) -> Iterator[Attendee]:
@@ -70,12 +71,16 @@ class Audience(Collection[Attendee]):
         )
 
     def add(self, attendee: Attendee) -> None:
-        """From now on it is offered and told what all are."""
+        """From now on it is offered and told what all are, and first why quality is as it is."""
         self._attendees[attendee.peer] = attendee
+        if self._quality is not None:
+            attendee.tell_quality(self._quality)
 
     def remove(self, attendee: Attendee) -> None:
         """It has gone; a frame that only it was offered, and never sent, is lost."""
         del self._attendees[attendee.peer]
+        if not self._attendees:
+            self._quality = None  # it was for the sake of those
         frame = attendee.unsent
         offered = any(other.unsent is frame for other in self)  # then it may still be sent
         if frame is not None and not offered and not self._journal.has_sent(frame):
@@ -94,7 +99,8 @@ class Audience(Collection[Attendee]):
         return True
 
     def tell_quality(self, notice: control.QualityNotice) -> None:
-        """Tell all that quality changed, and why."""
+        """Tell all that quality changed, and why; and those who come later."""
+        self._quality = notice
         for attendee in self:
             attendee.tell_quality(notice)
 

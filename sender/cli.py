@@ -13,7 +13,8 @@ from sender.journal import SenderJournal, SourceFacts
 from sender.playback import play
 from sender.privacy import fit_masks, parse_rect
 from sender.rate import DEFAULT_LATENCY_MS, Preference
-from sender.session import SenderSession, SenderSettings
+from sender.session import SenderSession
+from sender.settings import SenderSettings
 from sender.sources import Source, open_source
 from sender.streamcodec import AUTO
 from shared.codecs import CODECS

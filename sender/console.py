@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,6 +13,7 @@ from sender.session import SenderSession
 from sender.settings import SenderSettings
 from shared.crypto.pairing import PairingCode
 from shared.errors import BadInput, OutputFailed
+from shared.privatefile import write_private
 from shared.telemetry.live import LiveFacts, LiveState
 from shared.terminal import stdout
 
@@ -81,13 +81,8 @@ class Console:
 
 def _write_secret(path: Path, text: str) -> None:
     """Write `text` to a file that only this user can read, and that appears whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
     try:
-        part.unlink(missing_ok=True)
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        part.replace(path)
+        write_private(path, text.encode())
     except OSError as error:
         raise OutputFailed(
             f"the pairing code can't be written to {path}: {error.strerror}",

@@ -60,20 +60,27 @@ class Epochs:
                 secret = self._schedule.start(now_ns)
             else:
                 secret = self._schedule.rotate(now_ns, reason)
-            waiting = [
-                asyncio.create_task(attendee.hand_over(secret, SENDER_ID))
-                for attendee in self._audience
-            ]
-            if waiting:
-                limit_s = LEAVE_ACK_TIMEOUT_S if reason == "leave" else ACK_TIMEOUT_S
-                _, late = await asyncio.wait(waiting, timeout=limit_s)
-                for task in late:
-                    task.cancel()
+            await self._hand_over(
+                secret, LEAVE_ACK_TIMEOUT_S if reason == "leave" else ACK_TIMEOUT_S
+            )
             await asyncio.get_running_loop().run_in_executor(
                 self._worker, self._pipeline.enter_epoch, self._schedule, secret.epoch
             )
             self._on_entered(secret)
             self.begun.set()
+
+    async def _hand_over(self, secret: EpochSecret, limit_s: float) -> None:
+        """Give `secret` to all; wait until each has confirmed it, `limit_s` at most."""
+        waiting = [
+            asyncio.create_task(attendee.hand_over(secret, SENDER_ID))
+            for attendee in self._audience
+        ]
+        try:
+            if waiting:
+                await asyncio.wait(waiting, timeout=limit_s)
+        finally:
+            for task in waiting:
+                task.cancel()
 
     async def keep(self) -> None:
         """Once the first has begun: begin a new one whenever the last is old enough, for ever."""

@@ -72,6 +72,9 @@ class SenderJournal(Journal):
 
     def frame_sent(self, frame: SealedFrame, sent_at_ns: int) -> None:
         """A receiver's path has taken `frame`; the first of several receivers is what counts."""
+        if frame.still:
+            self.event("still sent", f"frame {frame.index}, {len(frame.sealed)} bytes")
+            return
         if self.has_sent(frame):
             return
         self._sent.append((frame.epoch, frame.counter))

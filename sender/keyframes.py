@@ -24,8 +24,9 @@ class KeyFrames:
     def needed(self, now_ns: int, *, following: int, lost: int, new: int = 0) -> bool:
         """Whether the next frame must be key: `following` receivers follow, `lost` ones do not.
 
-        Counts are of receivers that could take the frame; the `new` ones never got any.  Where
-        none follows nothing else is of use; otherwise at most one a second is made for the lost.
+        `lost` and `new` (those never got any) could take the frame, `following` are all, also
+        those whose path is busy.  Where none follows nothing else is of use; otherwise at most one
+        a second is made for the lost.
         """
         if not lost and not new:
             return False

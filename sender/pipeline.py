@@ -28,7 +28,7 @@ from shared.quality import PEAK, psnr_db
 from shared.strip import draw_strip
 from shared.wire import STAGES, FrameMetadata, pack_inner
 
-__all__ = ["Pipeline", "SealedFrame"]
+__all__ = ["Pipeline", "SealedFrame", "scaled_size"]
 
 MAX_EARLY_NS = 1_000_000_000  # a stamp taken a moment ahead is rounded to now
 MAX_LATE_NS = 3600 * 1_000_000_000  # the wire has room for 71 minutes
@@ -57,13 +57,12 @@ class SealedFrame:
 class Pipeline:
     """Turns frames into sealed bytes under the epoch in force.
 
-    With `strip` each picture's index and capture time are drawn into it (`shared.strip`).  Without
-    an `encoder` one must be given by `encode_with` before the first frame.
+    With `strip` each picture's index and capture time are drawn into it (`shared.strip`).  An
+    encoder must be given by `encode_with` before the first frame.
     """
 
     def __init__(
         self,
-        encoder: Encoder | None,
         backend: Backend,
         *,
         sender: int,
@@ -71,7 +70,7 @@ class Pipeline:
         strip: bool = False,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        self._encoder = encoder
+        self._encoder: Encoder | None = None
         self._backend = backend
         self._sender = sender
         self._masks = tuple(masks)
@@ -235,12 +234,20 @@ class Pipeline:
             epoch.ahead.close()
 
 
+def scaled_size(width: int, height: int, scale: Fraction) -> tuple[int, int]:
+    """Width and height times `scale`: below 1 even numbers of at least 16 pixels."""
+    if scale == 1:
+        return width, height
+    across, down = (max(MIN_SIDE, 2 * round(side * scale / 2)) for side in (width, height))
+    return across, down
+
+
 def _scaled(image: Image, scale: Fraction) -> Image:
-    """`image` with sides of `scale` times its own, even numbers of at least 16 pixels."""
+    """`image` with sides of `scale` times its own."""
     if scale == 1:
         return image
-    height, width = (max(MIN_SIDE, 2 * round(side * scale / 2)) for side in image.shape[:2])
-    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    size = scaled_size(image.shape[1], image.shape[0], scale)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _psnr_of_both(image: Image, smaller: Image, coded_db: float | None) -> float | None:

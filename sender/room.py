@@ -140,7 +140,7 @@ class Room:
             self._notices.event("a receiver could not join", error)
         else:
             return self._audience.expect(peer, association, self._on_still)
-        if self._admission.guessed_at:
+        if self._admission.code is not None and self._admission.guessed_at:
             self._close_door()
         return None
 

@@ -44,7 +44,7 @@ from shared.wire import SENDER_ID
 from signaling.client import SignalingClient
 from signaling.tls import client_context
 
-__all__ = ["SenderSession", "SenderSettings"]
+__all__ = ["SenderSession"]
 
 TELL_EVERY_S = 1.0  # how often the receivers are told what was sent and dropped at this end
 
@@ -154,7 +154,7 @@ class SenderSession:
             settings.codec, settings.wishes, fps=settings.fps, on_change=self._quality_changed
         )
         self._pipeline = Pipeline(
-            None, backend, sender=SENDER_ID, masks=settings.masks, strip=settings.strip
+            backend, sender=SENDER_ID, masks=settings.masks, strip=settings.strip
         )
         self._exit.push_async_callback(asyncio.to_thread, self._pipeline.close)
         self._stills = StillRequests(
@@ -208,7 +208,7 @@ class SenderSession:
                 self._link_factory, ice_servers=ice_servers, host_addresses=settings.host_addresses
             ),
             on_still=self._stills.asked,
-            on_deserted=self._stream.discard,
+            on_deserted=self._deserted,
             conclude=self._conclude,
         )
         self._exit.push_async_callback(self._room.close)
@@ -269,6 +269,10 @@ class SenderSession:
     def _epoch_entered(self, secret: EpochSecret) -> None:
         self.journal.epoch_entered(secret.epoch, secret.reason)
         self._audience.changed.set()  # who holds its key may take frames from now on
+
+    def _deserted(self) -> None:
+        self._stream.discard()
+        self._steering.deserted()
 
     def _quality_changed(self, notice: control.QualityNotice) -> None:
         self._notices.quality(notice.reason)

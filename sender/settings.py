@@ -21,8 +21,8 @@ __all__ = ["SenderSettings"]
 class SenderSettings:
     """How a sender session behaves.
 
-    `codec` is a name of `shared.codecs.CODECS`, or `auto`: by the first frame and the machine, and
-    once more when the path is known.
+    `codec` is a name of `shared.codecs.CODECS`, or `auto`: H.264, which for colour may change once
+    the path is known.
     `ca` is a file of certificate authorities (PEM) to trust for wss:// instead of the system's.
     `keystream` is a shipped family or the path of a network file; `device` is one of
     `shared.keystream.backend.DEVICES`.  A new epoch begins every `rekey_after_s` seconds, 60 at

@@ -6,19 +6,19 @@ receivers and the encoder's facts, and turns changes into notices.  It refuses t
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Collection
 
 from sender.attendee import Attendee
 from sender.keyframes import KeyFrames
 from sender.pacing import FrameRate
-from sender.pipeline import SealedFrame
+from sender.pipeline import SealedFrame, scaled_size
 from sender.rate import Plan, RateController, StreamFacts, Wishes
 from sender.streamcodec import StreamCodec
 from shared import control
 from shared.codecs import Codec, Encoder, EncoderTarget, open_encoder
 from shared.codecs.choice import CodecChoice
+from shared.codecs.machine import cores
 from shared.frame import Frame
 from shared.link import PathEstimate
 
@@ -30,8 +30,8 @@ DEFAULT_FPS = 30.0  # until the source's own rate has been measured
 class Steering:
     """The rate control of one session's stream.
 
-    `codec` is the name of one, or `auto`: then it is chosen when the first frame is known, and
-    perhaps again when the path is.  `on_change(notice)` is called for each change of quality.
+    `codec` is the name of one, or `auto`: then it may change once the path is known.
+    `on_change(notice)` is called for each change of quality.
     """
 
     def __init__(
@@ -42,41 +42,48 @@ class Steering:
         fps: float | None,
         on_change: Callable[[control.QualityNotice], None],
     ) -> None:
-        self._codec = StreamCodec(codec, cores=os.cpu_count() or 1)
+        self._codec = StreamCodec(codec)
         self._wishes = wishes
         self._on_change = on_change
         self._pace = FrameRate(fps or DEFAULT_FPS)
         self._keys = KeyFrames()
         self._controller: RateController | None = None
-
-    @property
-    def chosen(self) -> bool:
-        """Whether there is a codec already."""
-        return self._codec.codec is not None
+        self._channels = 0  # of the newest frame; 0 before the first
+        self._untold: str | None = None  # why the codec changed, until a frame of it is encoded
 
     @property
     def inter(self) -> bool:
         """Whether frames build on one another."""
-        return self._codec.codec is not None and self._codec.codec.inter
+        return self._codec.codec is not None and self._channels in self._codec.codec.inter
+
+    @property
+    def begins(self) -> bool:
+        """Whether the next frame is the first, or the first for others than those before."""
+        return self._controller is None
 
     def choose(self, frame: Frame) -> CodecChoice | None:
         """The codec to encode with from `frame` on, where that is a new one."""
-        if not self.chosen:
-            return self._codec.choose(frame, self._pace.source_fps)
-        controller = self._controller
-        if controller is None or controller.allowed_bps is None:
+        self._channels = frame.channels
+        if self._controller is None:
+            return self._codec.begin()
+        use = self._controller.use
+        if use is None:
             return None
-        choice = self._codec.review(
-            time.monotonic_ns(),
-            frame,
-            self._pace.source_fps,
-            used_bps=controller.used_bps,
-            allowed_bps=controller.allowed_bps,
-        )
+        return self._changed(self._codec.review(time.monotonic_ns(), frame.channels, use))
+
+    def failed(self) -> CodecChoice | None:
+        """The encoder failed: the codec to go on with, None where there is none."""
+        return self._changed(self._codec.failed(time.monotonic_ns()))
+
+    def _changed(self, choice: CodecChoice | None) -> CodecChoice | None:
         if choice is not None:
-            reason = f"codec changed to {choice.codec}: {choice.reason}"
-            self._on_change(self._notice(reason, controller.plan, frame))
+            self._untold = f"codec changed to {choice.codec}: {choice.reason}"
         return choice
+
+    def deserted(self) -> None:
+        """Nobody watches any more: what is known of their paths is not of the next one's."""
+        self._controller = None
+        self._untold = None
 
     def open_encoder(self, codec: str) -> Encoder:
         """An encoder for what `choose` chose; takes a moment, so not for the event loop."""
@@ -97,12 +104,13 @@ class Steering:
         """The plan for `frame`, which is about to be encoded."""
         codec = self._chosen()
         if self._controller is None:
-            facts = StreamFacts(codec.name, codec.inter, codec.lossless, frame.width, frame.height)
+            facts = StreamFacts.of(codec, frame, cores())
             self._controller = RateController(facts, self._wishes, self._pace.source_fps)
         paths = _deciding_paths(attendees)
         plan = self._controller.update(time.monotonic_ns(), paths, self._pace.source_fps)
         for change in plan.changes:
-            self._on_change(self._notice(change, plan, frame))
+            size = scaled_size(frame.width, frame.height, plan.scale)
+            self._on_change(self._notice(change, plan, *size))
         return plan
 
     def needs_key(
@@ -137,23 +145,28 @@ class Steering:
         encoded, stages = sealed.encoded, sealed.stages_us
         if encoded.key:
             self._keys.made(time.monotonic_ns())
-        if self._controller is not None:
-            busy_us = sum(stages[stage] for stage in ("mask", "encode", "keystream", "seal"))
-            self._controller.encoded(
-                len(encoded.payload),
-                encoded.psnr_db,
-                busy_us * 1000,
-                width=encoded.width,
-                height=encoded.height,
-            )
+        if self._controller is None:
+            return
+        if self._untold is not None:
+            reason, self._untold = self._untold, None
+            plan = self._controller.plan
+            self._on_change(self._notice(reason, plan, encoded.width, encoded.height))
+        busy_us = sum(stages[stage] for stage in ("mask", "encode", "keystream", "seal"))
+        self._controller.encoded(
+            len(encoded.payload),
+            encoded.psnr_db,
+            busy_us * 1000,
+            width=encoded.width,
+            height=encoded.height,
+        )
 
-    def _notice(self, reason: str, plan: Plan, frame: Frame) -> control.QualityNotice:
+    def _notice(self, reason: str, plan: Plan, width: int, height: int) -> control.QualityNotice:
         codec = self._chosen()
         return control.QualityNotice(
             reason=reason[: control.MAX_DETAIL_CHARS],
             codec=codec.name,
-            width=max(16, round(frame.width * plan.scale)),
-            height=max(16, round(frame.height * plan.scale)),
+            width=width,
+            height=height,
             fps=plan.fps,
             bitrate_bps=plan.bitrate_bps,
             quality=None if codec.inter or codec.lossless else plan.target.quality,

@@ -79,6 +79,5 @@ class StillRequests:
             )
         if attendee.holds(sealed.epoch):
             attendee.offer_still(sealed)
-            self._journal.event("still sent", f"frame {index}, {len(sealed.sealed)} bytes")
         else:
             attendee.still_unavailable(index)

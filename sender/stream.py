@@ -17,6 +17,7 @@ from sender.audience import Audience
 from sender.journal import SenderJournal
 from sender.pipeline import Pipeline, SealedFrame
 from sender.steering import Steering
+from shared.errors import BadInput, DecodeFailed
 from shared.frame import Frame
 from shared.newest import Newest, SlotClosed
 from shared.telemetry.records import DropReason
@@ -126,7 +127,42 @@ class Stream:
 
     async def _send(self, frame: Frame) -> None:
         self._processing = True
-        await self._choose_codec(frame)
+        try:
+            await self._choose_codec(frame)
+            sealed = await self._sealed(frame)
+        finally:
+            self._processing = False
+        self._steering.encoded(sealed)
+        if not self._audience.offer(sealed):  # whoever was ready has left meanwhile
+            reason = DropReason.LINK_BUSY if self._audience else DropReason.NO_RECEIVER
+            self._journal.dropped(reason, frame.index)
+
+    async def _choose_codec(self, frame: Frame) -> None:
+        """See to it that the pipeline has the encoder for `frame`."""
+        begins = self._steering.begins
+        choice = self._steering.choose(frame)
+        if choice is None:
+            return
+        await self._encode_in(choice.codec)
+        if begins and choice.reason:
+            self._on_codec(f"{choice.codec}: {choice.reason}")
+
+    async def _encode_in(self, codec: str) -> None:
+        encoder = await asyncio.to_thread(self._steering.open_encoder, codec)
+        self._pipeline.encode_with(encoder)
+
+    async def _sealed(self, frame: Frame) -> SealedFrame:
+        """`frame`, encoded and sealed; in the codec before where a better one does not work."""
+        try:
+            return await self._process(frame)
+        except (BadInput, DecodeFailed):
+            choice = self._steering.failed()
+            if choice is None:
+                raise
+        await self._encode_in(choice.codec)
+        return await self._process(frame)
+
+    async def _process(self, frame: Frame) -> SealedFrame:
         plan = self._steering.plan_for(frame, self._audience)
         work = partial(
             self._pipeline.process,
@@ -137,24 +173,4 @@ class Stream:
             target=plan.target,
             scale=plan.scale,
         )
-        try:
-            sealed: SealedFrame = await asyncio.get_running_loop().run_in_executor(
-                self._worker, work
-            )
-        finally:
-            self._processing = False
-        self._steering.encoded(sealed)
-        if not self._audience.offer(sealed):  # whoever was ready has left meanwhile
-            reason = DropReason.LINK_BUSY if self._audience else DropReason.NO_RECEIVER
-            self._journal.dropped(reason, frame.index)
-
-    async def _choose_codec(self, frame: Frame) -> None:
-        """See to it that the pipeline has the encoder for `frame`."""
-        begins = not self._steering.chosen
-        choice = self._steering.choose(frame)
-        if choice is None:
-            return
-        encoder = await asyncio.to_thread(self._steering.open_encoder, choice.codec)
-        self._pipeline.encode_with(encoder)
-        if begins and choice.reason:
-            self._on_codec(f"{choice.codec}: {choice.reason}")
+        return await asyncio.get_running_loop().run_in_executor(self._worker, work)

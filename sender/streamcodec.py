@@ -1,17 +1,17 @@
 """Which codec the stream is in, and when `auto` goes over to another one.
 
-The first choice is made before the path is known.  Once it is, `shared.codecs.choice.reconsider`
-is asked with every frame; its answer must stand for a while before it is followed, and after a
-change everything rests, so that a path that wavers does not change what people look at.
+A stream begins before its path is known.  Once it is, `shared.codecs.choice.reconsider` is asked
+with every frame; its answer must stand for a while before it is followed, and after a change
+everything rests, so that a path that wavers does not change what people look at.  A codec that
+failed here, or that this machine was too slow for, is not tried again.
 
-Pure: shapes of pictures, bitrates and times in, choices out.
+Pure: how the stream fares and times in, choices out.
 """
 
 from __future__ import annotations
 
 from shared.codecs import CODECS, Codec
-from shared.codecs.choice import CodecChoice, choose_codec, reconsider
-from shared.frame import Frame
+from shared.codecs.choice import FIRST_CODEC, CodecChoice, CodecUse, reconsider
 
 __all__ = ["AUTO", "REST_NS", "STAND_NS", "StreamCodec"]
 
@@ -24,10 +24,10 @@ REST_NS = 20_000_000_000  # a change costs a key frame and is seen: a few a minu
 class StreamCodec:
     """The codec of one stream: `asked_for` is the name of one, or `auto`."""
 
-    def __init__(self, asked_for: str, *, cores: int) -> None:
+    def __init__(self, asked_for: str) -> None:
         self._asked_for = asked_for
-        self._cores = cores
         self._codec: Codec | None = None
+        self._barred: set[str] = set()
         self._wanted: str | None = None
         self._wanted_since_ns = 0
         self._rests_until_ns: int | None = None
@@ -37,42 +37,50 @@ class StreamCodec:
         """The codec in use, None before the first frame."""
         return self._codec
 
-    def choose(self, frame: Frame, fps: float) -> CodecChoice:
-        """The codec to begin with, for pictures like `frame`; no reason where it was asked for."""
+    def begin(self) -> CodecChoice | None:
+        """The codec to begin with, for the first receivers or for others after them.
+
+        No reason where it was asked for; None where it is in use already.
+        """
+        choice = CodecChoice(self._asked_for, "")
         if self._asked_for == AUTO:
-            choice = choose_codec(
-                frame.channels, frame.width, frame.height, fps, None, self._cores, False
-            )
-        else:
-            choice = CodecChoice(self._asked_for, "")
+            choice = CodecChoice(FIRST_CODEC, "the fewest bytes, at a rate that follows the path")
+        self._wanted, self._rests_until_ns = None, None
+        if self._codec is CODECS[choice.codec]:
+            return None
         self._codec = CODECS[choice.codec]
         return choice
 
-    def review(
-        self, now_ns: int, frame: Frame, fps: float, *, used_bps: float, allowed_bps: float
-    ) -> CodecChoice | None:
-        """The codec to go over to with `frame`, which must then be key; None: it stays.
-
-        `used_bps` is what the pictures come to, `allowed_bps` what they may come to on this path.
-        """
+    def review(self, now_ns: int, channels: int, use: CodecUse) -> CodecChoice | None:
+        """The codec to go over to with the next frame, which must then be key; None: it stays."""
         if self._asked_for != AUTO or self._codec is None:
             return None
-        choice = reconsider(
-            self._codec.name,
-            channels=frame.channels,
-            width=frame.width,
-            height=frame.height,
-            fps=fps,
-            cores=self._cores,
-            used_bps=round(used_bps),
-            allowed_bps=round(allowed_bps),
-        )
+        choice = reconsider(self._codec.name, channels, use)
+        if choice is not None and choice.codec in self._barred:
+            choice = None
         wanted = None if choice is None else choice.codec
         if wanted != self._wanted:
             self._wanted, self._wanted_since_ns = wanted, now_ns
+        if choice is not None and use.behind:
+            return self._give_up(choice, now_ns)
         resting = self._rests_until_ns is not None and now_ns < self._rests_until_ns
         if choice is None or resting or now_ns - self._wanted_since_ns < STAND_NS:
             return None
+        return self._take(choice, now_ns)
+
+    def failed(self, now_ns: int) -> CodecChoice | None:
+        """The codec in use does not work here: the one to go on with, None where there is none."""
+        codec = self._codec
+        if self._asked_for != AUTO or codec is None or codec.name == FIRST_CODEC:
+            return None
+        return self._give_up(CodecChoice(FIRST_CODEC, f"{codec.name} does not work here"), now_ns)
+
+    def _give_up(self, choice: CodecChoice, now_ns: int) -> CodecChoice:
+        assert self._codec is not None  # noqa: S101 -- there is one to give up
+        self._barred.add(self._codec.name)
+        return self._take(choice, now_ns)
+
+    def _take(self, choice: CodecChoice, now_ns: int) -> CodecChoice:
         self._codec, self._wanted = CODECS[choice.codec], None
         self._rests_until_ns = now_ns + REST_NS
         return choice

@@ -25,6 +25,7 @@ from shared.errors import BadInput, VeilscopeError
 
 __all__ = [
     "DebugOption",
+    "EndOfInput",
     "ask",
     "can_ask_again",
     "run_async",
@@ -213,6 +214,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
+class EndOfInput(BadInput):
+    """Nobody is going to type an answer: the input has ended, or the person pressed Ctrl-D."""
+
+
 def can_ask_again() -> bool:
     """Whether a person sits at standard input, who may type something else than before."""
     return os.isatty(0)
@@ -224,7 +229,7 @@ async def ask(prompt: str) -> str:
     A daemon thread reads, so that Ctrl-C at the prompt ends the program without another key.
 
     Raises:
-        BadInput: the input ended before a line was typed.
+        EndOfInput: the input ended before a line was typed.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[str] = loop.create_future()
@@ -235,7 +240,7 @@ async def ask(prompt: str) -> str:
         if line:
             answer.set_result(line.decode(errors="replace").rstrip("\r\n"))
         else:
-            answer.set_exception(BadInput("the input ended before a line was typed"))
+            answer.set_exception(EndOfInput("the input ended before a line was typed"))
 
     def read() -> None:
         # os.read and not sys.stdin: a daemon thread inside a buffered read would hold its lock

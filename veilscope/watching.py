@@ -18,7 +18,8 @@ import numpy as np
 from lab.bench.rivals.ends import Watch, top_of
 from lab.bench.rivals.records import write_pictures, write_shown
 from receiver.journal import ReceiverJournal
-from receiver.session import ReceiverSession, ReceiverSettings
+from receiver.session import ReceiverSession
+from receiver.settings import ReceiverSettings
 from shared.crypto.pairing import PairingCode
 from shared.telemetry.log import JsonLinesLog
 from shared.terminal import run_async, warn

@@ -127,7 +127,7 @@ def _key_recovery(
     if target.depth > 1:
         left = landscape(frame, rng, wrong=_WRONG_LANES)
         text = ", ".join(f"{count}: {value:.3f}" for count, value in left.items())
-        return False, f"no slope: correlation left by so many wrong lanes, {text}", None
+        return False, f"correlation left by so many wrong lanes, {text}", None
     shape = (_RECOVERY_BLOCKS + _UNSEEN_BLOCKS, COUNTER_LANES)
     counters = rng.integers(256, size=shape, dtype=np.uint8)
     counters[:, : COUNTER_LANES - 3] = 0  # blocks that a frame has
@@ -160,6 +160,7 @@ ATTACKS: dict[str, Attack] = {
 }
 _SAT = "SAT, whole key of a toy"
 _RELATED = "related keys through SHAKE-256"
+_BLIND = "related biases, a blind step"
 
 
 def study(
@@ -177,6 +178,7 @@ def study(
     for target in (whole, random_like(whole, rng), whole.affine()):
         outcomes = list(_attack(target, plan, on_step))
         if target is whole:
+            outcomes += [_blind(target, depth, plan, on_step) for depth in plan.depths]
             outcomes += _related(network, plan, on_step)
             outcomes += [_sat(depth, plan, on_step) for depth in plan.depths]
         studies.append(Study(target.title, target is not whole, tuple(outcomes)))
@@ -205,6 +207,13 @@ def _related(
     for depth in plan.depths:
         whole = depth == len(network.layers)
         yield Outcome(_RELATED, depth, falls if whole else None, text if whole else "", chance)
+
+
+def _blind(target: Target, depth: int, plan: Plan, on_step: Callable[[str], None]) -> Outcome:
+    on_step(_BLIND)
+    rng = np.random.default_rng([plan.seed, depth])
+    evidence = relatedkey.blind_biases(target.cut(depth), rng)
+    return Outcome(_BLIND, depth, evidence.decisive, evidence.text, evidence.chance)
 
 
 def _sat(depth: int, plan: Plan, on_step: Callable[[str], None]) -> Outcome:

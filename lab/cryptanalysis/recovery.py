@@ -6,9 +6,10 @@ counter's bytes c are public, K is one unknown (what the material adds, and the 
 So all K are tried for each lane.  In lanes that add material two of them give the same blocks (one
 has the highest bit flipped, with m + 128); either predicts the rest of the frame.
 
-**Depth 2** has K of all lanes in every sum.  `landscape` gives the attacker everything but some
-lanes' K, and measures how well the right candidates of the others can be told: search and
-statistics need a slope to climb, and there is none until nearly all lanes are right at once.
+**Depth 2** has K of all the lanes that a sum reads in that sum.  `landscape` gives the attacker
+everything but some lanes' K, and measures how well the right candidates of the others can be told:
+search and statistics need a slope to climb, and there is none until nearly all of those lanes are
+right at once.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from lab.randomness.dump import FillableStream, dump
+from lab.randomness.dump import DumpableStream, dump
 from shared.errors import BadInput, VeilscopeError
 
 __all__ = ["Dieharder", "DieharderVerdict", "find_dieharder"]
@@ -51,7 +51,7 @@ class Dieharder:
 
     def run(
         self,
-        stream: FillableStream,
+        stream: DumpableStream,
         *,
         on_verdict: Callable[[DieharderVerdict], None] | None = None,
     ) -> tuple[DieharderVerdict, ...]:
@@ -78,7 +78,7 @@ class Dieharder:
     def _run_once(
         self,
         selection: Sequence[str],
-        stream: FillableStream,
+        stream: DumpableStream,
         heard: Callable[[DieharderVerdict], None],
     ) -> None:
         fields = [word for field in _FIELDS for word in ("-D", field)]
@@ -149,7 +149,7 @@ def _output_of(program: str, option: str) -> str:
     return ended.stdout
 
 
-def _feed(stream: FillableStream, descriptor: int, process: subprocess.Popen[bytes]) -> None:
+def _feed(stream: DumpableStream, descriptor: int, process: subprocess.Popen[bytes]) -> None:
     try:
         dump(stream, descriptor)
     except BaseException:

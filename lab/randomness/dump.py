@@ -5,70 +5,58 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FillableStream", "dump"]
+__all__ = ["DumpableStream", "dump"]
 
-_PIPE_BYTES = 1 << 20  # Linux gives 64 KiB unasked, and this much to everybody who asks
-_BUFFERS = 2  # one is made while the other is written; they take up to 94 MiB each
+_SEGMENTS = 2  # one is made while the other is written; they take up to 94 MiB each
 
 
-class FillableStream(Protocol):
+class DumpableStream(Protocol):
     """A stream as equal segments of `segment_bytes`, numbered from 0 without end."""
 
     @property
     def segment_bytes(self) -> int: ...
 
-    def fill(self, index: int, out: NDArray[np.uint8]) -> None:
-        """Write segment `index` to `out`, uint8 (segment_bytes,).  Any thread may call this."""
+    def segment(self, index: int, spare: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Return segment `index`: uint8 (segment_bytes,).  Any thread may call this.
+
+        `spare` is an earlier segment that nobody needs any more: it may be written over.
+        """
         ...
 
 
-def dump(stream: FillableStream, descriptor: int, nbytes: int = 0) -> int:
+def dump(stream: DumpableStream, descriptor: int, nbytes: int = 0) -> int:
     """Write the first `nbytes` bytes (0: without end) to a file descriptor; return how many went.
 
-    A thread makes the next segment while this one writes; two of them were slower.  Buffers are
-    used again, since fresh memory would cost a tenth of the work.  A reader that closes the pipe
-    ends the dump quietly.  Other `OSError`s are raised.
+    A thread makes the next segment while this one writes; two of them were slower.  Segments are
+    handed back to be written over, since large ones in fresh memory would cost a tenth of the work.
+    The pipe is taken as it is: a wider one was no faster.
+    A reader that closes the pipe ends the dump quietly.  Other `OSError`s are raised.
     """
     size = stream.segment_bytes
-    idle = [np.empty(size, np.uint8) for _ in range(_BUFFERS)]
     pending: deque[Future[NDArray[np.uint8]]] = deque()
+    spare: NDArray[np.uint8] | None = None
     index = written = 0
-
-    def made(number: int, buffer: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        stream.fill(number, buffer)
-        return buffer
-
-    _widen(descriptor)
     with ThreadPoolExecutor(1, thread_name_prefix="keystream-dump") as pool:
         try:
             while True:
-                while idle and (not nbytes or index * size < nbytes):
-                    pending.append(pool.submit(made, index, idle.pop()))
+                while len(pending) < _SEGMENTS and (not nbytes or index * size < nbytes):
+                    pending.append(pool.submit(stream.segment, index, spare))
+                    spare = None
                     index += 1
                 if not pending:
                     return written
-                buffer = pending.popleft().result()
-                view = buffer.data[: nbytes - written] if nbytes else buffer.data
+                spare = pending.popleft().result()
+                view = spare.data[: nbytes - written] if nbytes else spare.data
                 while view:
                     sent = os.write(descriptor, view)
                     written += sent
                     view = view[sent:]
-                idle.append(buffer)
         except BrokenPipeError:
             return written
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _widen(descriptor: int) -> None:
-    """Let a pipe hold more, where the system can: fewer switches between writer and reader."""
-    with suppress(ImportError, AttributeError, OSError):
-        import fcntl
-
-        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)

@@ -29,8 +29,7 @@ from shared.keystream.backend import Backend, KeyedGenerator
 
 __all__ = ["MODES", "NetworkStream", "SegmentedStream", "read"]
 
-_STREAM_BLOCKS = 65_536  # blocks a segment: 8 MiB at 128 lanes
-_STREAM_CALL_BLOCKS = 8_192  # 1 MiB: small enough that its memory is used again, warm
+_STREAM_BLOCKS = 8_192  # blocks a segment: 1 MiB at 128 lanes, small enough to stay in a cache
 _SIDE_BY_SIDE = 64
 _RUN_BLOCKS = 8_192  # 1 MiB at 128 lanes; 64 MiB side by side
 _LOW_RUN_BITS = 11  # a run of lowweight takes the counter's lowest bits; 94 MiB side by side
@@ -121,21 +120,21 @@ class NetworkStream:
     def segment_bytes(self) -> int:
         return self._runs * self._run_blocks * self._block_bytes
 
-    def segment(self, index: int) -> NDArray[np.uint8]:
-        made = np.empty(self.segment_bytes, dtype=np.uint8)
-        self.fill(index, made)
-        return made
+    def segment(self, index: int, spare: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Return segment `index`: uint8 (segment_bytes,).  Any thread may call this.
 
-    def fill(self, index: int, out: NDArray[np.uint8]) -> None:
-        """Write segment `index` to `out`, uint8 (segment_bytes,).  Any thread may call this."""
+        `spare` is an earlier segment that nobody needs any more: it may be written over.
+        """
         runs = self._plan(self._key, index)
+        run_bytes = self._run_blocks * self._block_bytes
+        if len(runs) == 1:  # nothing lies beside it: as it was made
+            ((key, counter, first_block),) = runs
+            return self._keyed(key).generate(counter, run_bytes, first_block)
+        segment = np.empty(self.segment_bytes, np.uint8) if spare is None else spare
         # A block as one item: NumPy copies those twice as fast as rows of bytes.
         block = np.dtype((np.void, self._block_bytes))
-        blocks = out.view(block).reshape(self._run_blocks, len(runs))
-        call_blocks = min(self._run_blocks, _STREAM_CALL_BLOCKS)
+        blocks = segment.view(block).reshape(self._run_blocks, len(runs))
         for place, (key, counter, first_block) in enumerate(runs):
-            generator = self._keyed(key)
-            for start in range(0, self._run_blocks, call_blocks):
-                nbytes = call_blocks * self._block_bytes
-                made = generator.generate(counter, nbytes, first_block + start)
-                blocks[start : start + call_blocks, place] = made.view(block)
+            made = self._keyed(key).generate(counter, run_bytes, first_block)
+            blocks[:, place] = made.view(block)
+        return segment

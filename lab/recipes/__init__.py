@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from lab.choices import refuse_unknown
 from lab.recipes import bp, cnn, gan, resnet
 from lab.recipes.recipe import Recipe
-from shared.errors import BadInput
 
 __all__ = ["RECIPES", "Recipe", "find_recipe"]
 
@@ -15,10 +15,5 @@ RECIPES: dict[str, Recipe] = {
 
 def find_recipe(family: str) -> Recipe:
     """Return the recipe for `family`, or raise `BadInput`."""
-    try:
-        return RECIPES[family]
-    except KeyError:
-        raise BadInput(
-            f"there is no training recipe for family {family!r}",
-            hint=f"known: {', '.join(RECIPES)}",
-        ) from None
+    refuse_unknown("training recipe for family", [family], RECIPES)
+    return RECIPES[family]

@@ -6,7 +6,6 @@ and no others.  Names hold the frame's index only, and files are for their owner
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +16,9 @@ from receiver.sinks import ShownFrame
 from receiver.sinks.background import BackgroundSink, reason_of
 from shared.errors import OutputFailed
 from shared.frame import Image
+from shared.privatefile import check_writable, write_private
 
-__all__ = ["FilesSink", "encode_png", "write_private"]
+__all__ = ["FilesSink", "encode_png"]
 
 
 def encode_png(image: Image) -> bytes:
@@ -54,9 +54,7 @@ class FilesSink(BackgroundSink):
         for folder in filter(None, (self._folder, self._sealed_folder)):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / ".veilscope-probe"
-                probe.touch()
-                probe.unlink()
+                check_writable(folder)
             except OSError as error:
                 raise OutputFailed(
                     f"frames can't be saved in {folder}: {error.strerror}",
@@ -79,20 +77,3 @@ class FilesSink(BackgroundSink):
             f"{missing} of the frames shown were not saved in {self._folder}: {reason}",
             hint="free some space, or give a folder on a faster disk",
         )
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read (mode 0600), whole or not at all.
-
-    Half a picture would look like a damaged one.
-    """
-
-    def owned(name: str, flags: int) -> int:
-        return os.open(name, flags, 0o600)
-
-    try:
-        with open(path, "wb", opener=owned) as file:
-            file.write(content)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise

@@ -98,17 +98,23 @@ def compose(image: Image | None, facts: OverlayFacts, size: tuple[int, int]) -> 
             if item.lock:
                 _draw_lock(canvas, x, top + 4, font, item.colour)
                 x += font + 4
-            _draw_text(canvas, _cut(item.text, width - x, font), (x, top + 4), font, item.colour)
-            x += _width(item.widest, font) + font
+            place = _width(item.widest, font)
+            fits = width - x if item is row[-1] else min(place + font - 4, width - x)
+            _draw_text(canvas, _cut(item.text, fits, font), (x, top + 4), font, item.colour)
+            x += place + font
         top += _row_height(font)
     _draw_states(canvas, _states(facts, has_image=image is not None), top, font)
     if image is None:
         _draw_banner(canvas, facts.waiting, max(room.shape[0] // 2 - font, 0), BLUE, font + 3)
     elif facts.stale and not facts.frozen:
-        seconds = (facts.silence_ms or 0.0) / 1000
         cv2.rectangle(canvas, (0, 0), (width - 1, height - 1), RED, 4)
-        _draw_banner(canvas, f"STALE: no new picture for {seconds:.0f} s", 10, RED, font + 3)
+        said = f"STALE: no new picture for {_silence_s(facts):.0f} s"
+        _draw_banner(canvas, said, 10, RED, font + 3)
     return canvas
+
+
+def _silence_s(facts: OverlayFacts) -> float:
+    return (facts.silence_ms or 0.0) / 1000
 
 
 def _font_size(width: int) -> int:
@@ -168,6 +174,8 @@ def _states(facts: OverlayFacts, *, has_image: bool) -> list[tuple[str, Colour |
     states: list[tuple[str, Colour | None]] = []
     if facts.frozen:
         states.append(("FROZEN by you. Space: go on", BLUE))
+        if facts.stale:
+            states.append((f"nothing new for {_silence_s(facts):.0f} s", RED))
         if facts.still:
             states.append((facts.still, DARK_BLUE))
     if facts.sealed_view:

@@ -23,6 +23,7 @@ from receiver.sinks import ShownFrame
 from receiver.sinks.background import BackgroundSink, reason_of
 from shared.errors import BadInput, OutputFailed
 from shared.frame import Frame
+from shared.privatefile import make_private
 
 __all__ = ["RecordSink"]
 
@@ -82,6 +83,8 @@ class RecordSink(BackgroundSink):
                 self._file, "w", format=FORMATS[ending], options=WRITTEN_OUT[ending]
             )
         except OSError as error:
+            if self._file is not None:
+                self._file.close()
             raise OutputFailed(
                 f"the recording {self._path} can't be written: {error.strerror}",
                 hint="give another path with --record",
@@ -174,6 +177,7 @@ class _File:
                 self._written = True
                 with suppress(OSError):  # a device holds nothing to replace
                     os.ftruncate(self._descriptor, 0)
+                make_private(self._descriptor)
             rest = memoryview(data)
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]

@@ -19,11 +19,12 @@ from pathlib import Path
 import cv2
 
 from receiver.sinks import SessionInfo, ShownFrame
-from receiver.sinks.files import encode_png, write_private
+from receiver.sinks.files import encode_png
 from receiver.sinks.overlay import bar_height, compose
 from receiver.sinks.viewer import Asked, Still, Viewer
 from receiver.sinks.xserver import XServer
 from shared.errors import OutputFailed
+from shared.privatefile import write_private
 
 __all__ = ["WindowSink"]
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 __all__ = ["XServer"]
 
 WM_NAME = 39  # a predefined atom (X11 protocol, appendix B)
 ANY_TYPE = 0
+LEVELS = 3  # below the screen's own window: in a window manager's frame, or in one within that
 MAX_WORDS = 64  # of a property, 4 bytes each; a longer title is not ours
 
 
@@ -34,77 +35,88 @@ class _Screens(ctypes.Structure):
 class XServer:
     """A connection to the display that the environment names, with the person's own authority.
 
-    Raises `OSError` where libxcb is missing.  Close it after use.
+    Raises `OSError` where libxcb is missing.  Close it after use; then it knows of nothing.
     """
 
     def __init__(self) -> None:
         self._xcb = _library()
         self._free = ctypes.CDLL(None).free
         self._free.argtypes = [ctypes.c_void_p]
-        self._connection = self._xcb.xcb_connect(None, None)
+        self._connection: int | None = self._xcb.xcb_connect(None, None)
 
     @property
     def alive(self) -> bool:
         """Whether the server was there when it was last asked."""
-        return not self._xcb.xcb_connection_has_error(self._connection)
+        connection = self._connection
+        return connection is not None and not self._xcb.xcb_connection_has_error(connection)
 
     def has(self, window: int) -> bool:
         """Ask whether there is still such a window; False too where the server is gone."""
-        reply = self._reply("get_geometry", window)
+        (reply,) = self._ask("get_geometry", [(window,)])
         self._free(reply)
         return reply is not None
 
     def window(self, title: str) -> int | None:
         """The number of this process's window of that title, None where there is none."""
-        pid_atom = self._pid_atom()
-        pid = os.getpid().to_bytes(4, "little")
-        for window in self._windows():
-            named = self._property(window, WM_NAME) == title.encode()
-            if named and self._property(window, pid_atom) == pid:
-                return window
+        if not self.alive:
+            return None
+        pid_atom = self._atom(b"_NET_WM_PID")
+        ours = title.encode(), os.getpid().to_bytes(4, "little")
+        setup = self._xcb.xcb_get_setup(self._connection)
+        level = [self._xcb.xcb_setup_roots_iterator(setup).screen[0]]
+        for _ in range(LEVELS):
+            level = self._children(level)
+            names, pids = self._properties(level, WM_NAME), self._properties(level, pid_atom)
+            for window, *facts in zip(level, names, pids, strict=True):
+                if tuple(facts) == ours:
+                    return window
         return None
 
     def close(self) -> None:
-        self._xcb.xcb_disconnect(self._connection)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._xcb.xcb_disconnect(connection)
 
-    def _windows(self) -> Iterator[int]:
-        """All windows of the first screen, the outer ones before those within."""
-        if not self.alive:
-            return
-        setup = self._xcb.xcb_get_setup(self._connection)
-        waiting = [self._xcb.xcb_setup_roots_iterator(setup).screen[0]]
-        while waiting:
-            window = waiting.pop(0)
-            yield window
-            reply = self._reply("query_tree", window)
+    def _children(self, windows: list[int]) -> list[int]:
+        found = []
+        for reply in self._ask("query_tree", [(window,) for window in windows]):
             if reply is not None:
                 count = self._xcb.xcb_query_tree_children_length(reply)
-                waiting += self._xcb.xcb_query_tree_children(reply)[:count]
+                found += self._xcb.xcb_query_tree_children(reply)[:count]
                 self._free(reply)
+        return found
 
-    def _property(self, window: int, atom: int) -> bytes:
-        reply = self._reply("get_property", 0, window, atom, ANY_TYPE, 0, MAX_WORDS)
-        if reply is None:
-            return b""
-        length = self._xcb.xcb_get_property_value_length(reply)
-        value = ctypes.string_at(self._xcb.xcb_get_property_value(reply), length)
-        self._free(reply)
-        return value
+    def _properties(self, windows: list[int], atom: int) -> list[bytes]:
+        questions = [(0, window, atom, ANY_TYPE, 0, MAX_WORDS) for window in windows]
+        values = []
+        for reply in self._ask("get_property", questions):
+            value = b""
+            if reply is not None:
+                length = self._xcb.xcb_get_property_value_length(reply)
+                value = ctypes.string_at(self._xcb.xcb_get_property_value(reply), length)
+                self._free(reply)
+            values.append(value)
+        return values
 
-    def _pid_atom(self) -> int:
-        name = b"_NET_WM_PID"
-        reply = self._reply("intern_atom", 0, len(name), name)
+    def _atom(self, name: bytes) -> int:
+        (reply,) = self._ask("intern_atom", [(0, len(name), name)])
         if reply is None:
             return 0
         atom = int.from_bytes(ctypes.string_at(reply + 8, 4), "little")
         self._free(reply)
         return atom
 
-    def _reply(self, request: str, *arguments: int | bytes) -> int | None:
-        """The address of the server's answer, to be freed; None for an error."""
-        cookie = getattr(self._xcb, f"xcb_{request}")(self._connection, *arguments)
-        reply = getattr(self._xcb, f"xcb_{request}_reply")(self._connection, cookie, None)
-        return reply if reply is None else int(reply)
+    def _ask(self, request: str, questions: Sequence[tuple[int | bytes, ...]]) -> list[int | None]:
+        """The addresses of the server's answers, to be freed, in one round trip; None for errors.
+
+        All questions are sent before the first answer is awaited: the server may be far away.
+        """
+        if self._connection is None:
+            return [None] * len(questions)
+        send, receive = (getattr(self._xcb, f"xcb_{request}{end}") for end in ("", "_reply"))
+        cookies = [send(self._connection, *question) for question in questions]
+        replies = [receive(self._connection, cookie, None) for cookie in cookies]
+        return [None if reply is None else int(reply) for reply in replies]
 
 
 def _library() -> Any:

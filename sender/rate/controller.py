@@ -12,23 +12,27 @@ ends show.  It refuses to change anything without saying why.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from sender.rate.budget import HEADROOM, Path, PathBudget, shared_rate
 from sender.rate.demand import Demand
 from sender.rate.encoderpace import EncoderPace
+from sender.rate.haste import Haste
 from sender.rate.jpeg import LOWEST_QUALITY, JpegQuality, jpeg_quality
 from sender.rate.ladder import SHARP, SMOOTH, WHOLE, Ladder, Rung
 from sender.rate.plan import Plan, StreamFacts, Wishes
 from sender.rate.reasons import Level, Reasons
 from shared.codecs import EncoderTarget
+from shared.codecs.choice import CodecUse
+from shared.codecs.machine import SPARE_PIXELS_A_CORE
 
 __all__ = ["RateController"]
 
 MIN_FPS = 5.0  # fewer is no motion any more
 START_BPS = 3_000_000  # of an inter codec until the path has been measured
+SPARE = 0.5  # of the frame interval: with less taken, a dearer codec could be afforded
+ENOUGH = 0.75  # of what pictures may take: with less taken, quality alone limits them
 QUIET_NS = 3_000_000_000  # at the start the path is still being found out: that is no news
 
 
@@ -50,6 +54,7 @@ class RateController:
         self._pace = EncoderPace()
         self._demand = Demand(facts, wishes)
         self._quality = JpegQuality(wishes.quality)
+        self._haste = Haste(facts, wishes)
         self._reasons = Reasons(self._ladder.top)
         self._began_ns: int | None = None
         self._plan = self._first_plan()
@@ -60,17 +65,20 @@ class RateController:
         return self._plan
 
     @property
-    def used_bps(self) -> float:
-        """What the last frames come to, in bits a second; 0 before the first."""
-        plan = self._plan
-        return (self._demand.bits_a_pixel or 0.0) * self._facts.pixels(plan.scale) * plan.fps
-
-    @property
-    def allowed_bps(self) -> float | None:
-        """What they may come to on the paths as they are, None until those are measured."""
-        if self._budget.path_bps is None:
+    def use(self) -> CodecUse | None:
+        """How the stream fares with its codec, None until the path is measured."""
+        plan, facts = self._plan, self._facts
+        if self._budget.path_bps is None or plan.bitrate_bps is None:
             return None
-        return min(self._budget.allowed_bps, self._wishes.bitrate_bps or math.inf)
+        taken = self._pace.taken(self._fps)
+        behind = self._pace.share < 1 or self._haste.hurried
+        few = facts.width * facts.height * self._fps <= SPARE_PIXELS_A_CORE * facts.cores
+        return CodecUse(
+            used_bps=self._picture_bits(plan) * plan.fps,
+            most_bps=plan.bitrate_bps,
+            spare_time=few and not behind and 0 < taken <= SPARE,
+            behind=behind,
+        )
 
     def encoded(
         self, nbytes: int, psnr_db: float | None, busy_ns: int, *, width: int, height: int
@@ -85,8 +93,8 @@ class RateController:
         `paths` are those of the receivers whose path has been measured.
         """
         self._fps = fps
-        slower = self._pace.settle(now_ns, fps)
-        changes: tuple[str, ...] = () if slower is None else (slower,)
+        machine = (self._pace.settle(now_ns, fps), self._haste.settle(fps))
+        changes = tuple(change for change in machine if change is not None)
         rate_bps = shared_rate(paths, self._needs(self._ladder.lowest) / HEADROOM)
         if rate_bps is None:
             self._plan = replace(self._first_plan(), changes=changes)
@@ -112,6 +120,10 @@ class RateController:
         rate = min(rung.rate, self._pace.share)
         return max(float(rate) * self._fps, min(MIN_FPS, self._fps))
 
+    def _picture_bits(self, plan: Plan) -> float:
+        """What the last pictures came to, at the scale of `plan`; 0 before the first."""
+        return (self._demand.bits_a_pixel or 0.0) * self._facts.pixels(plan.scale)
+
     def _in_time(self, paths: Sequence[Path]) -> float:
         """Bits of a frame that gets through within the wished-for latency."""
         path = min(paths, key=lambda path: abs(path.rate_bps - (self._budget.path_bps or 0.0)))
@@ -128,7 +140,7 @@ class RateController:
         if self._facts.inter and not self._facts.lossless:
             bitrate = min(START_BPS, round(self._demand.most(top.scale, self._fps) * self._fps))
         fps = self._rate_of(top)
-        target = EncoderTarget(bitrate, fps, self._wishes.quality)
+        target = EncoderTarget(bitrate, fps, self._haste.quality)
         return Plan(target, fps, thinned=self._pace.share < 1, bitrate_bps=bitrate)
 
     def _planned(self, now_ns: int, rung: Rung, frame_bits: float) -> Plan:
@@ -138,7 +150,7 @@ class RateController:
             bits = self._demand.least(rung.scale, self._fps)
         elif self._facts.inter:
             bits = max(min(frame_bits, self._demand.most(rung.scale, self._fps)), 1.0)
-            target = EncoderTarget(max(1, round(bits * fps)), fps, self._wishes.quality)
+            target = EncoderTarget(max(1, round(bits * fps)), fps, self._haste.quality)
         else:
             self._settle_quality(now_ns, frame_bits / self._facts.pixels(rung.scale))
             bits = self._demand.of_jpeg(self._quality.value, rung.scale)
@@ -173,8 +185,10 @@ class RateController:
             return Level(float(self._quality.value), float(self._wishes.quality), by_quality=True)
         top = self._ladder.top
         pixels = self._facts.pixels(top.scale)
+        bits = (plan.bitrate_bps or 0) / plan.fps
         return Level(
-            (plan.bitrate_bps or 0) / plan.fps / pixels,
+            bits / pixels,
             self._demand.most(top.scale, self._fps) / pixels,
             by_quality=False,
+            enough=0 < self._picture_bits(plan) < ENOUGH * bits,
         )

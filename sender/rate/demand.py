@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from sender.rate.jpeg import jpeg_size
 from sender.rate.plan import StreamFacts, Wishes
+from shared.quality import COUNTED_TO_DB
 
 __all__ = ["Demand"]
 
@@ -53,7 +54,7 @@ class Demand:
             unit = bits_a_pixel / jpeg_size(quality)
         self._bits_a_pixel = _learnt(self._bits_a_pixel, bits_a_pixel)
         self._unit_bits = _learnt(self._unit_bits, unit)
-        if psnr_db is not None and bits_a_pixel > 0:
+        if psnr_db is not None and psnr_db < COUNTED_TO_DB and bits_a_pixel > 0:
             log_bits = math.log2(bits_a_pixel)
             before = self._bpp_psnr or (log_bits, psnr_db)
             self._bpp_psnr = _learnt(before[0], log_bits), _learnt(before[1], psnr_db)

@@ -16,14 +16,16 @@ from sender.rate.ladder import RATES, STEP_UP_NS
 
 __all__ = ["EncoderPace"]
 
+WARM_UP = 15  # frames of a stream that tell nothing: codecs, threads and caches start cold
 BUSY_OVER, BUSY_FROM = 15, 8  # frames whose median tells the encoder's pace
-SLOW, QUICK = 0.9, 0.6  # share of the frame interval that may be taken
+SLOW, QUICK = 0.9, 0.75  # share of the frame interval that may be taken
 
 
 class EncoderPace:
     """Of one stream; begins with all frames."""
 
     def __init__(self) -> None:
+        self._cold = WARM_UP
         self._busy: deque[int] = deque(maxlen=BUSY_OVER)
         self._at = 0
         self._quick_from_ns: int | None = None
@@ -38,15 +40,22 @@ class EncoderPace:
         """What a frame takes, in the median; 0 before the first."""
         return median(self._busy) if self._busy else 0.0
 
+    def taken(self, fps: float) -> float:
+        """Which share of the interval between the frames of a source of `fps` one takes."""
+        return self.busy_ns / 1e9 * fps
+
     def took(self, busy_ns: int) -> None:
         """The newest frame took so long."""
-        self._busy.append(busy_ns)
+        if self._cold:
+            self._cold -= 1
+        else:
+            self._busy.append(busy_ns)
 
     def settle(self, now_ns: int, fps: float) -> str | None:
         """Lower or raise the share for a source of `fps`; the reason where it changed."""
         if len(self._busy) < BUSY_FROM:
             return None
-        taken = [self.busy_ns / 1e9 * float(rate) * fps for rate in RATES]  # of an interval
+        taken = [float(rate) * self.taken(fps) for rate in RATES]  # of an interval
         if taken[self._at] > SLOW:
             if self._at + 1 < len(RATES):
                 self._at += 1

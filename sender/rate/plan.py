@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, Self
 
-from shared.codecs import EncoderTarget
+from shared.codecs import Codec, EncoderTarget
+from shared.frame import Frame
 
 __all__ = ["DEFAULT_LATENCY_MS", "Plan", "Preference", "StreamFacts", "Wishes"]
 
@@ -17,13 +18,22 @@ DEFAULT_LATENCY_MS = 200.0  # tele-ultrasound guidance works up to here (Bharath
 
 @dataclass(frozen=True, slots=True)
 class StreamFacts:
-    """What is encoded, and how: `inter` as in `shared.codecs.Codec`, sizes in pixels."""
+    """What is encoded, and how: sizes in pixels, `inter` where pictures build on the one before.
 
-    codec: str
+    `cores` is how many processors the machine has.
+    """
+
     inter: bool
     lossless: bool
     width: int
     height: int
+    cores: int = 1
+
+    @classmethod
+    def of(cls, codec: Codec, frame: Frame, cores: int) -> Self:
+        """Those of frames like `frame`."""
+        inter = frame.channels in codec.inter
+        return cls(inter, codec.lossless, frame.width, frame.height, cores)
 
     def pixels(self, scale: Fraction) -> float:
         """How many pixels a picture has whose sides are of `scale`."""

@@ -22,15 +22,19 @@ TELL_BELOW, TELL_ABOVE = 0.8, 1.25  # changes of the bits a pixel that are told
 class Level:
     """How good the picture is, and how good it could be at best.
 
-    By JPEG's quality (`by_quality`), else by the bits that each pixel of the source gets.
+    By JPEG's quality (`by_quality`), else by the bits that each pixel of the source gets at most.
+    With `enough` the pictures take well less than that: fewer would be as good.
     """
 
     now: float
     best: float
     by_quality: bool
+    enough: bool = False
 
     def worse_than(self, told: float) -> bool:
         """Whether a person who was told of `told` must hear that it is worse."""
+        if self.enough:
+            return False
         return self.now <= (told - QUALITY_STEP if self.by_quality else TELL_BELOW * told)
 
     def better_than(self, told: float) -> bool:

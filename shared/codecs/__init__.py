@@ -3,6 +3,10 @@
 A codec is named by a string, has one encoder and one decoder, and is added by an entry in `CODECS`.
 Where a codec is `inter`, a payload that is not a key picture builds on the one before: losing one
 costs those that follow, up to the next key picture.  The others' payloads decode on their own.
+
+The first codec that is opened switches OpenCV's own threads off, for the whole program: at the pace
+of a live stream waking and feeding them takes as long as they save, and a third more of the
+processors.
 """
 
 from __future__ import annotations
@@ -12,9 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
+import cv2
+
 from shared.codecs.av1 import Av1Decoder, Av1Encoder
-from shared.codecs.choice import CodecChoice, choose_codec, reconsider
-from shared.codecs.codec import DEFAULT_QUALITY, DEFAULT_TARGET, Decoder, Encoder, EncoderTarget
+from shared.codecs.codec import DEFAULT_TARGET, Decoder, Encoder, EncoderTarget
 from shared.codecs.h264 import H264Decoder, H264Encoder
 from shared.codecs.jpeg import JpegDecoder, JpegEncoder
 from shared.codecs.lossless import LosslessDecoder, LosslessEncoder
@@ -23,26 +28,24 @@ from shared.errors import BadInput
 __all__ = [
     "CODECS",
     "Codec",
-    "CodecChoice",
-    "DEFAULT_QUALITY",
     "Decoder",
     "Encoder",
     "EncoderTarget",
-    "choose_codec",
     "open_decoder",
     "open_encoder",
-    "reconsider",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A codec's name, whether it is bit-exact, whether it makes pictures that build on the one
-    before (`inter`), and how to make its two ends."""
+    """A codec's name, whether it is bit-exact, and how to make its two ends.
+
+    `inter` are the numbers of channels whose pictures build on the one before.
+    """
 
     name: str
     lossless: bool
-    inter: bool
+    inter: tuple[int, ...]
     encoder: Callable[[EncoderTarget], Encoder]
     decoder: Callable[[], Decoder]
 
@@ -51,17 +54,17 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
     {
         codec.name: codec
         for codec in (
-            Codec("jpeg", False, False, JpegEncoder, JpegDecoder),
-            Codec("lossless", True, True, LosslessEncoder, LosslessDecoder),
-            Codec("h264", False, True, H264Encoder, H264Decoder),
+            Codec("jpeg", False, (), JpegEncoder, JpegDecoder),
+            Codec("lossless", True, (1,), LosslessEncoder, LosslessDecoder),
+            Codec("h264", False, (1, 3), H264Encoder, H264Decoder),
             Codec(
                 "h264-444",
                 False,
-                True,
+                (1, 3),
                 partial(H264Encoder, halved=False),
                 partial(H264Decoder, halved=False),
             ),
-            Codec("av1", False, True, Av1Encoder, Av1Decoder),
+            Codec("av1", False, (1, 3), Av1Encoder, Av1Decoder),
         )
     }
 )
@@ -81,6 +84,7 @@ def open_decoder(name: str) -> Decoder:
 
 
 def _named(name: str) -> Codec:
+    cv2.setNumThreads(1)
     try:
         return CODECS[name]
     except KeyError:

@@ -21,6 +21,7 @@ from av.video.frame import PictureType
 from shared.codecs.chain import ChainWriter, shape_of
 from shared.codecs.chaindecoder import ChainDecoder
 from shared.codecs.codec import DEFAULT_TARGET, EncoderTarget
+from shared.codecs.machine import cores
 from shared.codecs.planes import COLOURSPACE, FULL_RANGE, PlaneWriter
 from shared.errors import BadInput
 from shared.frame import EncodedFrame, Image, checked_image
@@ -109,7 +110,7 @@ class _Stream:
         frame = self._planes.frame
         # Its log goes to standard error, past every log level, unless told so before it is opened.
         os.environ.setdefault("SVT_LOG", "0")
-        threads = min(os.cpu_count() or 1, _MAX_THREADS)
+        threads = min(cores(), _MAX_THREADS)
         try:
             context = av.CodecContext.create("libsvtav1", "w")
             context.width, context.height = frame.width, frame.height

@@ -7,14 +7,13 @@ A picture's size is checked against the announced one before memory is taken for
 
 from __future__ import annotations
 
-import os
-
 import av
 from av.codec.context import Flags
 from av.video.codeccontext import VideoCodecContext
 
 from shared.codecs.chain import ChainReader, Shape
 from shared.codecs.codec import check_announced
+from shared.codecs.machine import cores
 from shared.codecs.planes import PlaneReader, padded
 from shared.errors import DecodeFailed
 from shared.frame import Image
@@ -97,7 +96,7 @@ class ChainDecoder:
         if not isinstance(context, VideoCodecContext):
             raise DecodeFailed(f"this FFmpeg has no decoder {self._decoder}")
         context.flags |= int(Flags.low_delay)
-        threads = os.cpu_count() or 1 if width * height >= _THREADS_FROM else 1
+        threads = cores() if width * height >= _THREADS_FROM else 1
         context.thread_type = "SLICE"
         context.thread_count = min(threads, _MAX_THREADS)
         most = -(-width // _BLOCK) * -(-height // _BLOCK) * _BLOCK * _BLOCK

@@ -93,11 +93,13 @@ class Decoder(Protocol):
         """Decode one payload announced as `width` x `height` with 1 or 3 channels.
 
         A picture that is not `key` is decoded on top of the one decoded just before: the caller
-        sees to it that this is the encoder's previous output.  After `DecodeFailed` only a key
-        picture is taken.  The result is a new C-contiguous uint8 array.  Raises `DecodeFailed`
-        for a damaged payload, for one whose picture is not as announced, and for one that is not
-        key where there is nothing to decode it on; nothing is allocated on the word of the
-        payload alone.
+        sees to it that this is the encoder's previous output.  A payload that is refused before
+        it is decoded (damaged, or out of its turn) changes nothing; after any other `DecodeFailed`
+        only a key picture is taken.  The result is a new C-contiguous uint8 array.
+
+        Raises `DecodeFailed` for a damaged payload, for one whose picture is not as announced, and
+        for one that is not key where there is nothing to decode it on; nothing is allocated on the
+        word of the payload alone.
         """
         ...
 

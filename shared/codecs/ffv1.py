@@ -9,7 +9,6 @@ the frame.  Each payload carries its record, about 40 bytes, so that it decodes 
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from fractions import Fraction
@@ -20,6 +19,7 @@ import cv2
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
+from shared.codecs.machine import cores
 from shared.errors import BadInput, DecodeFailed
 from shared.frame import Image
 
@@ -36,7 +36,7 @@ _MAX_THREADS = 8  # more bring nothing at 16 slices
 
 def _threads(pixels: int) -> int:
     """Return how many threads to code a picture of so many `pixels` with."""
-    return max(1, min(_slices(pixels), os.cpu_count() or 1, _MAX_THREADS))
+    return max(1, min(_slices(pixels), cores(), _MAX_THREADS))
 
 
 def _slices(pixels: int) -> int:

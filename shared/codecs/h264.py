@@ -14,10 +14,8 @@ grey that is exact where the bitrate does not bind; where it does, x264 goes by 
 row that it codes twice: a few pictures are up to 0.6 dB too high, and the mean by 0.1 at most.  Of
 a tenth of a bit a pixel that is the double, so there the better settings, and a decode, come at
 once where there is the time for them.  For colour the loss of the conversion is added: within
-0.6 dB, and up to 1.5 dB too low where the bitrate binds hard.
-
-Where pictures come too fast for the machine even so, they are coarser: fewer bits are less work for
-everybody from here to the far end's screen, and each is worth less than a picture left out.
+0.6 dB, and up to 1.5 dB too low where the bitrate binds hard.  x264 stops counting at 100 dB,
+which is one sample in 640x480 off by one: only below that can it tell that a picture is exact.
 
 Pictures too many or too large for libx264's better settings go to a hardware encoder, if there is
 one that passes its trial (`shared.codecs.hardware`); if it fails later, libx264 goes on.
@@ -27,7 +25,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import struct
 
 import av
@@ -37,11 +34,12 @@ from shared.codecs.chain import ChainWriter, shape_of
 from shared.codecs.chaindecoder import ChainDecoder
 from shared.codecs.codec import DEFAULT_TARGET, EncoderTarget
 from shared.codecs.hardware import HardwareH264, working_hardware
+from shared.codecs.machine import SPARE_PIXELS_A_CORE, cores
 from shared.codecs.planes import PlaneReader, PlaneWriter
 from shared.codecs.x264 import CLOCK, X264, VideoPacket
 from shared.errors import BadInput, DecodeFailed
 from shared.frame import EncodedFrame, Image, checked_image
-from shared.quality import PEAK, psnr_db
+from shared.quality import COUNTED_TO_DB, PEAK, psnr_db
 
 __all__ = ["H264Decoder", "H264Encoder", "quantiser"]
 
@@ -55,12 +53,6 @@ _FLOOR_BPS = 16_000  # x264 counts in whole kbit/s
 _COARSEST = 51  # quantiser
 _STEP = 24.0  # quantiser step at quality 50; at 90 colour then has 43 to 48 dB
 _QUALITY_STEP = 6  # quantiser; a change of quality below a halving waits for the next key picture
-_FINE_PIXELS_A_CORE = 20e6  # a second; 0.2 of a core at 10 ns a pixel, PSNR included
-
-# 1080p at 60 on two cores is 62e6: at quality 90 a picture takes 42 ms of processor at both ends
-# together; eight quantisers on (41 dB instead of 45, a fifth of the bits) 23 of the 33 there are.
-_HURRIED_PIXELS_A_CORE = 40e6  # a second
-_HURRY = 8  # quantisers
 
 # Bits a pixel that the bitrate gives.  Where there are enough, libx264's quick settings: they take
 # a third of the time at either end for up to 1 dB.  Where there are few, that is worth 3 ms.
@@ -96,12 +88,9 @@ class H264Encoder:
         self._chain = ChainWriter(_FORMAT_ANNEX_B)
         self._stream: _Stream | None = None
         self._hardware = halved
-        self._most_fps = target.fps
 
     def retarget(self, target: EncoderTarget) -> None:
         self._target = target
-        # Where the machine then falls behind all the same, finer pictures would keep it there.
-        self._most_fps = max(self._most_fps, target.fps)
 
     def encode(self, image: Image, *, key: bool = False) -> EncodedFrame:
         image = checked_image(image)
@@ -117,7 +106,7 @@ class H264Encoder:
     def _encode(self, image: Image, *, key: bool) -> EncodedFrame:
         stream = self._stream
         fine = _fine(image, self._target, stream is not None and stream.fine)
-        finest = _finest(image, self._target.quality, self._most_fps)
+        finest = quantiser(self._target.quality)
         pressed = _bits_a_pixel(image, self._target) < _PRESSED
         if stream is None or not stream.suits(image, finest, fine=fine, pressed=pressed, key=key):
             stream = self._stream = _Stream(
@@ -217,16 +206,19 @@ class _Stream:
                 payload, width=width, height=height, channels=channels, key=key
             )
             return psnr_db(image, shown)
+        errors = _squared_errors(packet)
+        if image.ndim == 2 and errors[0] == 0:
+            return None
         if image.ndim == 3 and (self._count - 1) % _RECHECK == 0:
             converted = psnr_db(image, self._reader.read(self._planes.frame))
             self._conversion_mse = 0.0 if converted is None else _mse(converted)
-        return _psnr(_coding_mse(packet, self._planes.frame, image) + self._conversion_mse)
+        return _psnr(_coding_mse(errors, self._planes.frame, image) + self._conversion_mse)
 
 
 def _time_to_spare(image: Image, target: EncoderTarget) -> bool:
     """Whether this machine has the time for libx264's better settings and for a decode."""
     width, height, _ = shape_of(image)
-    return width * height * target.fps <= _FINE_PIXELS_A_CORE * (os.cpu_count() or 1)
+    return width * height * target.fps <= SPARE_PIXELS_A_CORE * cores()
 
 
 def _fine(image: Image, target: EncoderTarget, before: bool) -> bool:
@@ -244,13 +236,6 @@ def _bits_a_pixel(image: Image, target: EncoderTarget) -> float:
     return target.bitrate_bps / target.fps / (width * height)
 
 
-def _finest(image: Image, quality: int, most_fps: float) -> int:
-    """The quantiser below which no picture goes."""
-    width, height, _ = shape_of(image)
-    hurried = width * height * most_fps > _HURRIED_PIXELS_A_CORE * (os.cpu_count() or 1)
-    return min(_COARSEST, quantiser(quality) + (_HURRY if hurried else 0))
-
-
 def _told_bps(target: EncoderTarget) -> int:
     """The bitrate that gives each picture its share, at the rate that x264 takes them to come."""
     if target.bitrate_bps is None:
@@ -260,21 +245,30 @@ def _told_bps(target: EncoderTarget) -> int:
 
 
 _STATS = struct.Struct("<IBB2x")  # AV_PKT_DATA_QUALITY_STATS: quality, picture type, error count
+_LEAST_MSE = PEAK**2 / 10 ** (COUNTED_TO_DB / 10)  # of what x264 counts
 _TO_RGB = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]])  # from Y, Cb, Cr
-_MIN_MSE = 255.0**2 * 1e-10  # x264 stops counting at 100 dB
 
 
-def _coding_mse(packet: VideoPacket, frame: av.VideoFrame, image: Image) -> float:
+def _squared_errors(packet: VideoPacket) -> tuple[int, ...]:
+    """What coding added to each plane, by x264's count; 0: nothing.
+
+    FFmpeg makes it from a PSNR, which x264 ends at 100 dB: of a plane of 77,000 samples or more
+    the least that it can be is then above 0, and stands for anything below.
+    """
+    stats = bytes(packet.get_sidedata("quality_stats"))
+    _, _, count = _STATS.unpack_from(stats)
+    return struct.unpack_from(f"<{count}Q", stats, _STATS.size)
+
+
+def _coding_mse(errors: tuple[int, ...], frame: av.VideoFrame, image: Image) -> float:
     """The mean squared error that coding added, in the samples of `image`.
 
     Errors of luma and chroma are taken to be independent of one another.
     """
-    stats = bytes(packet.get_sidedata("quality_stats"))
-    _, _, count = _STATS.unpack_from(stats)
-    errors = struct.unpack_from(f"<{count}Q", stats, _STATS.size)
-    mse: list[float] = [
-        error / (p.width * p.height) for error, p in zip(errors, frame.planes, strict=False)
-    ]
+    mse: list[float] = []
+    for error, plane in zip(errors, frame.planes, strict=False):
+        samples = plane.width * plane.height
+        mse.append(error / samples if error > round(_LEAST_MSE * samples) else 0.0)
     if image.ndim == 2:
         return mse[0]
     return float(np.mean(_TO_RGB**2 @ np.array(mse)))
@@ -285,4 +279,6 @@ def _mse(decibels: float) -> float:
 
 
 def _psnr(mse: float) -> float:
-    return 10.0 * math.log10(PEAK * PEAK / max(mse, _MIN_MSE))
+    if mse <= 0:
+        return COUNTED_TO_DB
+    return min(10.0 * math.log10(PEAK * PEAK / mse), COUNTED_TO_DB)

@@ -4,9 +4,7 @@ The matrix is JPEG's (ITU-T T.871), full range, so that grey is carried as it is
 of it; both ends use this file, and the stream is tagged accordingly.  A grey picture is luma with
 flat chroma.  4:2:0 needs even sides: an odd one is padded with its last row or column, which the
 receiver cuts off; so is a picture that is smaller than an encoder takes.  OpenCV does the sums:
-libswscale takes ten times as long and is a level darker.  OpenCV's threads are switched off for the
-whole program: at the pace of a live stream waking and feeding them takes as long as they save, and
-a third more of the processors.
+libswscale takes ten times as long and is a level darker.
 
 Scratch planes are kept from picture to picture; nothing here is thread-safe.
 """
@@ -27,8 +25,6 @@ __all__ = ["COLOURSPACE", "FULL_RANGE", "PlaneReader", "PlaneWriter", "padded", 
 FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 COLOURSPACE = 5  # AVCOL_SPC_BT470BG, which is BT.601's matrix
 _NEUTRAL = 128  # chroma of what has no colour
-
-cv2.setNumThreads(1)
 
 
 def padded(width: int, height: int, *, halved: bool, least_side: int = 1) -> tuple[int, int]:

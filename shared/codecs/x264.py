@@ -6,7 +6,6 @@ qualities; those who open it add them.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import TypeAlias
@@ -18,6 +17,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
+from shared.codecs.machine import cores
 from shared.codecs.planes import COLOURSPACE, FULL_RANGE
 from shared.errors import BadInput
 
@@ -66,7 +66,7 @@ class X264:
                 context.flags |= int(Flags.psnr)
             context.thread_type = "SLICE"
             many = frame.width * frame.height >= _THREADS_FROM
-            context.thread_count = min(os.cpu_count() or 1, _MAX_THREADS) if many else 1
+            context.thread_count = min(cores(), _MAX_THREADS) if many else 1
             context.options = {
                 "tune": "zerolatency",
                 "forced-idr": "1",

@@ -20,6 +20,7 @@ from __future__ import annotations
 import hmac
 import threading
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -46,7 +47,7 @@ _ROOM = DIGEST_BYTES + _TAG_BYTES
 SEAL_OVERHEAD = HEADER.size + _ROOM  # bytes; sealed minus inner
 
 _MAX_COUNTER = 2**64 - 1
-_KEPT_NBYTES = 16 << 20  # of scratch between frames: twice a raw 1920x1080 RGB picture
+_KEPT_NBYTES = 16 << 20  # of an opener's scratch from frame to frame: a raw 2560x1440 RGB picture
 Buffer = bytes | bytearray | memoryview
 
 
@@ -98,6 +99,7 @@ class Sealer:
         self._keystream = keystream
         self._aead = AESGCM(keys.seal_key)
         self._gmac = AESGCM(keys.digest_key)
+        self._in_place = _encrypts_in_place()
         self._next = 0
         self._lock = threading.Lock()
 
@@ -141,11 +143,14 @@ class Sealer:
         )
         nonce = _nonce(self._keys.salt, pad.counter)
         # All in the pad's own memory: after a pause what is touched for the first time is what
-        # costs.  OpenSSL's ciphers may write where they read from.
+        # costs.
         masked, view = stream[:size], stream.data
         np.bitwise_xor(np.frombuffer(inner, np.uint8), masked, out=masked)
         self._gmac.encrypt_into(nonce, b"", inner, view[size : size + DIGEST_BYTES])
-        self._aead.encrypt_into(nonce, view[: size + DIGEST_BYTES], header, view)
+        wrapped = view[: size + DIGEST_BYTES]
+        if not self._in_place:
+            return header + self._aead.encrypt(nonce, wrapped, header)
+        self._aead.encrypt_into(nonce, wrapped, header, view)
         return b"".join((header, view))
 
 
@@ -244,6 +249,21 @@ class _Scratch:
     def give_back(self, buffer: NDArray[np.uint8]) -> None:
         if buffer.size <= _KEPT_NBYTES:
             self._idle.append(buffer)
+
+
+@cache
+def _encrypts_in_place() -> bool:
+    """Whether AES-GCM may write where it reads from, tried once in each process.
+
+    OpenSSL promises it of its ciphers; `cryptography`, which lies between, promises nothing.
+    """
+    aead, nonce, text = AESGCM(bytes(32)), bytes(12), bytes(range(251)) * 257  # 63 KiB, no block's
+    view = memoryview(bytearray(text + bytes(_TAG_BYTES)))
+    try:
+        aead.encrypt_into(nonce, view[: len(text)], b"", view)
+    except Exception:  # in whatever way it is refused
+        return False
+    return view == aead.encrypt(nonce, text, b"")
 
 
 def _checked(stream: NDArray[np.uint8], nbytes: int) -> NDArray[np.uint8]:

@@ -111,12 +111,18 @@ class KnownAnswers:
 
     def _long_frame_is_right(self, generator: KeyedGenerator) -> bool:
         """Compare a few blocks with the reference, and all of them with the frame made in two,
-        where the seams between chunks fall elsewhere."""
+        where the seams between chunks fall elsewhere: those counted from a call's last block in
+        the first part, all others in the second."""
         lanes = self.lanes
         frame = generator.generate(_LONG_COUNTER, _LONG_BLOCKS * lanes)
         seams = [frame[first * lanes : (first + 2) * lanes] for first in _SEAMS]
+        begun = generator.generate(_LONG_COUNTER, _CUT * lanes)
         rest = generator.generate(_LONG_COUNTER, (_LONG_BLOCKS - _CUT) * lanes, _CUT)
-        return _same(np.concatenate(seams), self.seams) and _same(rest, frame[_CUT * lanes :])
+        return (
+            _same(np.concatenate(seams), self.seams)
+            and _same(begun, frame[: _CUT * lanes])
+            and _same(rest, frame[_CUT * lanes :])
+        )
 
 
 def known_answer(network: KeystreamNetwork) -> bytes:

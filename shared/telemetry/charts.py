@@ -180,14 +180,14 @@ def path_chart(log: SessionLog) -> Markup | None:
     """
     if not log.paths:
         return None
-    moments: dict[int, tuple[float, float]] = {}  # by the second: rate, target
+    several = len({line.receiver for line in log.paths}) > 1
+    moments: dict[float, tuple[float, float]] = {}  # rate, target
     for line in log.paths:
-        rate, target = line.rate_bps / 1e6, (line.target_bps or np.nan) / 1e6
-        moments[round(line.at_s)] = min(
-            moments.get(round(line.at_s), (rate, target)), (rate, target)
-        )
+        at = round(line.at_s) if several else line.at_s  # each writes once a second
+        path = line.rate_bps / 1e6, (line.target_bps or np.nan) / 1e6
+        moments[at] = min(moments.get(at, path), path)
     at_s = np.array(sorted(moments), float)
-    rates, targets = np.array([moments[round(second)] for second in at_s]).T
+    rates, targets = np.array([moments[at] for at in sorted(moments)]).T
     with chart("Rate of the path, in Mbit/s, over time", height=254) as (axes, drawing):
         scale = time_axis(axes, log.duration_s)
         _rate_axis(axes, np.array([*rates, *targets]))

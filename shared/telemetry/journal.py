@@ -82,8 +82,9 @@ class Journal:
     def dropped(self, reason: DropReason, index: int | None = None) -> None:
         """A frame (of that source index, where it is known) will not be shown."""
         self._drops[reason] += 1
-        self._metrics.add_drop(reason, index)
-        self.write(DropLine(at_s=self._at_s(), index=index, reason=reason))
+        now_ns = self._clock_ns()
+        self._metrics.add_drop(reason, now_ns, index)
+        self.write(DropLine(at_s=self.seconds(now_ns), index=index, reason=reason))
 
     def epoch_entered(self, epoch: int, reason: str) -> None:
         """A new epoch is in force."""

@@ -27,7 +27,7 @@ from shared.terminal import stdout
 
 __all__ = ["STALE_AFTER_MS", "LiveFacts", "LivePanel", "LiveState", "render", "status_line"]
 
-LiveState = Literal["waiting", "pairing", "live", "frozen", "stale", "ended"]
+LiveState = Literal["waiting", "live", "frozen", "stale", "ended"]
 
 STALE_AFTER_MS = 1000.0  # a person who looks at a still picture for 1 s must be told
 REFRESH_S = 0.25
@@ -36,7 +36,6 @@ LINE_EVERY_S = 5.0
 TIER_STYLE = {"green": "green", "amber": "yellow", "red": "bold red"}
 STATE_TEXT: dict[LiveState, tuple[str, str]] = {
     "waiting": ("waiting for the other end", "yellow"),
-    "pairing": ("pairing", "yellow"),
     "live": ("live", "bold green"),
     "frozen": ("frozen by the viewer", "bold cyan"),
     "stale": ("STALE", "bold white on red"),
@@ -59,12 +58,17 @@ class LiveFacts:
     @property
     def shown_state(self) -> LiveState:
         """Instead of `live` `frozen` by the viewer, or `stale` for want of a frame for 1 s."""
-        age = self.figures.age_ms
         if self.state == "live" and self.figures.holding:
             return "frozen"
-        if self.state == "live" and age is not None and age > STALE_AFTER_MS:
+        if self.state == "live" and self.is_silent:
             return "stale"
         return self.state
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no frame has come for 1 s."""
+        silence_ms = self.figures.silence_ms
+        return silence_ms is not None and silence_ms > STALE_AFTER_MS
 
 
 def render(facts: LiveFacts) -> Panel:
@@ -155,9 +159,9 @@ class LivePanel:
 
 def _rows(facts: LiveFacts) -> list[tuple[str, Text]]:
     rows = [("state", Text(*STATE_TEXT[facts.shown_state]))]
-    if facts.shown_state == "stale":
-        age_s = (facts.figures.age_ms or 0.0) / 1000
-        rows[0][1].append(f"  no new frame for {age_s:.0f} s", style="red")
+    if facts.is_silent and facts.shown_state in ("stale", "frozen"):
+        silence_s = (facts.figures.silence_ms or 0.0) / 1000
+        rows[0][1].append(f"  no new frame for {silence_s:.0f} s", style="red")
     if facts.session:
         rows.append(("session", Text(facts.session)))
     if facts.source:

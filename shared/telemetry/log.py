@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from shared.errors import OutputFailed
+from shared.privatefile import make_private
 from shared.telemetry.records import Line
 
 try:
@@ -155,6 +156,7 @@ class JsonLinesLog:
             self._replaced = True
             with contextlib.suppress(OSError):  # pipes and devices hold nothing to replace
                 os.ftruncate(self._fd, 0)
+            make_private(self._fd)
         try:
             while written < len(line):
                 written += os.write(self._fd, line[written:])

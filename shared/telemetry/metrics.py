@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+from shared.quality import COUNTED_TO_DB
 from shared.telemetry.freezes import FreezeDetector
 from shared.telemetry.percentiles import LatencySketch, latency_figures
 from shared.telemetry.records import (
@@ -53,8 +55,8 @@ class Snapshot:
     path_bps: int | None = None
     rtt_ms: float | None = None
     loss: float | None = None
-    age_ms: float | None = None
-    """How long ago the newest frame was shown (sender: sent)."""
+    silence_ms: float | None = None
+    """How long ago the newest frame was shown (sender: sent), or came while the person held one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class _Recent:
     at_ns: int
     nbytes: int
     latency_ms: float | None
+    held_gaps: int  # until then
+    held_ns: int
 
 
 class Metrics:
@@ -72,6 +76,7 @@ class Metrics:
         self._bytes = 0
         self._first_ns = 0
         self._last_ns: int | None = None
+        self._came_ns: int | None = None
         self._latest: FrameLine | SentFrameLine | None = None
         self._latencies = LatencySketch()
         self._psnr_sum = 0.0
@@ -80,7 +85,8 @@ class Metrics:
         self._tally = DropTally()
         self._freezes = FreezeDetector()
         self._holding = False
-        self._held_gaps = 0  # between two frames shown, while the person held the picture
+        self._held_since_shown = False
+        self._held_gaps = 0  # between two frames shown, in which the person held the picture
         self._held_ns = 0
         self._path: tuple[int, float, float] | None = None
         self._recent: deque[_Recent] = deque(maxlen=WINDOW_FRAMES)
@@ -89,11 +95,11 @@ class Metrics:
         """Count a frame shown (at the sender: sent) at `at_ns`, monotonic ns."""
         if self._last_ns is None:
             self._first_ns = at_ns
-        elif self._holding:
+        elif self._held_since_shown:
             self._held_gaps += 1
             self._held_ns += at_ns - self._last_ns
-        self._holding = False
-        self._last_ns = at_ns
+        self._holding = self._held_since_shown = False
+        self._last_ns = self._came_ns = at_ns
         self._latest = line
         self._frames += 1
         self._bytes += line.bytes
@@ -102,20 +108,25 @@ class Metrics:
         latency = line.latency_ms if isinstance(line, FrameLine) else None
         if latency is not None:
             self._latencies.add(latency)
-        if line.psnr_db is not None:
+        if line.psnr_db is not None and line.psnr_db < COUNTED_TO_DB:
             self._psnr_sum += line.psnr_db
             self._psnr_count += 1
             low = self._psnr_min
             self._psnr_min = line.psnr_db if low is None else min(low, line.psnr_db)
-        self._recent.append(_Recent(at_ns, line.bytes, latency))
+        self._recent.append(_Recent(at_ns, line.bytes, latency, self._held_gaps, self._held_ns))
         self._forget_before(at_ns - WINDOW_NS)
 
-    def add_drop(self, reason: DropReason, index: int | None = None) -> None:
-        """Count a drop; `index` is the frame's index where it is known for certain."""
+    def add_drop(self, reason: DropReason, at_ns: int, index: int | None = None) -> None:
+        """Count a drop at `at_ns`; `index` is the frame's where that is known for certain."""
         self._tally.dropped(reason, index)
         if reason is DropReason.FROZEN:
-            self._holding = True
+            self._holding = self._held_since_shown = True
+            self._came_ns = at_ns
             self._freezes.pause()
+
+    def resume(self) -> None:
+        """The person lets go of the picture that they held; the next one may be long in coming."""
+        self._holding = False
 
     def set_sender_tally(self, sent: int, dropped: Mapping[str, int]) -> None:
         """At a receiver: how many frames the sender sent here so far, and dropped, by reason."""
@@ -134,22 +145,17 @@ class Metrics:
         """Frames shown (at the sender: sent) so far."""
         return self._frames
 
-    @property
-    def freezes(self) -> int:
-        return self._freezes.count
-
     def snapshot(self, now_ns: int) -> Snapshot:
         """The figures at `now_ns`."""
         self._forget_before(now_ns - WINDOW_NS)
         recent = self._recent
         latencies = latency_figures([r.latency_ms for r in recent if r.latency_ms is not None])
-        span_s = self._recent_span_s()
+        gaps, span_ns = self._recent_gaps()
         latest = self._latest
         return Snapshot(
             frames=self._frames,
-            fps=_rate(len(recent), span_s),
-            # the first frame's bytes belong to the gap before it
-            kbit_per_s=sum(r.nbytes for r in list(recent)[1:]) * 8e-3 / span_s if span_s else 0.0,
+            fps=_per_second(gaps, span_ns) or 0.0,
+            kbit_per_s=_per_second(8e-3 * self._recent_nbytes(), span_ns) or 0.0,
             latency_p50_ms=latencies.p50,
             latency_p95_ms=latencies.p95,
             latency_bound_ms=latest.latency_bound_ms if isinstance(latest, FrameLine) else None,
@@ -166,17 +172,29 @@ class Metrics:
             path_bps=self._path[0] if self._path else None,
             rtt_ms=self._path[1] if self._path else None,
             loss=self._path[2] if self._path else None,
-            age_ms=None if self._last_ns is None else (now_ns - self._last_ns) / 1e6,
+            silence_ms=None if self._came_ns is None else (now_ns - self._came_ns) / 1e6,
         )
 
     def fps(self, now_ns: int) -> float:
         """The `fps` of `snapshot` alone: cheap enough for every frame's path."""
         self._forget_before(now_ns - WINDOW_NS)
-        return _rate(len(self._recent), self._recent_span_s())
+        return _per_second(*self._recent_gaps()) or 0.0
 
-    def _recent_span_s(self) -> float:
-        recent = self._recent
-        return (recent[-1].at_ns - recent[0].at_ns) / 1e9 if recent else 0.0
+    def _recent_gaps(self) -> tuple[int, int]:
+        """How many gaps lie between the recent frames, and their length; without those held."""
+        if not self._recent:
+            return 0, 0
+        first, last = self._recent[0], self._recent[-1]
+        gaps = len(self._recent) - 1 - (last.held_gaps - first.held_gaps)
+        return gaps, last.at_ns - first.at_ns - (last.held_ns - first.held_ns)
+
+    def _recent_nbytes(self) -> int:
+        """Of the frames at the end of those gaps."""
+        return sum(
+            later.nbytes
+            for earlier, later in pairwise(self._recent)
+            if later.held_gaps == earlier.held_gaps
+        )
 
     def summary(self, at_s: float) -> SummaryLine:
         """A receiver's summary, `at_s` seconds after the session began."""
@@ -217,16 +235,16 @@ class Metrics:
 
     def _overall_fps(self) -> float | None:
         """Over the time in which frames could be shown."""
-        if self._last_ns is None or self._last_ns == self._first_ns:
+        if self._last_ns is None:
             return None
         span_ns = self._last_ns - self._first_ns - self._held_ns
-        return _rate(self._frames - self._held_gaps, span_ns / 1e9)
+        return _per_second(self._frames - 1 - self._held_gaps, span_ns)
 
     def _forget_before(self, oldest_ns: int) -> None:
         while self._recent and self._recent[0].at_ns < oldest_ns:
             self._recent.popleft()
 
 
-def _rate(count: int, span_s: float) -> float:
-    """Frames a second of `count` frames whose first and last lie `span_s` apart."""
-    return (count - 1) / span_s if span_s > 0 else 0.0
+def _per_second(count: float, span_ns: int) -> float | None:
+    """None where there was no time."""
+    return 1e9 * count / span_ns if span_ns > 0 else None

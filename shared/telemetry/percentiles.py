@@ -20,7 +20,7 @@ from shared.telemetry.records import LatencyFigures
 __all__ = ["RELATIVE_ERROR", "SMALLEST_MS", "LatencySketch", "latency_figures"]
 
 RELATIVE_ERROR = 0.001  # 0.2 ms at 200 ms: two clocks can seldom be compared to that
-SMALLEST_MS = 0.05  # what is less, or negative by the clocks' error, is one bucket
+SMALLEST_MS = 0.05  # what is less, either way, is one bucket
 LARGEST_MS = 1e7  # nearly three hours; beyond, the last bucket
 
 GROWTH = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
@@ -37,7 +37,10 @@ def latency_figures(latencies_ms: Sequence[float]) -> LatencyFigures:
 
 
 class LatencySketch:
-    """Latencies in ms, counted in at most 9,558 buckets; least and greatest are kept exactly."""
+    """Latencies in ms, counted in at most 19,115 buckets; least and greatest are kept exactly.
+
+    One may be negative, by as much as the two clocks' comparison is off.
+    """
 
     def __init__(self) -> None:
         self._buckets: Counter[int] = Counter()
@@ -57,7 +60,7 @@ class LatencySketch:
     def figures(self) -> LatencyFigures:
         """As `latency_figures` of all that was added; all but `max` within `RELATIVE_ERROR`.
 
-        What is less than `SMALLEST_MS` may be off by that much instead.
+        What is within `SMALLEST_MS` of nothing may be off by that much instead.
         """
         if not self._count:
             return LatencyFigures()
@@ -77,14 +80,20 @@ class LatencySketch:
 
     def _value(self, bucket: int) -> float:
         """What stands for all values of `bucket`: as far from its lower end as from its upper."""
-        middle = SMALLEST_MS * GROWTH**bucket * 2 / (1 + GROWTH) if bucket else 0.0
-        return min(max(middle, self._least), self._most)
+        size = SMALLEST_MS * GROWTH ** abs(bucket) * 2 / (1 + GROWTH) if bucket else 0.0
+        return min(max(math.copysign(size, bucket), self._least), self._most)
 
 
 def _bucket(latency_ms: float) -> int:
-    """Number k > 0 holds what lies in (SMALLEST_MS · GROWTH^(k-1), SMALLEST_MS · GROWTH^k]."""
-    if latency_ms <= SMALLEST_MS:
+    """Number k > 0 holds what lies in (SMALLEST_MS · GROWTH^(k-1), SMALLEST_MS · GROWTH^k].
+
+    Number -k holds what is that much less than nothing.
+    """
+    size = abs(latency_ms)
+    if size <= SMALLEST_MS:
         return 0
-    if latency_ms >= LARGEST_MS:
-        return _LAST
-    return max(1, math.ceil(math.log(latency_ms / SMALLEST_MS) / _LOG_GROWTH))
+    if size >= LARGEST_MS:
+        number = _LAST
+    else:
+        number = max(1, math.ceil(math.log(size / SMALLEST_MS) / _LOG_GROWTH))
+    return number if latency_ms > 0 else -number

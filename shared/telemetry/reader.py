@@ -145,9 +145,12 @@ def _computed_summary(
     sent: bool, frames: list[FrameLine | SentFrameLine], drops: tuple[DropLine, ...]
 ) -> SummaryLine | SentSummaryLine:
     metrics = Metrics()
-    for frame in frames:
-        metrics.add_frame(frame, round(frame.at_s * 1e9))
-    for drop in drops:
-        metrics.add_drop(drop.reason, drop.index)
-    at_s = max([0.0, *(line.at_s for line in (*frames[-1:], *drops[-1:]))])
+    lines = sorted((*frames, *drops), key=lambda line: line.at_s)
+    for line in lines:  # as they happened: what was frozen over tells of the gap that it is in
+        at_ns = round(line.at_s * 1e9)
+        if isinstance(line, DropLine):
+            metrics.add_drop(line.reason, at_ns, line.index)
+        else:
+            metrics.add_frame(line, at_ns)
+    at_s = max([0.0, *(line.at_s for line in lines[-1:])])
     return metrics.sent_summary(at_s) if sent else metrics.summary(at_s)

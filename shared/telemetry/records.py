@@ -65,7 +65,7 @@ class DropReason(StrEnum):
     RATE_LIMITED = "rate_limited"  # sender: left out, since the frame rate was lowered
     RECEIVER_SILENT = "receiver_silent"  # sender: nothing was heard of the receiver for a while
     NOT_RECEIVED = "not_received"  # receiver: left the sender and never came
-    SUPERSEDED = "superseded"  # receiver: a newer frame was ready before it could be shown
+    SUPERSEDED = "superseded"  # receiver: a newer one or the end came before it could be shown
     FROZEN = "frozen"  # receiver: the person had frozen the picture
     LATE = "late"  # receiver: arrived after a newer frame was shown
     REFERENCE_ONLY = "reference_only"  # receiver: decoded for the newer one that builds on it

@@ -18,6 +18,7 @@ from pathlib import Path
 import jinja2
 
 from shared.errors import BadInput, OutputFailed
+from shared.privatefile import check_writable, write_private
 from shared.telemetry.reader import SessionLog, read_log
 from shared.telemetry.records import DropReason, SummaryLine
 from shared.telemetry.tiers import AMBER_MS, GREEN_MS, tier
@@ -33,7 +34,7 @@ REASONS: dict[DropReason, str] = {
     DropReason.RATE_LIMITED: "left out, since the frame rate was lowered",
     DropReason.RECEIVER_SILENT: "nothing was heard of the receiver for a while",
     DropReason.NOT_RECEIVED: "never reached the receiver",
-    DropReason.SUPERSEDED: "a newer frame was ready before it could be shown",
+    DropReason.SUPERSEDED: "a newer frame or the end came before it could be shown",
     DropReason.FROZEN: "the person had frozen the picture",
     DropReason.LATE: "arrived after a newer frame was shown",
     DropReason.REFERENCE_ONLY: "decoded for the newer one that builds on it, which was there too",
@@ -113,10 +114,8 @@ def write_report(
             amber_ms=AMBER_MS,
         )
     )
-    with _in_place_of(out_path) as temporary:
-        temporary.touch(0o600)  # it may hold pictures
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(out_path)
+    with _failure_told(out_path):
+        write_private(out_path, page.encode())  # it may hold pictures
 
 
 def check_report(path: Path) -> None:
@@ -125,8 +124,10 @@ def check_report(path: Path) -> None:
     Raises:
         OutputFailed: it can't be.
     """
-    with _in_place_of(path) as temporary:
-        temporary.touch()
+    with _failure_told(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        check_writable(path.parent)
 
 
 def _environment() -> jinja2.Environment:
@@ -140,16 +141,9 @@ def _environment() -> jinja2.Environment:
 
 
 @contextmanager
-def _in_place_of(path: Path) -> Iterator[Path]:
-    """A file beside `path` to write first, so that a failure leaves the old page or none."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _failure_told(path: Path) -> Iterator[None]:
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        try:
-            yield temporary
-        finally:
-            temporary.unlink(missing_ok=True)
+        yield
     except OSError as error:
         raise OutputFailed(
             f"the report {path} can't be written: {error.strerror}", hint="give another path"
@@ -182,12 +176,13 @@ def _done(log: SessionLog) -> str:
 def _tiles(log: SessionLog) -> list[_Tile]:
     summary = log.summary
     dropped = sum(summary.frames_dropped.values())
-    total = len(log.frames) + dropped
+    count = _frame_count(log)
+    total = count + dropped
     frozen = summary.frames_frozen if isinstance(summary, SummaryLine) else 0
     held = f"{frozen} more while frozen" if frozen else ""
-    share = f"{100 * len(log.frames) / total:.1f} % of {total}" if total else ""
+    share = f"{100 * count / total:.1f} % of {total}" if total else ""
     tiles = [
-        _Tile(f"frames {_done(log)}", str(_frame_count(log)), note=share),
+        _Tile(f"frames {_done(log)}", str(count), note=share),
         _Tile("frames dropped", str(dropped), note=held, tier="amber" if dropped else ""),
         _Tile("frame rate", _number(summary.fps, 1), "fps"),
     ]

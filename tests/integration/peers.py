@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from receiver.session import ReceiverSettings
-from sender.session import SenderSettings
+from receiver.settings import ReceiverSettings
+from sender.settings import SenderSettings
 from shared.frame import Frame, Image
 
 LOOPBACK = ("127.0.0.1",)

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from receiver.journal import ReceiverJournal
-from receiver.session import ReceiverSession, ReceiverSettings
+from receiver.session import ReceiverSession
+from receiver.settings import ReceiverSettings
 from receiver.sinks import ShownFrame
 from sender.journal import SenderJournal
-from sender.session import SenderSession, SenderSettings
+from sender.session import SenderSession
+from sender.settings import SenderSettings
 from sender.sources.phantom import PhantomSource
 from shared.codecs import open_decoder
 from shared.frame import Frame, Image
@@ -181,7 +183,7 @@ async def test_auto_goes_over_to_whole_colour_and_back_as_the_path_allows_and_sh
     journals = SenderJournal(JsonLinesLog(logs[0])), ReceiverJournal(JsonLinesLog(logs[1]))
     reference, codecs = Reference(), list[str]()
     feed = Feed(make=ENDOSCOPY.picture, interval_s=0.02)
-    settings = SenderSettings(codec="auto", device="cpu", fps=50.0)
+    settings = SenderSettings(codec="auto", device="cpu", fps=50.0, quality=50)
     damage = Impairment(seed=3, loss=0.02)
     async with in_memory(
         monkeypatch, feed.frames(), settings, to_receiver=damage, journals=journals

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from lab import cli
+from lab import traincommand
 from lab.cli import keystream_app
 from lab.evaluate import MEASURES
 from lab.modelcard import Comparison
@@ -19,7 +21,7 @@ from shared.keystream.network import load_network
 @pytest.fixture
 def quick_comparison(monkeypatch):
     rows = tuple(Comparison(d, name, 0.0, (0.0, 0.0)) for d in (1, 2, 3) for name in MEASURES)
-    monkeypatch.setattr(cli, "compare", lambda *args, **kwargs: rows)
+    monkeypatch.setattr(traincommand, "compare", lambda *args, **kwargs: rows)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -36,6 +38,11 @@ def test_train_writes_a_network_that_opens_and_its_card(tmp_path, quick_comparis
     card = (out / "bp.md").read_text()
     assert network.digest.hex() in card
     assert "veilscope keystream train --family bp --seed 3 --out DIR --steps 2" in card
+    curves = json.loads((out / "bp.curves.json").read_text())
+    assert [check["step"] for check in curves["checks"]] == [0]
+    for name in ("bp.safetensors", "bp.md", "bp.curves.json", "bp.curves.svg"):
+        assert (out / name).exists()
+        assert str(out / name) in result.output
 
 
 @pytest.mark.parametrize(
@@ -49,16 +56,20 @@ def test_training_takes_the_device_and_the_card_names_any_but_the_cpu(
 
     def on_cpu_after_all(recipe, *, device, **options):
         devices.append(device)
-        return train(recipe, **options)
+        gpu = "NVIDIA H100" if device == "cuda" else None
+        return dataclasses.replace(train(recipe, **options), gpu=gpu)
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: present)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(cli, "train", on_cpu_after_all)
+    monkeypatch.setattr(traincommand, "train", on_cpu_after_all)
     arguments = ["train", "--steps", "1", "--device", asked, "--out", str(tmp_path)]
     result = CliRunner().invoke(keystream_app, arguments)
     assert result.exit_code == 0, result.output
     assert devices == [used]
-    assert ("--device cuda" in (tmp_path / "bp.md").read_text()) == (used == "cuda")
+    card = (tmp_path / "bp.md").read_text()
+    assert ("--device cuda" in card) == (used == "cuda")
+    assert ("on NVIDIA H100" in card) == (used == "cuda")
+    assert ("The same seed gives the same digest" in card) == (used == "cpu")
 
 
 def test_training_on_a_gpu_that_is_not_there_says_so(tmp_path, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,21 @@ def test_the_card_names_digest_seed_losses_and_disclaims_security(weights) -> No
     assert "| 1 | 0.5000 | 0.1250 |" in card
     assert "No security is claimed" in card
     assert "train it" in card
+
+
+def test_the_card_promises_the_same_digest_where_a_processor_made_it_alone(weights) -> None:
+    assert "one thread. The same seed gives the same digest there" in card_of(weights, 0.0, 0.4)
+    on_gpu = dataclasses.replace(weights, gpu="NVIDIA A100-SXM4-80GB")
+    card = card_of(on_gpu, 0.0, 0.4)
+    assert "on NVIDIA A100-SXM4-80GB. The same seed may give another digest" in card
+    assert "gives the same digest" not in card
+    assert "one thread" not in card
+
+
+def test_the_card_names_the_curves(weights) -> None:
+    card = card_of(weights, 0.0, 0.4)
+    assert "`bp.curves.json`" in card
+    assert "`bp.curves.svg`" in card
 
 
 def test_the_card_says_what_the_network_was_trained_against(weights) -> None:

@@ -41,6 +41,7 @@ def test_a_place_that_goes_away_is_told(tmp_path) -> None:
     [
         (keystream_app, "attack"),
         (keystream_app, "study"),
+        (keystream_app, "distinguish"),
         (bench_app, "keystream"),
         (bench_app, "codecs"),
     ],
@@ -54,6 +55,7 @@ def test_a_place_that_can_not_be_written_is_told_before_the_run(
     for name in (
         "lab.cryptanalysis.cli.study",
         "lab.cli.study",
+        "lab.distinguishers.cli.judge",
         "lab.bench.keystream.open_backend",
         "lab.bench.codecs.measure",
     ):

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
+from lab import adversaries
 from lab import evaluate as evaluate_module
+from lab import train as train_module
+from lab.adversaries import Discriminator, Distinguisher, Predictor
 from lab.evaluate import evaluate, layer_avalanche
-from lab.recipes import RECIPES, find_recipe
+from lab.recipes import RECIPES, bp, cnn, find_recipe, gan, resnet
 from lab.train import train
 from shared.errors import BadInput
 from shared.keystream.network import build_network
@@ -33,9 +37,61 @@ def test_the_same_seed_trains_the_same_network(short_run) -> None:
     assert again.checks == short_run[0].checks
 
 
+class _FreshFromNumPy(torch.Tensor):
+    """A tensor on the host: all that may be done with it is to convert it and to move it."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        result = super().__torch_function__(func, types, args, kwargs)
+        if func is torch.Tensor.to:
+            return result.as_subclass(torch.Tensor)
+        if func is not torch.Tensor.float:
+            raise AssertionError(f"{func.__name__} of a tensor that was not moved to the device")
+        return result
+
+
+@pytest.fixture
+def host_tensors(monkeypatch):
+    """A processor's own tensors look misplaced to it where a GPU would find them so."""
+    from_numpy = torch.from_numpy
+    monkeypatch.setattr(
+        torch, "from_numpy", lambda array: from_numpy(array).as_subclass(_FreshFromNumPy)
+    )
+    adversaries._fold_autocorrelation.cache_clear()
+    yield
+    adversaries._fold_autocorrelation.cache_clear()
+
+
+_DRAWN_AGAIN = {
+    "bp": lambda: bp.recipe((64,)),
+    "cnn": lambda: cnn.recipe(2),
+    "resnet": lambda: resnet.recipe(1, 64),
+    "gan": lambda: gan.recipe(192, 1),
+}
+
+
+@pytest.mark.parametrize("family", RECIPES)
+def test_what_comes_from_numpy_is_moved_to_the_device(family, host_tensors) -> None:
+    train(_DRAWN_AGAIN[family](), seed=5, steps=1, check_every=1)
+
+
+def test_the_adversaries_are_moved_to_the_device(monkeypatch) -> None:
+    moved, to = [], torch.nn.Module.to
+
+    def seen(module, device):
+        moved.append(type(module))
+        return to(module, device)
+
+    monkeypatch.setattr(torch.nn.Module, "to", seen)
+    train(RECIPE, seed=5, steps=1)
+    assert set(moved) == {Predictor, Distinguisher, Discriminator}
+
+
 @pytest.mark.parametrize("family", RECIPES)
 def test_training_puts_everything_on_the_device_it_was_given(family) -> None:
     # Whatever is not placed by name lands on the default device, which here computes nothing.
+    # This can't see a tensor that is placed on the processor by name or by NumPy, as that is the
+    # device here; the two tests above look for those.
     recipe = find_recipe(family)
     plain = train(recipe, seed=5, steps=2, check_every=2)
     with torch.device("meta"):
@@ -49,9 +105,36 @@ def test_training_puts_everything_on_the_device_it_was_given(family) -> None:
 def test_training_on_cuda_gives_a_network_the_loader_takes(family) -> None:
     weights = train(find_recipe(family), seed=5, steps=8, check_every=8, device="cuda")
     build_network(family, weights.tensors)
+    assert weights.gpu == torch.cuda.get_device_name()
     assert weights.best.total < weights.checks[0].total
     for name, tensor in weights.tensors.items():
         assert np.array_equal(tensor & 1, weights.initial[name] & 1)
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["ends", "breaks off"])
+def test_products_are_exact_while_training_and_as_they_were_after(ends) -> None:
+    seen = []
+
+    def look(_step, _check):
+        seen.append(torch.get_float32_matmul_precision())
+        if not ends:
+            raise InterruptedError
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with nullcontext() if ends else pytest.raises(InterruptedError):
+            train(RECIPE, seed=5, steps=1, on_step=look)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert seen == ["highest"]
+
+
+def test_the_gpu_that_trained_is_named_and_a_processor_is_not(short_run, monkeypatch) -> None:
+    assert short_run[0].gpu is None
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device.index}")
+    assert train_module._gpu_name(torch.device("cuda", 3)) == "GPU 3"
 
 
 def test_another_seed_trains_another_network(short_run) -> None:

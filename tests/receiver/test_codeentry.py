@@ -16,6 +16,7 @@ from shared.errors import (
     VeilscopeError,
     WrongCode,
 )
+from shared.terminal import EndOfInput
 
 CODE = PairingCode.parse("7-abandon-abandon-zoo")
 
@@ -47,6 +48,21 @@ async def test_a_script_that_mistyped_gets_the_error(monkeypatch: pytest.MonkeyP
     person = Person(monkeypatch, ["7-abandon-abandom-zoo", str(CODE)], there=False)
     with pytest.raises(BadInput, match="word 2"):
         await CodeEntry().code()
+    assert person.told == []
+
+
+async def test_a_person_who_ends_the_input_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def ends(_prompt: str) -> str:
+        raise EndOfInput("the input ended before a line was typed")
+
+    person = Person(monkeypatch, [], there=True)
+    monkeypatch.setattr(entry_module, "ask", ends)
+    async with asyncio.timeout(30):
+        with pytest.raises(BadInput, match="input ended") as failed:
+            await CodeEntry().code()
+    assert "--code-file" in failed.value.hint
     assert person.told == []
 
 

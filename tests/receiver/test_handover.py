@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from receiver import handover as handover_module
 from receiver.handover import Handover
-from receiver.playout import MAX_WAITING
+from receiver.playout import PlayoutBuffer
 from shared.errors import PeerGone
 from shared.newest import SlotClosed
 
@@ -28,7 +29,7 @@ async def test_a_picture_with_a_moment_is_let_go_by_play_and_not_before() -> Non
     handover: Handover[int] = Handover(passed_over.append)
     now_ns = time.monotonic_ns()
     for picture, due_ns in enumerate((now_ns - 2, now_ns - 1, now_ns + FAR_NS)):
-        handover.put_at(picture, due_ns)
+        handover.put_at(picture, due_ns, 1)
     async with asyncio.timeout(LIMIT_S):
         playing = asyncio.create_task(handover.play())
         assert await handover.get() == 1
@@ -47,7 +48,7 @@ async def test_a_picture_with_a_moment_is_let_go_by_play_and_not_before() -> Non
 
 async def test_once_all_had_their_moment_it_is_empty() -> None:
     handover: Handover[int] = Handover(lambda _: None)
-    handover.put_at(1, time.monotonic_ns())
+    handover.put_at(1, time.monotonic_ns(), 1)
     async with asyncio.timeout(LIMIT_S):
         playing = asyncio.create_task(handover.play())
         await handover.emptied()
@@ -56,12 +57,45 @@ async def test_once_all_had_their_moment_it_is_empty() -> None:
         await asyncio.gather(playing, return_exceptions=True)
 
 
-async def test_more_than_may_wait_are_passed_over_oldest_first() -> None:
+async def test_what_there_is_no_room_for_is_offered_before_its_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(handover_module, "PlayoutBuffer", lambda: PlayoutBuffer(most_bytes=2))
     passed_over: list[int] = []
     handover: Handover[int] = Handover(passed_over.append)
-    for picture in range(MAX_WAITING + 2):
-        handover.put_at(picture, time.monotonic_ns() + FAR_NS)
-    assert passed_over == [0, 1]
+    for picture in range(4):
+        handover.put_at(picture, time.monotonic_ns() + FAR_NS, 1)
+    async with asyncio.timeout(LIMIT_S):
+        assert await handover.get() == 1
+    assert passed_over == [0]
+
+
+@pytest.mark.parametrize("error", [None, PeerGone("it is gone")])
+async def test_what_waits_when_it_closes_is_passed_over_and_what_is_offered_is_not(
+    error: Exception | None,
+) -> None:
+    passed_over: list[int] = []
+    handover: Handover[int] = Handover(passed_over.append)
+    handover.put(5)
+    for picture in (6, 7):
+        handover.put_at(picture, time.monotonic_ns() + FAR_NS, 1)
+    handover.close(error)
+    assert passed_over == [6, 7]
+    async with asyncio.timeout(LIMIT_S):
+        await handover.emptied()
+        assert await handover.get() == 5
+
+
+async def test_what_nobody_is_going_to_take_is_passed_over() -> None:
+    passed_over: list[int] = []
+    handover: Handover[int] = Handover(passed_over.append)
+    handover.put_at(6, time.monotonic_ns() + FAR_NS, 1)
+    handover.put(5)
+    handover.discard()
+    handover.discard()
+    assert sorted(passed_over) == [5, 6]
+    with pytest.raises(SlotClosed):
+        await handover.get()
 
 
 @pytest.mark.parametrize("error", [None, PeerGone("it is gone")])

@@ -39,6 +39,16 @@ def shown(index: int, *, psnr_db: float | None = 41.0, latency_ms: float = 20.0)
     )
 
 
+def test_who_goes_on_holds_no_picture_any_more(tmp_path: Path) -> None:
+    written = Written(tmp_path / "r.jsonl")
+    written.frames(0)
+    written.journal.dropped(DropReason.FROZEN, 1)
+    assert written.journal.snapshot().holding
+    written.journal.resumed()
+    assert not written.journal.snapshot().holding
+    written.journal.close()
+
+
 class Written:
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Self
@@ -16,14 +18,24 @@ from receiver import sessionreport as report_module
 from receiver.codeentry import CodeEntry
 from receiver.journal import ReceiverJournal
 from receiver.program import ReceiverProgram
-from receiver.session import ReceiverSettings
 from receiver.sessionreport import SessionReport
+from receiver.settings import ReceiverSettings
 from receiver.sinks import SessionInfo, ShownFrame, Sink
+from receiver.sinks.viewer import Still
 from shared.crypto.pairing import PairingCode
 from shared.errors import BadInput, OutputFailed, PeerGone, WrongCode
 from shared.frame import Frame
+from shared.telemetry.live import LivePanel
 from shared.telemetry.log import JsonLinesLog
-from shared.telemetry.records import DropReason, KeystreamIdentity
+from shared.telemetry.reader import read_log
+from shared.telemetry.records import (
+    DropReason,
+    FrameLine,
+    KeystreamIdentity,
+    ShownStages,
+    SummaryLine,
+)
+from tests.doubles import turns
 
 CODE = PairingCode.parse("7-abandon-abandon-zoo")
 
@@ -45,6 +57,8 @@ class FakeSession:
         self.session_id = "ab12"
         self.keystream = KeystreamIdentity(family="bp", digest="ab" * 32, backend="cpu")
         self.goodbye = None
+        self.still_refusal = ""
+        self.left = False
         self.fates: list[tuple[int, str]] = []
         sessions.append(self)
 
@@ -53,6 +67,7 @@ class FakeSession:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self.left = True
         await asyncio.to_thread(self.journal.close)
 
     async def __aiter__(self) -> AsyncIterator[ShownFrame]:
@@ -65,9 +80,32 @@ class FakeSession:
 
     def shown(self, index: int, at_ns: int) -> None:
         self.fates.append((index, "shown"))
+        self.journal.counted(line(index))
+        self.journal.write(line(index))
+
+    async def still(self, index: int) -> ShownFrame | None:
+        raise NotImplementedError
 
     def replaced(self, index: int, reason: DropReason = DropReason.SUPERSEDED) -> None:
         self.fates.append((index, reason.value))
+
+
+def line(index: int) -> FrameLine:
+    return FrameLine(
+        at_s=index / 10,
+        frame=index,
+        epoch=1,
+        codec="jpeg",
+        width=4,
+        height=4,
+        channels=1,
+        bytes=500,
+        latency_ms=20.0,
+        latency_bound_ms=0.5,
+        psnr_db=41.0,
+        lossless=False,
+        stages_ms=ShownStages(),
+    )
 
 
 sessions: list[FakeSession] = []
@@ -114,13 +152,14 @@ async def run(
     report: SessionReport | None = None,
     log: JsonLinesLog | None = None,
     entry: CodeEntry | None = None,
+    snapshots: Path | None = None,
 ) -> None:
     program = ReceiverProgram(
         ReceiverSettings(confirm_shown=window),
         ReceiverJournal(log),
         list(keeping),
         report or SessionReport(None, log=None, frames=None),
-        snapshots=Path(),
+        snapshots=snapshots,
         limit=limit,
     )
     async with asyncio.timeout(30):
@@ -278,7 +317,8 @@ class WindowDouble:
         pass
 
     def close(self) -> None:
-        self.events.append("closed")
+        if "closed" not in self.events:
+            self.events.append("closed")
 
 
 @pytest.fixture
@@ -364,3 +404,215 @@ async def test_a_code_that_did_not_fit_is_asked_for_again_and_the_log_begins_wit
     assert asked == len(sessions) == 2
     assert "type the code again, in the terminal" in window_double.events
     assert (tmp_path / "r.jsonl").read_text().startswith('{"type":"session"')
+
+
+async def test_a_pairing_that_is_through_as_the_window_is_closed_is_a_session_and_is_left(
+    window_double: type[WindowDouble],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paired = FakeSession.__aenter__
+
+    async def pair(session: FakeSession) -> FakeSession:
+        with suppress(asyncio.CancelledError):  # too late: it comes to a session all the same
+            await asyncio.sleep(60)
+        return await paired(session)
+
+    monkeypatch.setattr(FakeSession, "__aenter__", pair)
+    monkeypatch.setattr(window_double, "leave_at", "pairing with the sender")
+    await run(window=True)
+    assert sessions[0].left
+    assert "session ended here" in capsys.readouterr().out
+
+
+async def test_ctrl_c_in_the_very_turn_in_which_the_ends_have_paired_leaves_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    paired = FakeSession.__aenter__
+
+    async def pair(session: FakeSession) -> FakeSession:
+        running.cancel()
+        return await paired(session)
+
+    monkeypatch.setattr(FakeSession, "__aenter__", pair)
+    running = asyncio.create_task(run())
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert sessions[0].left
+
+
+async def test_ctrl_c_while_a_sink_starts_closes_it_once_it_has() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    events: list[str] = []
+
+    class Slow(Keeper):
+        def start(self) -> None:
+            begun.set()
+            go_on.wait(30)
+            events.append("started")
+
+        def close(self) -> None:
+            events.append("closed")
+
+    running = asyncio.create_task(run(Slow()))
+    assert await asyncio.to_thread(begun.wait, 30)
+    running.cancel()
+    await turns()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert events == ["started", "closed"]
+    assert sessions == []
+
+
+class LateWindow(WindowDouble):
+    """Tells of its frames only as it is closed, and of a key pressed meanwhile."""
+
+    def __init__(
+        self, *, on_shown: Callable[[int, int], None], on_freeze: Callable[[int], None], **_: object
+    ) -> None:
+        self._on_shown = on_shown
+        self._on_freeze = on_freeze
+        self._unseen: list[int] = []
+
+    def show_session(self, info: SessionInfo) -> None:
+        pass
+
+    def show(self, shown: ShownFrame) -> None:
+        self._unseen.append(shown.frame.index)
+
+    def close(self) -> None:
+        if self._unseen:
+            self._on_freeze(self._unseen[-1])
+        while self._unseen:
+            self._on_shown(self._unseen.pop(0), 0)
+
+
+async def test_what_the_window_tells_as_it_is_closed_is_in_the_log_and_its_summary(
+    window_double: type[WindowDouble],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    waiting: set[int] = set()
+
+    async def still(_: FakeSession, index: int) -> None:
+        waiting.add(index)
+        try:
+            await asyncio.sleep(60)
+        finally:
+            waiting.remove(index)
+
+    monkeypatch.setattr(FakeSession, "still", still)
+    monkeypatch.setattr(program_module, "WindowSink", LateWindow)
+    path = tmp_path / "r.jsonl"
+    await run(window=True, log=JsonLinesLog(path))
+    log = read_log(path)
+    assert isinstance(log.summary, SummaryLine)
+    assert len(log.frames) == log.summary.frames_shown == 20
+    assert "20 of 20" in capsys.readouterr().out
+    assert waiting == set()
+    assert len(asyncio.all_tasks()) == 1
+
+
+@pytest.mark.parametrize("failure", [PeerGone("gone"), RuntimeError("a flaw")])
+async def test_a_lossless_picture_that_cannot_be_had_is_said_in_the_window_and_the_stream_goes_on(
+    window_double: type[WindowDouble],
+    monkeypatch: pytest.MonkeyPatch,
+    warnings: list[str],
+    failure: Exception,
+) -> None:
+    said: list[Still] = []
+
+    class Freezing(WindowDouble):
+        def __init__(
+            self, *, on_freeze: Callable[[int], None], on_quit: Callable[[], None], **_: object
+        ) -> None:
+            super().__init__(on_quit=on_quit)
+            self._on_freeze = on_freeze
+
+        def show_session(self, info: SessionInfo) -> None:
+            self._on_freeze(3)
+
+        def show_still(self, still: Still) -> None:
+            said.append(still)
+            self._on_quit()
+
+    async def still(_: FakeSession, index: int) -> None:
+        raise failure
+
+    async def frames(_: FakeSession) -> AsyncIterator[ShownFrame]:
+        await asyncio.sleep(60)
+        yield ShownFrame(Frame(0, 0, np.zeros((4, 4), np.uint8)), b"", 1.0, 0.5, None, 1, "x", 1.0)
+
+    monkeypatch.setattr(FakeSession, "still", still)
+    monkeypatch.setattr(FakeSession, "__aiter__", frames)
+    monkeypatch.setattr(program_module, "WindowSink", Freezing)
+    await run(window=True)
+    assert said == [Still(3, None)]
+    expected = "the lossless picture can't be had: RuntimeError: a flaw"
+    assert warnings == ([] if isinstance(failure, PeerGone) else [expected])
+
+
+async def test_the_journal_hears_that_the_person_goes_on(
+    window_double: type[WindowDouble], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unfreezing(WindowDouble):
+        def __init__(
+            self, *, on_unfreeze: Callable[[], None], on_quit: Callable[[], None], **_: object
+        ) -> None:
+            super().__init__(on_quit=on_quit)
+            self._on_unfreeze = on_unfreeze
+
+        def show_session(self, info: SessionInfo) -> None:
+            self._on_unfreeze()
+            super().show_session(info)
+
+    heard: list[ReceiverJournal] = []
+    monkeypatch.setattr(ReceiverJournal, "resumed", lambda journal: heard.append(journal))
+    monkeypatch.setattr(program_module, "WindowSink", Unfreezing)
+    await run(window=True)
+    assert heard == [sessions[0].journal]
+
+
+async def test_live_figures_that_fail_are_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def frames(_: FakeSession) -> AsyncIterator[ShownFrame]:
+        await asyncio.sleep(60)
+        yield ShownFrame(Frame(0, 0, np.zeros((4, 4), np.uint8)), b"", 1.0, 0.5, None, 1, "x", 1.0)
+
+    monkeypatch.setattr(LivePanel, "follow", fail)
+    monkeypatch.setattr(FakeSession, "__aiter__", frames)
+    with pytest.raises(ZeroDivisionError):
+        await run()
+    assert sessions[0].left
+
+
+async def test_a_flaw_in_closing_never_hides_the_failure_that_ended_the_session(
+    warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Flawed(Keeper):
+        def close(self) -> None:
+            raise RuntimeError("a flaw")
+
+    monkeypatch.setattr(FakeSession, "failure", PeerGone("the sender is gone"))
+    with pytest.raises(PeerGone, match="the sender is gone"):
+        await run(Flawed())
+    assert warnings == ["RuntimeError: a flaw"]
+
+
+async def test_a_folder_for_snapshots_is_made_before_the_code_is_used(
+    window_double: type[WindowDouble], tmp_path: Path
+) -> None:
+    await run(window=True, snapshots=tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    await run(snapshots=tmp_path / "never needed")
+    assert not (tmp_path / "never needed").exists()
+    sessions.clear()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputFailed, match="snapshots can't be saved") as failed:
+        await run(window=True, snapshots=tmp_path / "file" / "folder")
+    assert "--snapshots" in failed.value.hint
+    assert sessions == []

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from receiver.journal import ReceiverJournal
-from receiver.session import ReceiverSession, ReceiverSettings
+from receiver.session import ReceiverSession
+from receiver.settings import ReceiverSettings
 from receiver.sinks import ShownFrame
 from shared import control
 from shared.association import Association, associate
@@ -33,7 +34,8 @@ from shared.keystream.network import DEFAULT_FAMILY, load_network
 from shared.link.memory import MemoryLink
 from shared.telemetry.records import DropReason, FrameLine, Line
 from shared.wire import SENDER_ID, FrameMetadata, pack_inner
-from signaling.client import PeerLeft, Relayed
+from signaling.client import PeerLeft, Relayed, Room
+from signaling.messages import IceServer
 from tests.doubles import (
     LIMIT_S,
     NAMEPLATE,
@@ -385,6 +387,35 @@ async def test_frames_of_two_epochs_are_shown_as_they_come(room: RoomDouble) -> 
             assert (shown.frame.index, shown.epoch) == (index, epoch)
         begun = [line.epoch for line in journal.lines if line.type == "epoch"]
         assert begun == [1, 2, 3]
+
+
+@pytest.mark.parametrize("playout_delay_ms", [0.0, 1000.0])
+async def test_a_picture_that_waits_when_the_session_is_left_is_told_of(
+    room: RoomDouble, playout_delay_ms: float
+) -> None:
+    settings = ReceiverSettings(playout_delay_ms=playout_delay_ms)
+    async with watching(settings) as (session, sender, journal):
+        await sender.begin_epoch()
+        await sender.send(sender.sealed(0))
+        await until(lambda: bool(session._ledger._entries))
+        sender.say(control.Tally(sent=1, dropped={}))
+        await until(lambda: journal.summary().frames_dropped == {DropReason.NOT_RECEIVED: 1})
+    assert journal.dropped_frames == [(DropReason.SUPERSEDED, 0)]
+    assert journal.summary().frames_dropped == {DropReason.SUPERSEDED: 1}
+
+
+async def test_ice_servers_of_the_operators_that_cannot_be_used_are_ignored_and_noted(
+    room: RoomDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = (IceServer(["stun:127.0.0.1:3478"]), IceServer(["nonsense"]))
+
+    async def join_room(nameplate: str) -> Room:
+        return Room(nameplate, servers, "receiver")
+
+    monkeypatch.setattr(room, "join_room", join_room)
+    async with watching() as (_, _, journal):
+        noted = [(line.event, line.detail) for line in journal.lines if line.type == "event"]
+    assert noted == [("ICE servers ignored", "1 can't be used")]
 
 
 async def test_leaving_says_goodbye_to_the_sender(room: RoomDouble) -> None:

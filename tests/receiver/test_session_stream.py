@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from receiver.session import ReceiverSettings
+from receiver.settings import ReceiverSettings
 from receiver.sinks import ShownFrame
 from shared import control
 from shared.codecs import EncoderTarget, open_decoder, open_encoder

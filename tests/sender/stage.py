@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 from sender.journal import SenderJournal
-from sender.session import SenderSession, SenderSettings
+from sender.session import SenderSession
+from sender.settings import SenderSettings
 from shared import control
 from shared.crypto.handshake import NetworkId
 from shared.keystream.network import DEFAULT_FAMILY, load_network

@@ -61,6 +61,7 @@ def test_it_is_live_while_somebody_watches() -> None:
 
 def test_a_code_file_is_for_this_user_alone_and_goes_with_the_code(tmp_path: Path) -> None:
     path = tmp_path / "code"
+    path.touch(0o644)  # of an earlier session, or laid by somebody else
     console = Console(path, "")
     console.code(CODE)
     assert path.read_text() == f"{CODE}\n"

@@ -11,7 +11,6 @@ import pytest
 
 from sender.epochs import Epochs
 from sender.pipeline import Pipeline
-from shared.codecs import open_encoder
 from shared.crypto.keyschedule import EpochSecret, SenderSchedule
 from shared.wire import SENDER_ID
 from tests.doubles import LIMIT_S, ShakeBackend, SteppingClock, turns, until
@@ -48,9 +47,7 @@ class Rig:
         self.listeners: list[Listener] = []
         self.entered: list[EpochSecret] = []
         self.worker = ThreadPoolExecutor(1)
-        self.pipeline = Pipeline(
-            open_encoder("lossless"), ShakeBackend(), sender=SENDER_ID, clock_ns=self.clock
-        )
+        self.pipeline = Pipeline(ShakeBackend(), sender=SENDER_ID, clock_ns=self.clock)
         self.epochs = Epochs(
             self.pipeline,
             self.worker,
@@ -123,10 +120,17 @@ async def test_a_silent_receiver_is_waited_for_no_longer_than_the_limit(
         assert not quick.given_up
 
 
-async def test_a_leaver_s_key_goes_sooner_than_a_joiner_s_comes() -> None:
-    from sender import epochs
-
-    assert epochs.LEAVE_ACK_TIMEOUT_S < epochs.ACK_TIMEOUT_S
+async def test_a_beginning_that_is_cancelled_leaves_no_hand_over_behind(rig: Rig) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        silent = Listener(confirms=False)
+        rig.listeners.append(silent)
+        beginning = asyncio.create_task(rig.epochs.begin("join"))
+        await until(lambda: bool(silent.given))
+        beginning.cancel()
+        await asyncio.gather(beginning, return_exceptions=True)
+        await turns()
+        assert silent.given_up
+        assert rig.entered == []
 
 
 async def test_one_epoch_begins_at_a_time(rig: Rig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,16 @@ def test_a_frame_sent_to_two_receivers_is_one_line(written: Written) -> None:
     log = written.read()
     assert indices(log) == [0, 1, 2]
     assert all(line.stages_ms.send == 3.0 for line in log.frames), "the first receiver counts"
+
+
+def test_a_still_that_left_is_an_event_and_no_frame(written: Written) -> None:
+    written.frame(sealed(0))
+    written.frame(replace(sealed(0, counter=1), still=True))
+    assert written.journal.frames == 1
+    log = written.read()
+    assert indices(log) == [0]
+    [event] = log.events
+    assert (event.event, event.detail) == ("still sent", "frame 0, 1000 bytes")
 
 
 def test_a_frame_sent_only_to_the_slower_receiver_is_a_line_too(written: Written) -> None:

@@ -71,6 +71,6 @@ def test_a_burst_of_stamps_is_no_frame_rate_that_no_encoder_could_aim_at() -> No
     for at in range(200):
         pace.takes(at * 50_000, None)
     assert 30.0 < pace.source_fps <= MAX_FPS
-    facts = StreamFacts("h264", inter=True, lossless=False, width=640, height=480)
+    facts = StreamFacts(inter=True, lossless=False, width=640, height=480)
     assert RateController(facts, Wishes(), pace.source_fps).plan.target.fps <= MAX_FPS
     assert FrameRate(5000.0).source_fps == MAX_FPS

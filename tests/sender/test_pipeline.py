@@ -32,12 +32,12 @@ def make_pipeline(request: pytest.FixtureRequest) -> MakePipeline:
         clock: Callable[[], int], *, codec: str = "lossless", masks: Sequence[Rect] = ()
     ) -> Pipeline:
         pipeline = Pipeline(
-            open_encoder(codec, target=EncoderTarget(quality=80)),
             ShakeBackend(),
             sender=SENDER_ID,
             masks=masks,
             clock_ns=clock,
         )
+        pipeline.encode_with(open_encoder(codec, target=EncoderTarget(quality=80)))
         request.addfinalizer(pipeline.close)
         return pipeline
 

@@ -131,6 +131,21 @@ async def test_three_wrong_codes_while_somebody_watches_end_the_joining_not_the_
         await stage.session.finished()
 
 
+async def test_that_nobody_can_join_any_more_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_stage(monkeypatch, max_receivers=2) as stage:
+        await stage.join("a")
+        for number in range(3):
+            with pytest.raises(WrongCode):
+                await stage.knock(f"guesser {number}", WRONG)
+        await stage.said("three wrong codes")
+        for number in range(2):
+            with pytest.raises((CodeUsed, PeerGone)):
+                await stage.knock(f"late {number}", WRONG)
+            await stage.said("each code pairs once", number + 1)
+        await turns()
+        assert sum("three wrong codes" in notice for notice in stage.notices) == 1
+
+
 async def test_three_wrong_codes_with_nobody_there_end_the_session(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

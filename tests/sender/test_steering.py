@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from sender.keyframes import FOR_SOME_EVERY_NS
-from sender.pipeline import SealedFrame
+from sender.pipeline import SealedFrame, scaled_size
 from sender.rate import Wishes
+from sender.rate.budget import HEADROOM
+from sender.rate.demand import FULL_BPP
 from sender.steering import Steering
 from shared import control
 from shared.frame import EncodedFrame, Frame
 from shared.link import PathEstimate
+from tests.doubles import picture
 
 FRAME = Frame(0, 0, np.zeros((480, 640), np.uint8))
 
@@ -27,6 +30,7 @@ class Receiver:
     sent: int | None = 7
     rate_bps: int | None = None
     proven: bool = True
+    limited: bool = True
     silent: bool = False
 
     @property
@@ -37,7 +41,7 @@ class Receiver:
     def path(self) -> PathEstimate | None:
         if self.rate_bps is None:
             return None
-        return PathEstimate(self.rate_bps, 40_000_000, 0, 0.0, True, self.proven)
+        return PathEstimate(self.rate_bps, 40_000_000, 0, 0.0, self.limited, self.proven)
 
     def holds(self, epoch: int | None) -> bool:
         return True
@@ -102,36 +106,177 @@ def test_alone_also_a_path_that_is_not_yet_known_well_decides(clock: Clock) -> N
 COLOUR = Frame(0, 0, np.zeros((480, 640, 3), np.uint8))
 
 
-def codec_after(clock: Clock, wishes: Wishes, notices: list[Any]) -> str | None:
-    """The codec that `auto` goes over to within half a minute on a wide path."""
-    made = Steering("auto", wishes, fps=30.0, on_change=notices.append)
-    first = made.choose(COLOUR)
-    assert first is not None and first.codec == "h264"
-    for _ in range(30 * 30):
-        clock.now_ns += 33_000_000
-        made.plan_for(COLOUR, [Receiver(rate_bps=60_000_000)])  # type: ignore[list-item]
-        made.encoded(a_frame(nbytes=8_000))
-        choice = made.choose(COLOUR)
+class Auto:
+    """Steering of colour pictures by `auto`, over a path of 100 Mbit/s, with a scripted encoder."""
+
+    def __init__(self, clock: Clock, wishes: Wishes | None = None) -> None:
+        self.notices: list[control.QualityNotice] = []
+        self.made = Steering("auto", wishes or Wishes(), fps=30.0, on_change=self.notices.append)
+        self.codecs: list[str] = []
+        self._clock = clock
+
+    def run(
+        self, seconds: float, *, nbytes: int, busy_ms: float = 4.0, rate_bps: int = 100_000_000
+    ) -> list[str]:
+        """Frames of `nbytes` that take `busy_ms` each; the codecs that were gone over to so far."""
+        for _ in range(round(30 * seconds)):
+            self.take_up(rate_bps)
+            self.made.encoded(a_frame(nbytes=nbytes, encode_us=round(1000 * busy_ms)))
+        return self.codecs
+
+    def take_up(self, rate_bps: int) -> bool:
+        """The next frame is about to be encoded; whether in another codec than the last."""
+        self._clock.now_ns += 33_333_333
+        choice = self.made.choose(COLOUR)
         if choice is not None:
-            return choice.codec
-    return None
+            self.codecs.append(choice.codec)
+        self.made.plan_for(COLOUR, [Receiver(rate_bps=rate_bps)])  # type: ignore[list-item]
+        return choice is not None
+
+    @property
+    def reasons(self) -> list[str]:
+        return [notice.reason for notice in self.notices]
 
 
-def a_frame(nbytes: int) -> SealedFrame:
+FULL = round(FULL_BPP * 640 * 480 / 8)  # bytes: all that rate control gives a picture
+
+
+def a_frame(nbytes: int, encode_us: int = 1000) -> SealedFrame:
     encoded = EncodedFrame("h264", 640, 480, 3, bytes(nbytes), 45.0, key=False)
-    stages = dict.fromkeys(("capture", "mask", "encode", "keystream", "seal"), 1000)
-    return SealedFrame(0, 1, 0, 0, 0, encoded, b"", stages)
+    stages = dict.fromkeys(("capture", "mask", "encode", "keystream", "seal"), 0)
+    return SealedFrame(0, 1, 0, 0, 0, encoded, b"", stages | {"encode": encode_us})
 
 
 def test_auto_goes_over_to_another_codec_in_words_that_both_ends_get(clock: Clock) -> None:
-    notices: list[control.QualityNotice] = []
-    assert codec_after(clock, Wishes(), notices) == "h264-444"
-    assert notices[-1].reason.startswith("codec changed to h264-444: ")
-    assert notices[-1].codec == "h264-444"
+    auto = Auto(clock)
+    assert auto.run(30, nbytes=8_000) == ["h264", "h264-444"]
+    assert auto.reasons == ["codec changed to h264-444: whole colour, 1.9 of 7.4 Mbit/s used"]
+    assert auto.notices[-1].codec == "h264-444"
+
+
+def test_a_change_of_codec_is_told_with_its_first_frame(clock: Clock) -> None:
+    auto = Auto(clock)
+    for _ in range(30 * 10):
+        if auto.take_up(100_000_000) and len(auto.codecs) == 2:
+            break
+        auto.made.encoded(a_frame(nbytes=8_000))
+    assert auto.codecs == ["h264", "h264-444"]
+    assert auto.notices == [], "it has not worked yet"
+    auto.made.encoded(a_frame(nbytes=8_000))
+    assert len(auto.notices) == 1
 
 
 def test_a_bitrate_that_was_asked_for_is_no_room_for_another_codec(clock: Clock) -> None:
-    assert codec_after(clock, Wishes(bitrate_bps=2_000_000), []) is None
+    assert Auto(clock, Wishes(bitrate_bps=2_000_000)).run(30, nbytes=8_000) == ["h264"]
+
+
+def test_pictures_that_fill_what_they_may_have_leave_no_room_however_wide_the_path(
+    clock: Clock,
+) -> None:
+    assert Auto(clock).run(30, nbytes=FULL) == ["h264"]
+
+
+def test_whole_colour_that_fills_what_it_may_have_is_given_up_however_wide_the_path(
+    clock: Clock,
+) -> None:
+    auto = Auto(clock)
+    auto.run(10, nbytes=FULL // 3)
+    assert auto.run(30, nbytes=FULL) == ["h264", "h264-444", "h264"]
+    assert "lowered" in auto.reasons[-1]
+
+
+def test_whole_colour_is_not_tried_where_the_encoder_is_busy_enough(clock: Clock) -> None:
+    assert Auto(clock).run(30, nbytes=8_000, busy_ms=18.0) == ["h264"]
+
+
+def test_whole_colour_that_the_machine_is_too_slow_for_is_given_up_for_good(clock: Clock) -> None:
+    auto = Auto(clock)
+    auto.run(10, nbytes=8_000)
+    assert auto.run(1, nbytes=8_000, busy_ms=40.0) == ["h264", "h264-444", "h264"]
+    assert auto.reasons[-1] == "codec changed to h264: colour lowered, encoder slow"
+    assert auto.run(120, nbytes=8_000) == ["h264", "h264-444", "h264"]
+
+
+def test_a_codec_that_fails_gives_way_to_the_one_before_and_both_ends_are_told(
+    clock: Clock,
+) -> None:
+    auto = Auto(clock)
+    assert auto.made.failed() is None
+    auto.run(10, nbytes=8_000)
+    choice = auto.made.failed()
+    assert choice is not None and choice.codec == "h264"
+    auto.run(60, nbytes=8_000)
+    assert auto.codecs == ["h264", "h264-444"]
+    assert auto.reasons[1:] == ["codec changed to h264: h264-444 does not work here"]
+
+
+# -- who comes after the last has left -------------------------------------------------------------
+
+
+def test_one_that_comes_when_all_have_left_does_not_pay_for_their_path(clock: Clock) -> None:
+    notices: list[Any] = []
+    made = steering(notices)
+    narrow, wide = (
+        Receiver(rate_bps=400_000),
+        Receiver(rate_bps=4_000_000, proven=False, limited=False),
+    )
+    for _ in range(30):
+        clock.now_ns += 33_000_000
+        before = bitrate(made, narrow)
+    told = len(notices)
+    made.deserted()
+    made.choose(FRAME)
+    assert bitrate(made, wide) == round(HEADROOM * 4_000_000) > 5 * before
+    assert len(notices) == told
+
+
+def test_one_that_comes_when_all_have_left_lowers_nothing_by_a_first_guess(clock: Clock) -> None:
+    notices: list[Any] = []
+    made = steering(notices)
+    bitrate(made, Receiver(rate_bps=50_000_000))
+    made.deserted()
+    made.choose(FRAME)
+    for _ in range(3):
+        bitrate(made, Receiver(rate_bps=1_000_000, proven=False, limited=False))
+        clock.now_ns += 33_000_000
+    assert notices == []
+
+
+def test_one_that_comes_when_all_have_left_gets_the_first_codec(clock: Clock) -> None:
+    auto = Auto(clock)
+    auto.run(10, nbytes=8_000)
+    auto.made.deserted()
+    assert auto.run(1, nbytes=8_000) == ["h264", "h264-444", "h264"]
+
+
+# -- key frames, and what a frame is good for ------------------------------------------------------
+
+
+def test_a_notice_names_the_size_that_the_picture_has(clock: Clock) -> None:
+    notices: list[control.QualityNotice] = []
+    made = Steering("h264", Wishes(), fps=30.0, on_change=notices.append)
+    odd = Frame(0, 0, picture(0, height=481, width=641))
+    made.choose(odd)
+    for rate in (40_000_000, 350_000):
+        clock.now_ns += 33_000_000
+        plan = made.plan_for(odd, [Receiver(rate_bps=rate)])  # type: ignore[list-item]
+    assert plan.scale < 1
+    shown = scaled_size(641, 481, plan.scale)
+    assert (notices[-1].width, notices[-1].height) == shown
+    assert all(side % 2 == 0 for side in shown)
+
+
+@pytest.mark.parametrize(("codec", "chained"), [("lossless", False), ("h264", True)])
+def test_colour_without_loss_is_no_chain(clock: Clock, codec: str, chained: bool) -> None:
+    made = Steering(codec, Wishes(), fps=30.0, on_change=lambda _notice: None)
+    made.choose(COLOUR)
+    assert made.inter is chained
+    made._keys.made(clock.now_ns)
+    behind, busy = Receiver(sent=3), Receiver(ready=False)
+    assert made.serves(7, 1, [behind, busy]) is not chained  # type: ignore[list-item]
+    assert not key_needed(made, behind, busy)
+    made.choose(FRAME)
+    assert made.inter
 
 
 def key_needed(made: Steering, *receivers: Any) -> bool:

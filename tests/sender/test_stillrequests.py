@@ -38,11 +38,13 @@ async def test_a_still_is_the_masked_picture_lossless_and_no_part_of_the_stream(
         await until(lambda: bool(heard(watcher, control.Tally)))
         tally = heard(watcher, control.Tally)[-1]
         assert tally == control.Tally(sent=3, dropped={})
+        assert stage.journal.frames == 3
 
 
 async def test_a_still_that_is_not_held_or_asked_for_too_soon_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("sender.stillwish.STILL_EVERY_NS", 10**15)
     async with a_stage(monkeypatch, codec="h264") as stage:
         watcher = await stage.join("a")
         await give(stage, 0)

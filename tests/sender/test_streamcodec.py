@@ -2,40 +2,58 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 
 from sender.streamcodec import AUTO, REST_NS, STAND_NS, StreamCodec
-from shared.codecs.choice import CodecChoice
-from shared.frame import Frame
+from shared.codecs.choice import CodecChoice, CodecUse
 
-COLOUR = Frame(0, 0, np.zeros((480, 640, 3), np.uint8))
-FPS = 30.0
-ROOM, NONE = {"used_bps": 2e6, "allowed_bps": 40e6}, {"used_bps": 2e6, "allowed_bps": 2e6}
+ROOM = CodecUse(used_bps=2e6, most_bps=40e6, spare_time=True, behind=False)
+NONE = replace(ROOM, most_bps=2e6)
+BEHIND = replace(ROOM, spare_time=False, behind=True)
 
 
 def auto() -> StreamCodec:
-    codec = StreamCodec(AUTO, cores=4)
-    assert codec.choose(COLOUR, FPS).codec == "h264"
+    codec = StreamCodec(AUTO)
+    choice = codec.begin()
+    assert choice is not None and choice.codec == "h264"
     return codec
 
 
-def review(codec: StreamCodec, now_ns: int, use: dict[str, float]) -> CodecChoice | None:
-    return codec.review(now_ns, COLOUR, FPS, **use)
+def whole() -> StreamCodec:
+    """Gone over to whole colour at `STAND_NS`."""
+    codec = auto()
+    review(codec, 0, ROOM)
+    assert review(codec, STAND_NS, ROOM) is not None
+    assert name(codec) == "h264-444"
+    return codec
+
+
+def name(codec: StreamCodec) -> str:
+    assert codec.codec is not None
+    return codec.codec.name
+
+
+def review(codec: StreamCodec, now_ns: int, use: CodecUse) -> CodecChoice | None:
+    return codec.review(now_ns, 3, use)
 
 
 def test_what_was_asked_for_is_taken_without_a_reason_and_never_changed() -> None:
-    codec = StreamCodec("h264", cores=4)
+    codec = StreamCodec("h264")
     assert codec.codec is None
-    assert codec.choose(COLOUR, FPS) == CodecChoice("h264", "")
+    assert codec.begin() == CodecChoice("h264", "")
     for now_ns in (0, STAND_NS, 2 * STAND_NS):
         assert review(codec, now_ns, ROOM) is None
+    assert codec.failed(0) is None
+    assert codec.begin() is None
 
 
 def test_auto_begins_with_a_reason() -> None:
-    codec = StreamCodec(AUTO, cores=4)
-    assert codec.choose(COLOUR, FPS).reason
-    assert codec.codec is not None and codec.codec.name == "h264"
+    codec = StreamCodec(AUTO)
+    choice = codec.begin()
+    assert choice is not None and choice.reason
+    assert name(codec) == "h264"
 
 
 def test_a_better_codec_is_taken_once_it_has_been_better_for_a_while() -> None:
@@ -44,7 +62,7 @@ def test_a_better_codec_is_taken_once_it_has_been_better_for_a_while() -> None:
     assert review(codec, STAND_NS - 1, ROOM) is None
     choice = review(codec, STAND_NS, ROOM)
     assert choice is not None and choice.codec == "h264-444"
-    assert codec.codec is not None and codec.codec.name == "h264-444"
+    assert name(codec) == "h264-444"
 
 
 def test_a_moment_without_room_begins_the_wait_anew() -> None:
@@ -57,11 +75,33 @@ def test_a_moment_without_room_begins_the_wait_anew() -> None:
 
 
 def test_after_a_change_everything_rests_for_a_while() -> None:
-    codec = auto()
-    review(codec, 0, ROOM)
-    assert review(codec, STAND_NS, ROOM) is not None
+    codec = whole()
     back = [now for now in range(STAND_NS, 10 * REST_NS, 10**9) if review(codec, now, NONE)]
     assert back == [STAND_NS + REST_NS]
+
+
+def test_what_the_machine_is_too_slow_for_is_given_up_at_once_and_for_good() -> None:
+    codec = whole()
+    choice = review(codec, STAND_NS + 1, BEHIND)
+    assert choice is not None and choice.codec == "h264"
+    assert all(review(codec, now, ROOM) is None for now in range(0, 10 * REST_NS, 10**9))
+
+
+def test_what_fails_is_given_up_at_once_and_for_good() -> None:
+    codec = whole()
+    choice = codec.failed(STAND_NS + 1)
+    assert choice == CodecChoice("h264", "h264-444 does not work here")
+    assert all(review(codec, now, ROOM) is None for now in range(0, 10 * REST_NS, 10**9))
+    assert codec.failed(10 * REST_NS) is None, "there is nothing before the first"
+
+
+def test_for_other_receivers_it_begins_again_and_rests_no_more() -> None:
+    codec = whole()
+    choice = codec.begin()
+    assert choice is not None and choice.codec == "h264"
+    review(codec, STAND_NS, ROOM)
+    assert review(codec, 2 * STAND_NS, ROOM) is not None
+    assert auto().begin() is None, "it is in use already"
 
 
 @pytest.mark.parametrize("period_s", [1, 2, 7, 30])

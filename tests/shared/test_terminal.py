@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import signal
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import pytest
+
+from shared import terminal
+from shared.terminal import EndOfInput
 
 PROGRAM = """
     import asyncio
@@ -173,6 +178,15 @@ def test_a_prompt_whose_input_ends_is_an_error() -> None:
     result = run("ask")
     assert result.returncode == 2
     assert result.stderr == "error: the input ended before a line was typed\n"
+
+
+async def test_an_input_that_ends_is_told_apart_from_an_answer_that_is_no_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(terminal, "os", SimpleNamespace(read=lambda *_: b""))
+    async with asyncio.timeout(30):
+        with pytest.raises(EndOfInput):
+            await terminal.ask("Code: ")
 
 
 def test_ctrl_c_at_the_prompt_ends_the_program() -> None:

@@ -55,7 +55,7 @@ def test_depths_that_a_network_does_not_have_are_refused(network, depths):
 def test_the_table_and_the_json_hold_every_outcome(cheap, network):
     studies = study("tested", network, Plan((1, 2), seconds_limit=0), lambda _: None)
     table = study_table(studies[0])
-    assert len(table.columns) == 3 and table.row_count == len(CHEAP) + 2
+    assert len(table.columns) == 3 and table.row_count == len(CHEAP) + 3
     found = json.loads(json.dumps(as_json(studies, seed=1, digest=network.digest)))
     assert found["networks"][2]["outcomes"][0]["falls"] is True
 

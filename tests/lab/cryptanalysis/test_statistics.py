@@ -10,6 +10,7 @@ import pytest
 from lab.cryptanalysis import differential, integral, linear, wraparound
 from lab.cryptanalysis.evidence import DECISIVE, Evidence, corrected, normal, strongest
 from lab.cryptanalysis.pairs import pair_bias
+from lab.cryptanalysis.relatedkey import blind_biases, blind_step
 from lab.cryptanalysis.target import SUM_BITS, Frame, Target, draw_layers
 from shared.keystream.reference import fold
 
@@ -118,3 +119,22 @@ def test_chances_are_corrected_for_the_places_looked_at():
     assert normal(1.96) == pytest.approx(0.05, abs=1e-3)
     best = strongest([Evidence("a", 0.5, ""), Evidence("b", 0.01, "")])
     assert best.statistic == "b" and best.chance == pytest.approx(1 - 0.99**2)
+
+
+def test_the_blind_step_is_the_one_that_folds_lose_most_often() -> None:
+    step, share = blind_step()
+    sums = np.arange(1 << SUM_BITS)
+    assert share == (fold(sums) == fold(sums + step)).mean()
+    others = np.random.default_rng(5).integers(1, 1 << SUM_BITS, size=200)
+    assert all((fold(sums) == fold(sums + other)).mean() <= share for other in others)
+    assert 0.3 < share < 0.34
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_biases_a_blind_step_apart_give_the_same_blocks_at_any_depth(depth) -> None:
+    rng = np.random.default_rng(7)
+    target = Target("test", draw_layers([32, 32, 32, 32], rng)).cut(depth)
+    evidence = blind_biases(target, rng)
+    same = float(evidence.text.split("leaves ")[1].split("%")[0]) / 100
+    assert evidence.decisive and abs(same - blind_step()[1]) < 0.05
+    assert not blind_biases(Target("affine", target.layers, folded=False), rng).decisive

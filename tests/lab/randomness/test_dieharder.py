@@ -44,8 +44,8 @@ class Counting:
 
     segment_bytes = 2_048
 
-    def fill(self, index: int, out: np.ndarray) -> None:
-        out[:] = np.arange(index * 512, (index + 1) * 512).astype(">u4").view(np.uint8)
+    def segment(self, index: int, spare: np.ndarray | None = None) -> np.ndarray:
+        return np.arange(index * 512, (index + 1) * 512).astype(">u4").view(np.uint8)
 
 
 @pytest.fixture
@@ -134,10 +134,10 @@ def test_a_stream_that_fails_ends_the_program_too(fake) -> None:
     fake(ending="sys.stdin.buffer.read()")  # would wait for ever
 
     class Failing(Counting):
-        def fill(self, index: int, out: np.ndarray) -> None:
+        def segment(self, index: int, spare: np.ndarray | None = None) -> np.ndarray:
             if index > 8:
                 raise ArithmeticError("a wrong block")
-            super().fill(index, out)
+            return super().segment(index, spare)
 
     heard: list[DieharderVerdict] = []
     with pytest.raises(ArithmeticError, match="a wrong block"):

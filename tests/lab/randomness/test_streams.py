@@ -70,6 +70,13 @@ def test_low_weight_runs_differ_from_the_middle_one_in_one_input_bit(backend) ->
     assert blocks[374].tolist() == one_block(backend, KEY, frame, (1 << 11) + 1)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_segment_may_be_written_over_an_earlier_one(backend, mode) -> None:
+    stream = NetworkStream(backend, KEY, mode)
+    spare = stream.segment(0)
+    assert np.array_equal(stream.segment(1, spare), stream.segment(1))
+
+
 def test_no_mode_repeats_a_block_within_a_segment(backend) -> None:
     for mode in MODES:
         stream = NetworkStream(backend, KEY, mode)
@@ -140,10 +147,17 @@ def test_the_randu_control_is_randu_across_segments() -> None:
 class Counting:
     segment_bytes = 1_000
 
-    def fill(self, index: int, out: np.ndarray) -> None:
+    def __init__(self) -> None:
+        self.arrays = 0
+
+    def segment(self, index: int, spare: np.ndarray | None = None) -> np.ndarray:
         if index == 7:
             raise BadInput("the seventh can't be made")
-        out[:] = index
+        if spare is None:
+            spare = np.empty(1_000, np.uint8)
+            self.arrays += 1
+        spare[:] = index
+        return spare
 
 
 def drain(descriptor: int, into: bytearray) -> None:
@@ -151,13 +165,13 @@ def drain(descriptor: int, into: bytearray) -> None:
         into += part
 
 
-def dumped(nbytes: int) -> bytes:
+def dumped(nbytes: int, stream: Counting | None = None) -> bytes:
     reader, writer = os.pipe()
     into = bytearray()
     thread = threading.Thread(target=drain, args=(reader, into))
     thread.start()
     try:
-        assert dump(Counting(), writer, nbytes) == nbytes
+        assert dump(stream or Counting(), writer, nbytes) == nbytes
     finally:
         os.close(writer)
         thread.join(timeout=30)
@@ -169,6 +183,12 @@ def dumped(nbytes: int) -> bytes:
 def test_a_dump_has_exactly_the_bytes_asked_for_in_their_order(nbytes) -> None:
     whole = b"".join(bytes([i]) * 1_000 for i in range(7))
     assert dumped(nbytes) == whole[:nbytes]
+
+
+def test_a_dump_hands_segments_back_to_be_written_over() -> None:
+    stream = Counting()
+    dumped(7_000, stream)
+    assert stream.arrays == 2
 
 
 def test_a_closed_pipe_ends_an_endless_dump_quietly(backend) -> None:

@@ -13,6 +13,7 @@ import pytest
 from receiver.sinks import ShownFrame
 from receiver.sinks import files as files_module
 from receiver.sinks.files import FilesSink, encode_png
+from shared import privatefile
 from shared.errors import OutputFailed
 from shared.frame import Frame, Image
 
@@ -44,7 +45,10 @@ def test_saved_pictures_equal_the_shown_ones(tmp_path: Path, shape: tuple[int, .
         assert np.array_equal(saved if saved.ndim == 2 else saved[:, :, ::-1], image)
 
 
-def test_what_is_saved_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
+def test_what_is_saved_is_for_its_owner_alone_whatever_the_umask_and_was_there(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "frame-000005.png").touch(0o644)
     before = os.umask(0)
     try:
         sink = FilesSink(tmp_path, sealed_folder=tmp_path)
@@ -83,7 +87,7 @@ def test_a_full_disk_is_told_once_and_the_rest_is_still_tried(
                 raise OSError(errno.ENOSPC, "No space left on device")
             return super().write(content)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(files_module, "open", Disk, raising=False)
+    monkeypatch.setattr(privatefile, "open", Disk, raising=False)
     failures: list[OutputFailed] = []
     sink = FilesSink(tmp_path, on_failure=failures.append)
     sink.start()

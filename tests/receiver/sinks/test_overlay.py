@@ -85,10 +85,16 @@ def test_a_stale_picture_wears_a_red_banner_and_frame() -> None:
     assert tuple(stale[0, 0]) == RED
 
 
-def test_a_picture_frozen_by_the_viewer_is_not_called_stale() -> None:
-    frozen = compose(GREY, replace(FACTS, silence_ms=5000.0, frozen=True), SIZE)
-    assert pixels_of(frozen, RED) == 0
-    assert pixels_of(frozen, BLUE) > 1000
+def test_a_picture_frozen_by_the_viewer_is_not_called_stale_but_says_that_nothing_comes() -> None:
+    frozen = replace(FACTS, frozen=True)
+    coming, silent = (
+        compose(GREY, replace(frozen, silence_ms=ms), SIZE) for ms in (1000.0, 1001.0)
+    )
+    for canvas in (coming, silent):
+        assert pixels_of(canvas, BLUE) > 1000
+        assert tuple(canvas[0, 0]) != RED
+    assert pixels_of(coming, RED) == 0
+    assert pixels_of(silent, RED) > 500
 
 
 def test_before_the_first_picture_the_window_says_so() -> None:
@@ -180,3 +186,17 @@ def test_a_text_too_long_for_the_window_is_cut_where_it_can_be_seen_to_go_on() -
         assert reason.startswith(cut[:-1].rstrip())
         assert overlay._width(cut, 15) <= room < overlay._width(cut, 15) + 30
     assert overlay._cut("short", 400, 15) == "short"
+
+
+def test_a_figure_too_long_for_its_place_leaves_the_next_one_alone() -> None:
+    facts = replace(FACTS, codec="a" * 99, quality_reason="")
+    row = overlay._fit(overlay._figures(facts), 1600 - 20, 15)[0]
+    follows = [item.text for item in row][-2]
+    assert follows == "epoch 2"
+    at = 10 + sum(overlay._width(item.widest, 15) + 15 for item in row[:-2]) + 15 + 4
+    end = at + overlay._width(follows, 15)
+    bars = [
+        compose(GREY, replace(facts, codec=codec), (1600, 600))[540:, at:end]
+        for codec in ("a" * 99, "a")
+    ]
+    assert np.array_equal(*bars)

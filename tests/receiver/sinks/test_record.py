@@ -232,10 +232,15 @@ def test_a_recording_cut_off_by_a_crash_plays_up_to_a_second_before(
     assert frames >= 60
 
 
-def test_an_older_recording_stays_until_the_first_frame(tmp_path: Path) -> None:
+def test_an_older_recording_stays_until_the_first_frame_and_gives_its_rights_to_nobody(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "x.mkv"
     path.write_bytes(b"an earlier session")
+    path.chmod(0o644)
     record(path, [])
     assert path.read_bytes() == b"an earlier session"
+    assert path.stat().st_mode & 0o777 == 0o644
     record(path, [(0, smooth(32, 32, 90))])
     assert len(decoded(path)) == 1
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -19,39 +17,6 @@ from receiver.sinks import window as window_module
 from receiver.sinks.overlay import OverlayFacts, compose
 from receiver.sinks.window import WindowSink
 from shared.errors import OutputFailed
-
-
-@pytest.fixture(scope="module")
-def screen() -> Iterator[str]:
-    """A virtual screen's DISPLAY."""
-    if shutil.which("Xvfb") is None:
-        pytest.skip("there is no Xvfb here")
-    reading, writing = os.pipe()
-    with subprocess.Popen(
-        [
-            "Xvfb",
-            "-displayfd",
-            str(writing),
-            "-screen",
-            "0",
-            "1280x900x24",
-            "-nolisten",
-            "tcp",
-            "-noreset",
-        ],
-        pass_fds=[writing],
-        stderr=subprocess.DEVNULL,
-    ) as server:
-        os.close(writing)
-        with os.fdopen(reading) as file:
-            number = file.readline().strip()
-        try:
-            if not number:
-                pytest.skip("Xvfb does not start here")
-            yield f":{number}"
-        finally:
-            server.terminate()
-
 
 COMMON = """
     import os, sys, threading, time

@@ -5,20 +5,28 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sender.rate import Plan, Preference, RateController, StreamFacts, Wishes
+from sender.rate.demand import FULL_BPP
+from sender.rate.encoderpace import WARM_UP
+from shared.codecs import CODECS
+from shared.codecs.choice import CodecUse
+from shared.codecs.machine import SPARE_PIXELS_A_CORE
+from shared.frame import Frame
 from tests.sender.rate.test_budget import APath, seconds
 
 S = 1_000_000_000
 FPS = 30.0
-JPEG = StreamFacts("jpeg", inter=False, lossless=False, width=640, height=480)
-H264 = StreamFacts("h264", inter=True, lossless=False, width=640, height=480)
-LOSSLESS = StreamFacts("lossless", inter=False, lossless=True, width=640, height=480)
+GREY = Frame(0, 0, np.zeros((480, 640), np.uint8))
+JPEG, H264, LOSSLESS = (
+    StreamFacts.of(CODECS[name], GREY, cores=2) for name in ("jpeg", "h264", "lossless")
+)
 
 
 @dataclass
@@ -29,12 +37,14 @@ class Simulation:
     wishes: Wishes = field(default_factory=Wishes)
     jpeg_bytes_at_90: int = 65_000
     busy_ns: int = 5_000_000
+    most_bpp: float = 10.0  # of an inter codec, at the quality's ceiling
+    fps: float = FPS
     seed: int = 0
     plans: list[Plan] = field(default_factory=list)
     sent_bits: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.controller = RateController(self.facts, self.wishes, FPS)
+        self.controller = RateController(self.facts, self.wishes, self.fps)
         self._dice = random.Random(self.seed)
         self._frame = 0
 
@@ -42,7 +52,7 @@ class Simulation:
         """One frame for each of `rates`, the path's bits a second then."""
         for rate in rates:
             paths = [] if rate is None else [APath(round(rate))]
-            plan = self.controller.update(self._frame * S // 30, paths, FPS)
+            plan = self.controller.update(self._frame * S // 30, paths, self.fps)
             self.plans.append(plan)
             self._encode(plan)
             self._frame += 1
@@ -51,11 +61,12 @@ class Simulation:
     def _encode(self, plan: Plan) -> None:
         width, height = (round(side * plan.scale) for side in (self.facts.width, self.facts.height))
         pixels = float(plan.scale**2)
-        if self.facts.inter:
+        if self.facts.lossless:
+            nbytes, psnr = 150_000.0, 0.0
+        elif self.facts.inter:
             nbytes = (plan.target.bitrate_bps or 0) / 8 / plan.fps
+            nbytes = min(nbytes, self.most_bpp * width * height / 8)
             psnr = 38.0
-        elif self.facts.lossless:
-            nbytes, psnr = 150_000, 0.0
         else:
             nbytes = self.jpeg_bytes_at_90 * jpeg_share(plan.target.quality) * pixels
             psnr = 28.6 + (plan.target.quality - 10) * 0.14
@@ -94,7 +105,7 @@ def jpeg_share(quality: int) -> float:
 # -- a path that is wide enough --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("facts", [JPEG, H264, LOSSLESS], ids=lambda facts: facts.codec)
+@pytest.mark.parametrize("facts", [JPEG, H264, LOSSLESS], ids=["jpeg", "h264", "lossless"])
 def test_a_wide_path_changes_nothing_and_says_nothing(facts: StreamFacts) -> None:
     simulation = Simulation(facts)
     plans = simulation.run([None] * 10 + seconds(20, 100e6))
@@ -114,13 +125,65 @@ def test_a_bitrate_that_was_asked_for_is_not_exceeded() -> None:
     assert plans[-1].changes == ()
 
 
-def test_what_is_used_and_what_may_be_used_are_known_once_path_and_pictures_are() -> None:
+def use_of(simulation: Simulation) -> CodecUse:
+    use = simulation.controller.use
+    assert use is not None
+    return use
+
+
+def test_how_the_codec_fares_is_known_once_path_and_pictures_are() -> None:
     simulation = Simulation(H264, Wishes(bitrate_bps=1_000_000))
-    assert simulation.controller.allowed_bps is None
-    assert simulation.controller.used_bps == 0
+    assert simulation.controller.use is None
+    simulation.run([None])
+    assert simulation.controller.use is None
     simulation.run(seconds(5, 50e6))
-    assert simulation.controller.allowed_bps == 1_000_000
-    assert simulation.controller.used_bps == pytest.approx(1_000_000, rel=0.1)
+    use = use_of(simulation)
+    assert use.most_bps == 1_000_000
+    assert use.used_bps == pytest.approx(1_000_000, rel=0.1)
+    assert use.spare_time and not use.behind
+
+
+def test_what_the_codec_could_not_use_is_no_room() -> None:
+    simulation = Simulation(H264)
+    simulation.run(seconds(5, 100e6))
+    assert use_of(simulation).most_bps == pytest.approx(FULL_BPP * 640 * 480 * FPS, rel=1e-6)
+    late = Simulation(H264, Wishes(max_latency_ms=50))
+    late.run(seconds(5, 5e6))
+    assert use_of(late).most_bps < 0.85 * 5e6, "no picture may be so large"
+
+
+@pytest.mark.parametrize(
+    ("busy_ms", "spare_time", "behind"),
+    [(16, True, False), (18, False, False), (29, False, False), (31, False, True)],
+)
+def test_there_is_time_to_spare_where_twice_the_work_would_fit(
+    busy_ms: int, spare_time: bool, behind: bool
+) -> None:
+    simulation = Simulation(H264, busy_ns=busy_ms * 1_000_000)
+    simulation.run(seconds(2, 100e6))
+    use = use_of(simulation)
+    assert (use.spare_time, use.behind) == (spare_time, behind)
+
+
+def test_nobody_knows_of_time_to_spare_before_the_encoder_is_warm() -> None:
+    simulation = Simulation(H264)
+    simulation.run(seconds(WARM_UP / 30, 100e6))
+    assert not use_of(simulation).spare_time
+
+
+@pytest.mark.parametrize(
+    ("fps", "spare_time", "behind"),
+    [(30.0, True, False), (31.0, False, False), (70.0, False, True)],
+)
+def test_a_rate_of_pixels_that_is_much_for_the_machine_is_no_time_to_spare(
+    fps: float, spare_time: bool, behind: bool
+) -> None:
+    cores = 640 * 480 * 30 / SPARE_PIXELS_A_CORE
+    facts = replace(H264, cores=cores)  # type: ignore[arg-type]
+    simulation = Simulation(facts, fps=fps)
+    simulation.run(seconds(2, 100e6))
+    use = use_of(simulation)
+    assert (use.spare_time, use.behind) == (spare_time, behind)
 
 
 def test_at_the_start_what_the_path_carries_is_found_out_without_a_word() -> None:
@@ -158,14 +221,27 @@ def test_a_fall_lowers_quality_and_says_why(facts: StreamFacts, low: float) -> N
     assert simulation.plans[-1].fps == FPS, "smooth: the frame rate is kept"
 
 
-@pytest.mark.parametrize("facts", [JPEG, H264], ids=lambda facts: facts.codec)
+def test_a_fall_that_leaves_the_pictures_all_that_they_take_is_not_told() -> None:
+    simulation = Simulation(H264, most_bpp=0.22)
+    simulation.run(seconds(5, 12e6) + seconds(5, 5e6))
+    assert (simulation.plans[-1].target.bitrate_bps or 0) < 5e6
+    assert simulation.reasons == []
+    simulation.most_bpp = 1.0
+    simulation.run(seconds(2, 5e6))
+    assert simulation.reasons == ["quality lowered: path 5.0 Mbit/s"], "what moves takes more"
+    simulation.most_bpp = 0.22
+    simulation.run(seconds(2, 5e6) + seconds(20, 12e6))
+    assert {reason.split(":")[0] for reason in simulation.reasons[1:]} == {"quality raised"}
+
+
+@pytest.mark.parametrize("facts", [JPEG, H264], ids=["jpeg", "h264"])
 def test_a_fall_is_met_within_half_a_second(facts: StreamFacts) -> None:
     simulation = Simulation(facts)
     simulation.run(seconds(5, 40e6) + seconds(1, 3e6))
     assert simulation.mean_bps(0.5) <= 1.05 * 3e6
 
 
-@pytest.mark.parametrize("facts", [JPEG, H264], ids=lambda facts: facts.codec)
+@pytest.mark.parametrize("facts", [JPEG, H264], ids=["jpeg", "h264"])
 def test_after_a_rise_all_is_as_before_and_every_step_was_told(facts: StreamFacts) -> None:
     simulation = Simulation(facts)
     simulation.run(seconds(5, 40e6))
@@ -180,7 +256,7 @@ def test_after_a_rise_all_is_as_before_and_every_step_was_told(facts: StreamFact
     assert all(word.endswith("raised") for word in words[first_raise:]), "down again on the way up"
 
 
-@pytest.mark.parametrize("facts", [JPEG, H264, LOSSLESS], ids=lambda facts: facts.codec)
+@pytest.mark.parametrize("facts", [JPEG, H264, LOSSLESS], ids=["jpeg", "h264", "lossless"])
 @pytest.mark.parametrize("prefer", ["smooth", "sharp"])
 @given(seed=st.integers(0, 999), rate=st.floats(0.3e6, 30e6), noise=st.floats(0, 0.15))
 @settings(max_examples=10, deadline=None)
@@ -195,7 +271,7 @@ def test_noise_brings_no_oscillation(
     assert len(simulation.reasons) - settled <= 4, simulation.reasons
 
 
-@pytest.mark.parametrize("facts", [JPEG, H264, LOSSLESS], ids=lambda facts: facts.codec)
+@pytest.mark.parametrize("facts", [JPEG, H264, LOSSLESS], ids=["jpeg", "h264", "lossless"])
 @pytest.mark.parametrize("prefer", ["smooth", "sharp"])
 @given(
     stretches=st.lists(
@@ -213,7 +289,7 @@ def test_whatever_the_path_does_a_plan_is_one_that_can_be_carried_out(
         assert 5.0 <= plan.fps <= FPS
         assert 0 < plan.scale <= 1
         assert 10 <= plan.target.quality <= 90
-        assert (plan.target.bitrate_bps is not None) == facts.inter
+        assert (plan.target.bitrate_bps is not None) == (facts is H264)
         assert all(": " in change and change.isprintable() for change in plan.changes)
     if facts.lossless:
         assert {plan.scale for plan in simulation.plans} == {1}
@@ -252,7 +328,7 @@ def test_lossless_gives_way_in_frames_alone() -> None:
     assert simulation.reasons == ["frame rate lowered: path 25.0 Mbit/s"]
 
 
-@pytest.mark.parametrize("facts", [JPEG, H264], ids=lambda facts: facts.codec)
+@pytest.mark.parametrize("facts", [JPEG, H264], ids=["jpeg", "h264"])
 def test_a_floor_of_psnr_is_paid_for_in_frames(facts: StreamFacts) -> None:
     simulation = Simulation(facts, Wishes(min_psnr_db=38.0))
     plans = simulation.run(seconds(5, 40e6) + seconds(5, 4e6))

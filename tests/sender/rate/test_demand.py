@@ -5,18 +5,23 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from sender.rate.demand import COARSE_BPP, FINE_BPP, FULL_BPP, Demand
 from sender.rate.jpeg import jpeg_size
 from sender.rate.plan import StreamFacts, Wishes
+from shared.codecs import CODECS
+from shared.frame import Frame
+from shared.quality import COUNTED_TO_DB
 
 ONE, HALF = Fraction(1), Fraction(1, 2)
 PIXELS = 640 * 480
 FPS = 30.0
-H264 = StreamFacts("h264", inter=True, lossless=False, width=640, height=480)
-JPEG = StreamFacts("jpeg", inter=False, lossless=False, width=640, height=480)
-LOSSLESS = StreamFacts("lossless", inter=False, lossless=True, width=640, height=480)
+GREY = Frame(0, 0, np.zeros((480, 640), np.uint8))
+JPEG, H264, LOSSLESS = (
+    StreamFacts.of(CODECS[name], GREY, cores=2) for name in ("jpeg", "h264", "lossless")
+)
 
 
 def learnt(facts: StreamFacts, wishes: Wishes | None = None, quality: int = 90) -> Demand:
@@ -62,6 +67,12 @@ def test_a_psnr_asked_for_raises_the_least_by_what_it_takes() -> None:
     assert demand.psnr_bits() == pytest.approx(0.5)
     assert demand.least(ONE, FPS) == pytest.approx(0.5 * PIXELS)
     assert learnt(H264).psnr_bits() == 0.0
+
+
+def test_a_picture_too_good_to_be_counted_teaches_nothing_of_the_psnr() -> None:
+    demand = learnt(H264, Wishes(min_psnr_db=37.0))
+    demand.learn(PIXELS // 800, PIXELS, COUNTED_TO_DB, 90)
+    assert demand.psnr_bits() == pytest.approx(0.5)
 
 
 def test_what_is_learnt_follows_the_frames_slowly() -> None:

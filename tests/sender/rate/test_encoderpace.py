@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from sender.rate.encoderpace import BUSY_FROM, BUSY_OVER, EncoderPace
+from sender.rate.encoderpace import BUSY_FROM, BUSY_OVER, WARM_UP, EncoderPace
 from sender.rate.ladder import RATES, STEP_UP_NS
 
 FPS = 30.0
 MS = 1_000_000
+
+
+def warm() -> EncoderPace:
+    pace = EncoderPace()
+    for _ in range(WARM_UP):
+        pace.took(1000 * MS)
+    return pace
 
 
 def fill(pace: EncoderPace, busy_ms: int) -> None:
@@ -16,8 +23,16 @@ def fill(pace: EncoderPace, busy_ms: int) -> None:
         pace.took(busy_ms * MS)
 
 
+def test_the_first_frames_of_a_stream_tell_nothing_however_slow() -> None:
+    pace = warm()
+    assert pace.busy_ns == 0
+    fill(pace, 10)
+    assert pace.settle(0, FPS) is None
+    assert pace.share == 1
+
+
 def test_few_frames_tell_nothing() -> None:
-    pace = EncoderPace()
+    pace = warm()
     for _ in range(BUSY_FROM - 1):
         pace.took(100 * MS)
     assert pace.settle(0, FPS) is None
@@ -25,7 +40,7 @@ def test_few_frames_tell_nothing() -> None:
 
 
 def test_a_slow_encoder_costs_one_step_and_is_then_measured_anew() -> None:
-    pace = EncoderPace()
+    pace = warm()
     fill(pace, 31)
     assert pace.settle(0, FPS) == "frame rate lowered: encoder slow"
     assert pace.share == Fraction(2, 3)
@@ -33,7 +48,7 @@ def test_a_slow_encoder_costs_one_step_and_is_then_measured_anew() -> None:
 
 
 def test_one_slow_frame_is_none() -> None:
-    pace = EncoderPace()
+    pace = warm()
     fill(pace, 10)
     pace.took(500 * MS)
     assert pace.settle(0, FPS) is None
@@ -41,7 +56,7 @@ def test_one_slow_frame_is_none() -> None:
 
 
 def test_it_rises_when_the_next_step_would_leave_room_for_a_while() -> None:
-    pace = EncoderPace()
+    pace = warm()
     fill(pace, 31)
     pace.settle(0, FPS)
     fill(pace, 25)  # three quarters of the interval at full rate: too much
@@ -54,7 +69,7 @@ def test_it_rises_when_the_next_step_would_leave_room_for_a_while() -> None:
 
 
 def test_there_is_a_slowest_rate() -> None:
-    pace = EncoderPace()
+    pace = warm()
     for at in range(10):
         fill(pace, 1000)
         pace.settle(at, FPS)

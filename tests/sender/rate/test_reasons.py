@@ -12,6 +12,15 @@ def bits(now: float, best: float = 0.8) -> Level:
     return Level(now, best, by_quality=False)
 
 
+def test_fewer_bits_than_before_are_no_news_where_the_pictures_take_less_anyway() -> None:
+    reasons = Reasons(TOP)
+    assert told(reasons, Level(0.4, 0.8, by_quality=False, enough=True)) == ()
+    assert told(reasons, bits(0.4)) == ("quality lowered: path 2.1 Mbit/s",), "now they take all"
+    assert told(reasons, Level(0.8, 0.8, by_quality=False, enough=True)) == (
+        "quality raised: path 2.1 Mbit/s",
+    )
+
+
 def told(reasons: Reasons, level: Level | None, rung: Rung = TOP) -> tuple[str, ...]:
     return reasons.tell(rung, level, 2_100_000)
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from shared.codecs import EncoderTarget, h264
+from shared.codecs import EncoderTarget, h264, x264
 from shared.codecs.chain import ChainWriter
 from shared.codecs.h264 import H264Decoder, H264Encoder, quantiser
 from shared.codecs.planes import PlaneReader
 from shared.errors import DecodeFailed
 from shared.frame import EncodedFrame, Image
-from shared.quality import psnr_db
+from shared.quality import COUNTED_TO_DB, psnr_db
 
 every_sampling = pytest.mark.parametrize("halved", [True, False])
 every_kind = pytest.mark.parametrize("channels", [1, 3])
@@ -143,10 +143,10 @@ def test_the_quantiser_falls_as_quality_rises_and_is_never_lossless() -> None:
 @every_sampling
 @every_kind
 @pytest.mark.parametrize("bitrate_bps", [None, 1_000_000])
-def test_where_time_is_short_the_psnr_is_x264s_own_and_no_better_than_the_true_one(
+def test_where_time_is_short_the_psnr_is_x264s_own_and_near_the_true_one(
     halved: bool, channels: int, bitrate_bps: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(h264, "_FINE_PIXELS_A_CORE", 0.0)
+    monkeypatch.setattr(h264, "SPARE_PIXELS_A_CORE", 0.0)
     encoder = H264Encoder(EncoderTarget(bitrate_bps=bitrate_bps), halved=halved)
     decoder = H264Decoder(halved=halved)
     for index in range(35):
@@ -158,26 +158,48 @@ def test_where_time_is_short_the_psnr_is_x264s_own_and_no_better_than_the_true_o
         assert bitrate_bps or abs(error) < 0.6  # what makes it worse is rows that are coded twice
 
 
+@pytest.mark.parametrize("size", [(240, 320), (480, 640)], ids=["one slice", "two slices"])
 @pytest.mark.parametrize(
     ("bits_a_pixel", "most_db", "mean_db"),
-    [(None, 1e-6, 1e-6), (0.8, 0.4, 0.02), (0.15, 0.7, 0.15)],
+    [
+        ([None], 1e-6, 1e-6),
+        ([0.8], 0.4, 0.02),
+        ([0.15], 0.7, 0.15),
+        ([0.8, 0.15, None, 0.8], 0.7, 0.15),
+    ],
+    ids=["free", "roomy", "tight", "retargeted"],
 )
 def test_grey_in_the_quick_settings_has_x264s_own_psnr_which_is_the_true_one_or_nearly(
-    bits_a_pixel: float | None, most_db: float, mean_db: float, monkeypatch: pytest.MonkeyPatch
+    bits_a_pixel: list[float | None],
+    most_db: float,
+    mean_db: float,
+    size: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(h264, "_TIGHT", 0.0)  # quick at every bitrate
-    rate = None if bits_a_pixel is None else round(bits_a_pixel * 320 * 240 * 30)
-    encoder, decoder = H264Encoder(EncoderTarget(bitrate_bps=rate)), H264Decoder()
+    monkeypatch.setattr(x264, "cores", lambda: 2)
+    pixels = size[0] * size[1]
+    encoder, decoder = H264Encoder(), H264Decoder()
     monkeypatch.setattr(H264Decoder, "__init__", lambda *_, **__: pytest.fail("it was decoded"))
     errors = []
-    for index in range(35):
-        picture = scene(index, 1)
+    for index in range(32):
+        bits = bits_a_pixel[index * len(bits_a_pixel) // 32]
+        rate = None if bits is None else round(bits * pixels * 30)
+        encoder.retarget(EncoderTarget(bitrate_bps=rate))
+        picture = scene(index, 1, size)
         frame = encoder.encode(picture, key=index == 20)
+        assert slices(frame) == (2 if pixels >= 640 * 480 else 1)
         true_db = psnr_db(picture, decode(decoder, frame))
         assert frame.psnr_db is not None and true_db is not None
         errors.append(abs(frame.psnr_db - true_db))
     assert max(errors) < most_db
     assert np.mean(errors) < mean_db
+
+
+def slices(frame: EncodedFrame) -> int:
+    """How many coded slices (NAL types 1 and 5) the picture has."""
+    units = frame.payload[11:].split(b"\x00\x00\x01")[1:]
+    return sum(unit[0] & 31 in (1, 5) for unit in units)
 
 
 def test_where_the_path_collapses_the_better_settings_and_a_true_psnr_come_at_once() -> None:
@@ -193,31 +215,30 @@ def test_where_the_path_collapses_the_better_settings_and_a_true_psnr_come_at_on
             assert frame.psnr_db == psnr_db(picture, shown)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_that_come_too_fast_for_the_machine_are_coarser_and_stay_so(
-    channels: int, monkeypatch: pytest.MonkeyPatch
+@every_kind
+@pytest.mark.parametrize("size", [(480, 640), (1080, 1920)])
+def test_of_large_pictures_x264_can_t_tell_exact_ones_from_nearly_exact_ones(
+    size: tuple[int, int], channels: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
-    monkeypatch.setattr(h264, "_HURRIED_PIXELS_A_CORE", 320 * 240 * 20.0)
-
-    def encoded(*rates: float) -> EncodedFrame:
-        encoder = H264Encoder()
-        for index, fps in enumerate(rates):
-            encoder.retarget(EncoderTarget(fps=fps))
-            frame = encoder.encode(scene(index, channels), key=True)
-        return frame
-
-    most = 0.6 * len(encoded(30.0, 40.0).payload)
-    assert len(encoded(30.0, 41.0).payload) < most
-    assert len(encoded(41.0, 20.0).payload) < most  # finer ones would keep the machine behind
+    monkeypatch.setattr(h264, "SPARE_PIXELS_A_CORE", 0.0)
+    flat = np.full(size if channels == 1 else (*size, 3), 128, np.uint8)
+    encoder = H264Encoder()
+    for _ in range(2):
+        assert encoder.encode(flat).psnr_db == COUNTED_TO_DB
 
 
-def test_even_a_perfect_picture_has_a_finite_psnr_where_time_is_short(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(h264, "_FINE_PIXELS_A_CORE", 0.0)
-    frame = H264Encoder().encode(np.full((64, 64), 128, np.uint8))
-    assert frame.psnr_db is not None and 99 <= frame.psnr_db < 200
+@pytest.mark.parametrize("size", [(64, 64), (240, 320)])
+def test_of_small_ones_it_can(size: tuple[int, int]) -> None:
+    encoder, decoder = H264Encoder(), H264Decoder()
+    flat = np.full(size, 128, np.uint8)
+    off = flat.copy()
+    off[20, 30] = 129
+    for picture in (flat, flat, off, flat):
+        frame = encoder.encode(picture)
+        true_db = psnr_db(picture, decode(decoder, frame))
+        assert (frame.psnr_db is None) == (true_db is None) == (picture is flat)
+        assert frame.lossless == (picture is flat)
+        assert true_db is None or frame.psnr_db == pytest.approx(true_db, abs=1e-3)
 
 
 @pytest.mark.parametrize("size", [(600, 800), (601, 799)])

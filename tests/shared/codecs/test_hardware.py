@@ -54,7 +54,7 @@ def large_picture(index: int) -> Image:
 
 @pytest.fixture
 def with_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(h264, "_FINE_PIXELS_A_CORE", 0.0)
+    monkeypatch.setattr(h264, "SPARE_PIXELS_A_CORE", 0.0)
     monkeypatch.setattr(h264, "working_hardware", lambda: OBEDIENT)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import av
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -93,7 +92,3 @@ def test_frames_of_another_size_sampling_or_range_are_refused(
     frame.color_range = colour_range
     with pytest.raises(DecodeFailed):
         PlaneReader(32, 32, 3, halved=True).read(frame)
-
-
-def test_opencv_keeps_no_threads_of_its_own() -> None:
-    assert cv2.getNumThreads() == 1

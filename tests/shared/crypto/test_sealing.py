@@ -7,6 +7,7 @@ import hmac
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from shared.crypto import sealing
 from shared.crypto.keyschedule import EpochKeys, derive_epoch
 from shared.crypto.sealing import SEAL_OVERHEAD, Opener, Sealer
 from shared.errors import (
@@ -261,7 +263,7 @@ def test_a_keystream_that_differs_in_one_byte_is_caught(keystream: Any, byte: in
 
 
 @given(st.lists(st.integers(0, 300), max_size=12))
-def test_frames_of_changing_sizes_share_a_buffer_and_nothing_else(
+def test_an_openers_frames_of_changing_sizes_share_a_buffer_and_nothing_else(
     shake_keystream: Any, sizes: list[int]
 ) -> None:
     sealer = Sealer(KEYS, SENDER, shake_keystream(KEYS.keystream_key))
@@ -351,16 +353,68 @@ def test_a_pad_of_another_sealer_or_size_is_refused_and_spent(keystream: Any) ->
         one.draw(-1)
 
 
-@pytest.mark.parametrize(
-    "wrong", [np.zeros(3, np.uint8), np.zeros(4, np.int16), np.zeros((4, 1), np.uint8)]
-)
-def test_a_keystream_that_breaks_its_promise_seals_nothing(wrong: NDArray[Any]) -> None:
-    class Broken:
-        def take(self, counter: int, nbytes: int) -> NDArray[np.uint8]:
-            return wrong
+BROKEN: dict[str, Callable[[int], NDArray[Any]]] = {
+    "a byte too few": lambda nbytes: np.zeros(nbytes - 1, np.uint8),
+    "a byte too many": lambda nbytes: np.zeros(nbytes + 1, np.uint8),
+    "16-bit numbers": lambda nbytes: np.zeros(nbytes, np.int16),
+    "a column": lambda nbytes: np.zeros((nbytes, 1), np.uint8),
+}
 
-    with pytest.raises(BadInput):
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
+def test_a_keystream_that_breaks_its_promise_seals_and_opens_nothing(
+    keystream: Any, broken: Callable[[int], NDArray[Any]]
+) -> None:
+    class Broken:
+        def take(self, counter: int, nbytes: int) -> NDArray[Any]:
+            return broken(nbytes)
+
+    with pytest.raises(BadInput, match="something else than the bytes"):
         Sealer(KEYS, SENDER, Broken()).draw(4)
+    with pytest.raises(BadInput, match="something else than the bytes"):
+        Opener(KEYS, SENDER, Broken()).open(seal(Sealer(KEYS, SENDER, keystream()), b"four"))
+
+
+class Elsewhere:
+    """AES-GCM as a library may have it that does not write where it reads from."""
+
+    def __init__(self, key: bytes) -> None:
+        self.aead = AESGCM(key)
+        self.encrypt, self.decrypt_into = self.aead.encrypt, self.aead.decrypt_into
+
+    def encrypt_into(self, nonce: Any, data: Any, aad: Any, buf: Any) -> None:
+        read, written = np.frombuffer(data, np.uint8), np.frombuffer(buf, np.uint8)
+        clash = np.shares_memory(read, written)
+        if clash:
+            self.refuse()
+        self.aead.encrypt_into(nonce, data, aad, buf)
+        if clash:
+            written[4096:] ^= 1
+
+    def refuse(self) -> None:
+        raise BufferError("the buffers overlap")
+
+
+class Wrong(Elsewhere):
+    """It takes what it has written for what it was to read, after 4 KiB."""
+
+    def refuse(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("aead", [AESGCM, Elsewhere, Wrong])
+def test_where_aes_gcm_can_not_write_where_it_reads_the_seal_is_the_same(
+    keystream: Any, monkeypatch: pytest.MonkeyPatch, aead: type
+) -> None:
+    inner = bytes(range(256)) * 40
+    expected = seal(Sealer(KEYS, SENDER, keystream()), inner)
+    monkeypatch.setattr(sealing, "AESGCM", aead)
+    monkeypatch.setattr(
+        sealing, "_encrypts_in_place", cache(sealing._encrypts_in_place.__wrapped__)
+    )
+    assert sealing._encrypts_in_place() == (aead is AESGCM)
+    assert seal(Sealer(KEYS, SENDER, keystream()), inner) == expected
+    assert opens(Opener(KEYS, SENDER, keystream()), expected) == inner
 
 
 def test_the_counters_of_an_epoch_end_and_are_not_reused(keystream: Any) -> None:

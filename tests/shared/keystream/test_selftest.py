@@ -62,6 +62,13 @@ def flip_once_every(blocks):
     return damage
 
 
+def flip_every_4096th_from_the_end(generator, counter, nbytes, first):
+    output = generator.generate(counter, nbytes, first)
+    step = 4_096 * generator.block_nbytes
+    output[::-1][step::step] ^= 1
+    return output
+
+
 def flip_where_chunks_of_turns_begin(generator, counter, nbytes, first):
     """At every twelfth whole turn of a call that has begun before it.  Turns are blocks 0 to 255,
     256 to 511, ... of the frame, wherever the call begins."""
@@ -86,6 +93,7 @@ DAMAGES = {
     "seams of 4,096 blocks": flip_once_every(4_096),
     "one seam": flip_once_every(16_384),
     "the second tiles of 264 programs": flip_once_every(264 * 64),
+    "seams counted from a call's end": flip_every_4096th_from_the_end,
     "seams at every twelfth turn": flip_where_chunks_of_turns_begin,
 }
 

@@ -60,14 +60,14 @@ def test_extreme_weights_at_the_greatest_width_are_exact() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1, 255, 256, 2**16 - 3])
-@pytest.mark.parametrize("turns", [1, 2])
+@pytest.mark.parametrize(("chunk_turns", "turns"), [(1, 3), (2, 3), (4, 9)])
 @pytest.mark.parametrize("extra", [-1, 0, 1, 128])
 def test_turns_and_chunks_join_without_a_seam(
-    make_network, monkeypatch, first, turns, extra
+    make_network, monkeypatch, first, chunk_turns, turns, extra
 ) -> None:
-    monkeypatch.setattr(TorchCpuBackend, "chunk_turns", turns)
+    monkeypatch.setattr(TorchCpuBackend, "chunk_turns", chunk_turns)
     network = make_network(2)
-    nbytes = 3 * 256 * 128 + extra
+    nbytes = turns * 256 * 128 + extra
     output = TorchCpuBackend(network).keyed(KEY).generate(1, nbytes, first)
     assert np.array_equal(output, ReferenceBackend(network).keyed(KEY).generate(1, nbytes, first))
 

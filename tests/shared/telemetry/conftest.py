@@ -92,7 +92,7 @@ def write_log(tmp_path: Path) -> WriteLog:
             for index in range(frames):
                 if index in (30, 60):
                     log.write(DropLine(at_s=index / 30, index=index, reason=DropReason.LATE))
-                    metrics.add_drop(DropReason.LATE, index)
+                    metrics.add_drop(DropReason.LATE, round(index / 30 * 1e9), index)
                     continue
                 line = (
                     sent_line(index)

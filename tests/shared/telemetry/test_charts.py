@@ -287,6 +287,24 @@ def test_what_is_aimed_at_can_be_read_however_much_the_path_carries(rate_bps: in
     assert all(0 <= y <= 254 for y in line)
 
 
+def test_of_one_path_each_measure_is_drawn_and_of_several_the_least_of_the_second() -> None:
+    paths = tuple(path_line(0.5 + s, 10**6 * (1 + s % 3), 10**6) for s in range(12))
+    log = replace(session([20.0] * 390), paths=paths)
+    assert charts.path_chart(log) is not None
+    drawn = {
+        receivers: heights(styled(charts.path_chart(both), "var(--size)"))
+        for receivers, both in (
+            (1, log),
+            (2, replace(log, paths=tuple(_of(n % 2, p) for n, p in enumerate(paths)))),
+        )
+    }
+    assert len(drawn[1]) > len(drawn[2])
+
+
+def _of(receiver: int, line: PathLine) -> PathLine:
+    return line.model_copy(update={"receiver": receiver})
+
+
 def test_a_path_whose_stream_aims_at_no_bitrate_has_no_target() -> None:
     chart = charts.path_chart(
         replace(

@@ -30,7 +30,7 @@ FIGURES = Snapshot(
     loss=0.015,
     drops={DropReason.LATE: 3},
     epoch=2,
-    age_ms=12.0,
+    silence_ms=12.0,
 )
 LIVE = LiveFacts("receiver", "live", "ab12", "bp", "demo", FIGURES)
 
@@ -65,19 +65,27 @@ def test_the_panel_shows_what_a_viewer_must_know() -> None:
 
 
 def test_a_picture_that_stops_is_called_stale() -> None:
-    text = text_of(replace(LIVE, figures=replace(FIGURES, age_ms=4000.0)))
+    text = text_of(replace(LIVE, figures=replace(FIGURES, silence_ms=4000.0)))
     assert "STALE" in text
     assert "no new frame for 4 s" in text
 
 
 def test_a_picture_that_the_viewer_holds_is_called_frozen_and_not_stale() -> None:
-    held = replace(FIGURES, age_ms=4000.0, holding=True, frozen=120)
+    held = replace(FIGURES, holding=True, frozen=120)
     text = text_of(replace(LIVE, figures=held))
     assert "STALE" not in text
+    assert "no new frame" not in text
     assert "frozen by the viewer" in text
     assert "120 came while the picture was frozen" in text
     assert "3 late" in text, "which is something else"
     assert "AES-256-GCM" in text
+
+
+def test_that_nothing_comes_is_said_while_the_viewer_holds_the_picture_too() -> None:
+    held = replace(FIGURES, silence_ms=12_000.0, holding=True)
+    text = text_of(replace(LIVE, figures=held))
+    assert "frozen by the viewer  no new frame for 12 s" in text
+    assert "no new frame" not in text_of(replace(LIVE, state="ended", figures=held))
 
 
 def test_nothing_is_called_encrypted_before_the_ends_are_paired() -> None:

@@ -47,12 +47,16 @@ def test_a_log_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path) -> None
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_an_older_log_of_the_name_is_replaced(tmp_path: Path) -> None:
+def test_an_older_log_of_the_name_is_replaced_and_gives_its_rights_to_nobody(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("old\n" * 100)
+    path.chmod(0o644)
     with JsonLinesLog(path) as log:
         log.write(note(1))
     assert numbers(path) == [1]
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_an_older_log_stays_until_the_first_line_of_the_new_one(tmp_path: Path) -> None:

@@ -52,14 +52,14 @@ def test_live_figures_forget_what_is_older_than_five_seconds() -> None:
     snapshot = metrics.snapshot(5400 * MS)
     assert snapshot.latency_p95_ms == pytest.approx(10.0)
     assert snapshot.frames == 4
-    assert snapshot.age_ms == pytest.approx(100.0)
+    assert snapshot.silence_ms == pytest.approx(100.0)
     assert snapshot.kbit_per_s == pytest.approx(80.0)
     assert metrics.summary(5.4).latency_ms.max == 900.0
 
 
-def test_psnr_counts_only_frames_that_are_not_bit_exact() -> None:
+def test_psnr_counts_only_frames_that_are_not_exact_or_as_good_as_that() -> None:
     metrics = Metrics()
-    for index, psnr in enumerate([40.0, None, 30.0]):
+    for index, psnr in enumerate([40.0, None, 30.0, 100.0]):
         metrics.add_frame(line(index, psnr_db=psnr), index * MS)
     figures = metrics.summary(0.1).psnr_db
     assert figures.mean == pytest.approx(35.0)
@@ -70,8 +70,8 @@ def test_indices_that_never_came_are_counted_as_not_received() -> None:
     metrics = Metrics()
     for index in (10, 11, 14, 20):
         metrics.add_frame(line(index), index * MS)
-    metrics.add_drop(DropReason.LATE, 13)
-    metrics.add_drop(DropReason.SUPERSEDED, 22)
+    metrics.add_drop(DropReason.LATE, 0, 13)
+    metrics.add_drop(DropReason.SUPERSEDED, 0, 22)
     dropped = metrics.summary(1.0).frames_dropped
     assert dropped == {
         DropReason.LATE: 1,
@@ -99,7 +99,7 @@ def test_what_was_lost_before_the_first_frame_and_after_the_last_is_counted_by_t
     }
     for index in range(10, 20):
         metrics.add_frame(line(index), index * MS)
-    metrics.add_drop(DropReason.LATE, 12)
+    metrics.add_drop(DropReason.LATE, 0, 12)
     metrics.set_link_drops(DropReason.SUPERSEDED, 3)
     assert metrics.summary(1.0).frames_dropped[DropReason.NOT_RECEIVED] == 30 - 10 - 1 - 3
 
@@ -125,11 +125,11 @@ def test_a_gap_in_which_the_person_held_the_picture_is_no_freeze() -> None:
     metrics = Metrics()
     for index in range(20):
         metrics.add_frame(line(index), index * 33 * MS)
-    metrics.add_drop(DropReason.FROZEN, 20)
+    metrics.add_drop(DropReason.FROZEN, 660 * MS, 20)
     metrics.add_frame(line(21), 5_000 * MS)
-    assert metrics.freezes == 0
+    assert metrics.summary(5.0).freezes == 0
     metrics.add_frame(line(22), 9_000 * MS)
-    assert metrics.freezes == 1
+    assert metrics.summary(9.0).freezes == 1
 
 
 def test_forgeries_and_replays_are_no_dropped_frames() -> None:
@@ -137,7 +137,7 @@ def test_forgeries_and_replays_are_no_dropped_frames() -> None:
     metrics.add_frame(line(0), 0)
     metrics.add_frame(line(1), MS)
     for reason in (DropReason.AUTH_FAILURE, DropReason.REPLAYED, DropReason.REPLAYED):
-        metrics.add_drop(reason)
+        metrics.add_drop(reason, 0)
     summary = metrics.summary(1.0)
     assert summary.frames_dropped == {}
     assert (summary.auth_failures, summary.replays) == (1, 2)
@@ -145,7 +145,7 @@ def test_forgeries_and_replays_are_no_dropped_frames() -> None:
 
 def test_a_keystream_mismatch_is_counted_on_its_own_and_as_a_drop() -> None:
     metrics = Metrics()
-    metrics.add_drop(DropReason.KEYSTREAM_MISMATCH)
+    metrics.add_drop(DropReason.KEYSTREAM_MISMATCH, 0)
     summary = metrics.summary(1.0)
     assert summary.keystream_mismatches == 1
     assert summary.frames_dropped == {DropReason.KEYSTREAM_MISMATCH: 1}
@@ -165,7 +165,7 @@ def test_what_came_while_the_person_held_the_picture_is_no_loss_and_counted_apar
     metrics = Metrics()
     metrics.add_frame(line(0), 0)
     for index in (1, 2):
-        metrics.add_drop(DropReason.FROZEN, index)
+        metrics.add_drop(DropReason.FROZEN, index * MS, index)
     metrics.add_frame(line(4), 4 * MS)
     metrics.set_sender_tally(5, {})
     summary = metrics.summary(1.0)
@@ -179,12 +179,61 @@ def test_the_time_for_which_the_person_held_the_picture_does_not_lower_the_frame
     metrics = Metrics()
     for index in range(31):
         metrics.add_frame(line(index), index * 50 * MS)
-    metrics.add_drop(DropReason.FROZEN, 31)
+    metrics.add_drop(DropReason.FROZEN, 1_550 * MS, 31)
     assert metrics.snapshot(9_000 * MS).holding
     for index in range(32, 63):
         metrics.add_frame(line(index), 9_000 * MS + index * 50 * MS)
     assert not metrics.snapshot(13_000 * MS).holding
     assert metrics.summary(13.0).fps == pytest.approx(20.0)
+
+
+def test_a_short_hold_does_not_lower_the_live_figures_either() -> None:
+    metrics = Metrics()
+    for index in range(31):
+        metrics.add_frame(line(index), index * 50 * MS)
+    before = metrics.snapshot(1_500 * MS)
+    metrics.add_drop(DropReason.FROZEN, 1_550 * MS, 31)
+    for index in range(20):
+        metrics.add_frame(line(40 + index), 3_500 * MS + index * 50 * MS)
+        now_ns = 3_501 * MS + index * 50 * MS
+        after = metrics.snapshot(now_ns)
+        assert after.fps == metrics.fps(now_ns) == pytest.approx(before.fps)
+        assert after.kbit_per_s == pytest.approx(before.kbit_per_s)
+    assert before.kbit_per_s == pytest.approx(160.0)
+
+
+def test_where_every_gap_was_held_there_is_no_frame_rate() -> None:
+    metrics = Metrics()
+    metrics.add_frame(line(0), 0)
+    metrics.add_drop(DropReason.FROZEN, 10 * MS, 1)
+    metrics.add_frame(line(2), 900 * MS)
+    assert metrics.summary(1.0).fps is None
+    assert metrics.snapshot(900 * MS).fps == 0.0
+
+
+def test_who_lets_go_of_the_picture_holds_none_though_no_other_has_come_yet() -> None:
+    metrics = Metrics()
+    for index in range(31):
+        metrics.add_frame(line(index), index * 50 * MS)
+    metrics.add_drop(DropReason.FROZEN, 1_550 * MS, 31)
+    metrics.resume()
+    snapshot = metrics.snapshot(4_550 * MS)
+    assert not snapshot.holding
+    assert snapshot.silence_ms == pytest.approx(3_000.0)
+    metrics.add_frame(line(32), 9_000 * MS)
+    summary = metrics.summary(9.0)
+    assert summary.freezes == 0
+    assert summary.fps == pytest.approx(20.0)
+
+
+def test_while_the_person_holds_the_picture_frames_that_come_break_the_silence() -> None:
+    metrics = Metrics()
+    metrics.add_frame(line(0), 0)
+    metrics.add_drop(DropReason.FROZEN, 5_000 * MS, 1)
+    metrics.add_drop(DropReason.LATE, 6_000 * MS, 2)
+    snapshot = metrics.snapshot(7_000 * MS)
+    assert snapshot.holding
+    assert snapshot.silence_ms == pytest.approx(2_000.0)
 
 
 def test_the_longer_a_session_lasts_the_figures_take_no_more_memory() -> None:
@@ -197,7 +246,7 @@ def test_the_longer_a_session_lasts_the_figures_take_no_more_memory() -> None:
             for frame in lines:
                 now_ns += 33 * MS
                 metrics.add_frame(frame, now_ns)
-                metrics.add_drop(DropReason.LATE, frame.frame)
+                metrics.add_drop(DropReason.LATE, now_ns, frame.frame)
         return now_ns
 
     now_ns = stream(2, 0)

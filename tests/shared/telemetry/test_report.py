@@ -78,6 +78,16 @@ def test_the_page_shows_the_summary_and_the_session(write_log: WriteLog) -> None
         assert words in page.text
 
 
+def test_the_share_is_of_the_frames_counted_though_lines_of_some_are_lost(
+    write_log: WriteLog,
+) -> None:
+    log = write_log()
+    lines = log.read_text().splitlines(keepends=True)
+    lost = [n for n, line in enumerate(lines) if '"type":"frame"' in line][:40]
+    log.write_text("".join(line for n, line in enumerate(lines) if n not in lost))
+    assert "frames shown 88 97.8 % of 90" in drawn(log).text
+
+
 @pytest.mark.parametrize("reason", DropReason)
 def test_every_reason_for_a_drop_is_explained(write_log: WriteLog, reason: DropReason) -> None:
     log = write_log()
