@@ -16,9 +16,9 @@ from sender.rate.ladder import RATES, STEP_UP_NS
 
 __all__ = ["EncoderPace"]
 
-WARM_UP = 15  # frames of a stream that tell nothing: codecs, threads and caches start cold
+WARM_UP = 30  # frames of a stream that tell nothing: both ends start cold, and in each other's way
 BUSY_OVER, BUSY_FROM = 15, 8  # frames whose median tells the encoder's pace
-SLOW, QUICK = 0.9, 0.75  # share of the frame interval that may be taken
+SLOW, QUICK = 0.9, 0.8  # share of the frame interval that may be taken
 
 
 class EncoderPace:

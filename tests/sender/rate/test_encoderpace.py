@@ -59,7 +59,7 @@ def test_it_rises_when_the_next_step_would_leave_room_for_a_while() -> None:
     pace = warm()
     fill(pace, 31)
     pace.settle(0, FPS)
-    fill(pace, 25)  # three quarters of the interval at full rate: too much
+    fill(pace, 27)  # four fifths of the interval at full rate: too much
     assert pace.settle(0, FPS) is None
     assert pace.settle(STEP_UP_NS, FPS) is None
     fill(pace, 10)
