@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ __all__ = [
 
 _PREFIX = "vslab-"
 _MOUNTS = Path("/run/netns")  # where `ip` keeps what holds a namespace open
+_ENTERING_S = 0.001  # between looks whether a program is inside yet: `ip` takes a few milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,24 @@ class Namespace:
         return ["ip", "netns", "exec", self.name, *map(str, arguments)]
 
     def popen(self, arguments: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any]:
-        """Start a program inside; `options` are those of `subprocess.Popen`."""
-        return subprocess.Popen(self.command(arguments), **options)
+        """Start a program inside; `options` are those of `subprocess.Popen`.
+
+        Returns when it is inside (or has ended): `remove` finds only those who are.
+        """
+        process = subprocess.Popen(self.command(arguments), **options)
+        while not (self._holds(process.pid) or _has_ended(process.pid)):
+            time.sleep(_ENTERING_S)
+        return process
+
+    def _holds(self, process: int) -> bool:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended just now
+            return Path(f"/proc/{process}/ns/net").samefile(_MOUNTS / self.name)
+        return False
+
+
+def _has_ended(process: int) -> bool:
+    """Whether a child has; its status is left for who waits for it."""
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def check_machine() -> None:

@@ -141,6 +141,15 @@ def test_an_outage_by_schedule_begins_with_the_beginning() -> None:
 
 
 @needs_namespaces
+def test_a_program_is_inside_as_soon_as_it_is_started() -> None:
+    with ImpairedNetwork("lan") as net:
+        for end in (net.left, net.right):
+            sleeping = end.popen(["sleep", "1000"])
+            inside = Path(f"/proc/{sleeping.pid}/ns/net").samefile(Path("/run/netns") / end.name)
+            assert inside
+
+
+@needs_namespaces
 def test_programs_left_running_are_ended_with_the_network() -> None:
     with ImpairedNetwork("lan") as net:
         sleeping = net.left.popen(["sleep", "1000"])

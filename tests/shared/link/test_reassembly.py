@@ -34,9 +34,10 @@ def symbols(frame_id: int, data: bytes, extra: int = 0) -> list[Packet]:
 @settings(max_examples=50)
 @given(
     st.lists(st.integers(1, 120_000), min_size=1, max_size=4),
-    st.randoms(use_true_random=False),
+    st.integers(0, 2**32),
 )
-def test_frames_are_put_together_from_any_order_with_repeats_and_parity(sizes, dice):
+def test_frames_are_put_together_from_any_order_with_repeats_and_parity(sizes, seed):
+    dice = random.Random(seed)  # of its own: Hypothesis would have to draw each byte of a frame
     frames = [dice.randbytes(size) for size in sizes]
     packets = []
     for frame_id, data in enumerate(frames):
