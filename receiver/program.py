@@ -20,10 +20,10 @@ from receiver.session import ReceiverSession
 from receiver.sessionreport import SessionReport
 from receiver.settings import ReceiverSettings
 from receiver.sinks import SessionInfo, ShownFrame, Sink
+from receiver.sinks.files import prepare_folder
 from receiver.sinks.viewer import Still
 from receiver.sinks.window import WindowSink
-from shared.errors import OutputFailed, PeerGone, VeilscopeError
-from shared.privatefile import check_writable
+from shared.errors import PeerGone, VeilscopeError
 from shared.telemetry.live import LiveFacts, LivePanel, LiveState
 from shared.telemetry.records import DropReason
 from shared.telemetry.summary import summary_table
@@ -83,7 +83,8 @@ class ReceiverProgram:
         for sink in self._keeping:
             await _start(sink, stack)
         if self._settings.confirm_shown and self._snapshots is not None:
-            await asyncio.to_thread(_make_snapshot_folder, self._snapshots)
+            hint = "give another folder with --snapshots"
+            await asyncio.to_thread(prepare_folder, self._snapshots, "snapshots", hint=hint)
         code = await entry.code()
         if self._settings.confirm_shown:  # not before: it would take the keyboard from the prompt
             self._window = self._new_window()
@@ -286,17 +287,6 @@ async def _start(sink: Sink, stack: AsyncExitStack) -> None:
 
     await stack.enter_async_context(_finally(close))
     await asyncio.shield(starting)
-
-
-def _make_snapshot_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        check_writable(folder)
-    except OSError as error:
-        raise OutputFailed(
-            f"snapshots can't be saved in {folder}: {error.strerror}",
-            hint="give another folder with --snapshots",
-        ) from error
 
 
 async def _cancelled(*tasks: asyncio.Task[Any]) -> None:

@@ -31,7 +31,8 @@ from shared import control
 from shared.crypto.pairing import PairingCode
 from shared.errors import HandshakeFailed, PeerGone
 from shared.frame import Frame
-from shared.link.peer import LinkFactory, PeerLink, usable_ice_servers
+from shared.link.iceservers import usable_ice_servers
+from shared.link.peer import LinkFactory, PeerLink
 from shared.newest import SlotClosed
 from shared.telemetry.records import DropReason, KeystreamIdentity
 from shared.telemetry.tally import drop_reason

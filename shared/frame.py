@@ -13,13 +13,27 @@ from numpy.typing import NDArray
 
 from shared.errors import BadInput
 
-__all__ = ["MAX_SIDE", "MIN_SIDE", "EncodedFrame", "Frame", "Image", "checked_image"]
+__all__ = [
+    "COUNTED_TO_DB",
+    "MAX_SIDE",
+    "MIN_SIDE",
+    "EncodedFrame",
+    "Frame",
+    "Image",
+    "checked_image",
+]
 
 Image = NDArray[np.uint8]
 """Grey `(height, width)` or RGB `(height, width, 3)`, uint8, C-contiguous."""
 
 MIN_SIDE = 16  # pixels; below this no codec here is worth its header
 MAX_SIDE = 4096  # pixels; the long side of DCI 4K
+
+COUNTED_TO_DB = 100.0
+"""Where encoders stop counting their own error: such a picture is equal, or nearly so.
+
+In a picture of 640x480 one sample may be off by one.
+"""
 
 
 def checked_image(image: Image) -> Image:

@@ -14,15 +14,9 @@ import cv2
 from shared.errors import BadInput
 from shared.frame import Image
 
-__all__ = ["COUNTED_TO_DB", "PEAK", "psnr_db"]
+__all__ = ["PEAK", "psnr_db"]
 
 PEAK = 255.0  # the largest value of an 8-bit sample
-
-COUNTED_TO_DB = 100.0
-"""Where encoders stop counting their own error: such a picture is equal, or nearly so.
-
-In a picture of 640x480 one sample may be off by one.
-"""
 
 
 def psnr_db(reference: Image, picture: Image) -> float | None:

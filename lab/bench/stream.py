@@ -30,6 +30,7 @@ from lab.bench.stream_figures import (
 )
 from lab.bench.stream_plots import draw_stream
 from lab.bench.stream_results import Result, as_json, results_tables
+from lab.choices import refuse_unknown
 from lab.netlab import ImpairedNetwork, Profile, load_profile
 from lab.resultfile import ResultFile
 from shared.errors import BadInput, VeilscopeError
@@ -206,11 +207,11 @@ def told_source(source: str) -> str:
 
 
 def _chosen(names: str) -> list[Rival]:
+    asked = names.split(",")
+    refuse_unknown("rival", asked, RIVALS)
     chosen = []
-    for name in names.split(","):
-        rival = RIVALS.get(name)
-        if rival is None:
-            raise BadInput(f"there is no rival {name!r}", hint=f"choose from {', '.join(RIVALS)}")
+    for name in asked:
+        rival = RIVALS[name]
         if rival.missing is None:
             chosen.append(rival)
         else:

@@ -24,7 +24,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import BadInput
+from lab.choices import refuse_unknown
 from shared.keystream.backend import Backend, KeyedGenerator
 
 __all__ = ["MODES", "NetworkStream", "SegmentedStream", "read"]
@@ -107,8 +107,7 @@ class NetworkStream:
     """The keystream of `backend` under a 32-byte `key`, in one of `MODES` (else `BadInput`)."""
 
     def __init__(self, backend: Backend, key: bytes, mode: str = "stream") -> None:
-        if mode not in _PLANS:
-            raise BadInput(f"there is no mode {mode!r}", hint=f"choose from {', '.join(MODES)}")
+        refuse_unknown("mode", [mode], MODES)
         self._key = key
         self._plan, self._run_blocks = _PLANS[mode]
         # Low-weight keys come again in every segment; keyed generators are small.

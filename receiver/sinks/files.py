@@ -18,7 +18,7 @@ from shared.errors import OutputFailed
 from shared.frame import Image
 from shared.privatefile import check_writable, write_private
 
-__all__ = ["FilesSink", "encode_png"]
+__all__ = ["FilesSink", "encode_png", "prepare_folder"]
 
 
 def encode_png(image: Image) -> bytes:
@@ -28,6 +28,17 @@ def encode_png(image: Image) -> bytes:
     if not done:
         raise OutputFailed("a frame could not be written as a PNG")
     return png.tobytes()
+
+
+def prepare_folder(folder: Path, what: str, *, hint: str) -> None:
+    """Make sure that `what` can be saved in `folder`, which is made; raises `OutputFailed`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder)
+    except OSError as error:
+        raise OutputFailed(
+            f"{what} can't be saved in {folder}: {error.strerror}", hint=hint
+        ) from error
 
 
 class FilesSink(BackgroundSink):
@@ -52,14 +63,7 @@ class FilesSink(BackgroundSink):
 
     def _open(self) -> None:
         for folder in filter(None, (self._folder, self._sealed_folder)):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                check_writable(folder)
-            except OSError as error:
-                raise OutputFailed(
-                    f"frames can't be saved in {folder}: {error.strerror}",
-                    hint="give another folder",
-                ) from error
+            prepare_folder(folder, "frames", hint="give another folder")
 
     def _keep(self, shown: ShownFrame) -> None:
         name = f"frame-{shown.frame.index:06d}"

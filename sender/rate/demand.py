@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from sender.rate.jpeg import jpeg_size
 from sender.rate.plan import StreamFacts, Wishes
-from shared.quality import COUNTED_TO_DB
+from shared.frame import COUNTED_TO_DB
 
 __all__ = ["Demand"]
 

@@ -38,8 +38,8 @@ from shared.codecs.machine import SPARE_PIXELS_A_CORE, cores
 from shared.codecs.planes import PlaneReader, PlaneWriter
 from shared.codecs.x264 import CLOCK, X264, VideoPacket
 from shared.errors import BadInput, DecodeFailed
-from shared.frame import EncodedFrame, Image, checked_image
-from shared.quality import COUNTED_TO_DB, PEAK, psnr_db
+from shared.frame import COUNTED_TO_DB, EncodedFrame, Image, checked_image
+from shared.quality import PEAK, psnr_db
 
 __all__ = ["H264Decoder", "H264Encoder", "quantiser"]
 

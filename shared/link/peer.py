@@ -26,7 +26,7 @@ from shared.errors import BadInput, LinkFailed
 from shared.link.descriptions import is_ours
 from shared.link.endpoint import Endpoint
 from shared.link.heartbeat import PEER_SILENCE_S
-from shared.link.iceservers import rtc_ice_server, usable_ice_servers
+from shared.link.iceservers import rtc_ice_server
 from shared.link.link import Fingerprints, IceServer, LinkEnd
 from shared.link.sctp import UnreliablePath
 from shared.link.webrtc import (
@@ -36,7 +36,7 @@ from shared.link.webrtc import (
     tune_sctp,
 )
 
-__all__ = ["LinkFactory", "PeerLink", "usable_ice_servers"]
+__all__ = ["LinkFactory", "PeerLink"]
 
 _LOG = logging.getLogger(__name__)
 

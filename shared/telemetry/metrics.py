@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from shared.quality import COUNTED_TO_DB
+from shared.frame import COUNTED_TO_DB
 from shared.telemetry.freezes import FreezeDetector
 from shared.telemetry.percentiles import LatencySketch, latency_figures
 from shared.telemetry.records import (

@@ -12,8 +12,7 @@ from sender.rate.demand import COARSE_BPP, FINE_BPP, FULL_BPP, Demand
 from sender.rate.jpeg import jpeg_size
 from sender.rate.plan import StreamFacts, Wishes
 from shared.codecs import CODECS
-from shared.frame import Frame
-from shared.quality import COUNTED_TO_DB
+from shared.frame import COUNTED_TO_DB, Frame
 
 ONE, HALF = Fraction(1), Fraction(1, 2)
 PIXELS = 640 * 480

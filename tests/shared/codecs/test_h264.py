@@ -14,8 +14,8 @@ from shared.codecs.chain import ChainWriter
 from shared.codecs.h264 import H264Decoder, H264Encoder, quantiser
 from shared.codecs.planes import PlaneReader
 from shared.errors import DecodeFailed
-from shared.frame import EncodedFrame, Image
-from shared.quality import COUNTED_TO_DB, psnr_db
+from shared.frame import COUNTED_TO_DB, EncodedFrame, Image
+from shared.quality import psnr_db
 
 every_sampling = pytest.mark.parametrize("halved", [True, False])
 every_kind = pytest.mark.parametrize("channels", [1, 3])

@@ -18,8 +18,9 @@ import pytest
 from shared.errors import BadInput, LinkFailed, PeerGone
 from shared.link import Link, LinkEnd
 from shared.link.descriptions import MAX_SDP_CHARS
+from shared.link.iceservers import usable_ice_servers
 from shared.link.messages import pack_bye
-from shared.link.peer import PeerLink, usable_ice_servers
+from shared.link.peer import PeerLink
 from shared.link.webrtc import ice_connection
 from tests.shared.link.simulated_path import messages_of
 
