@@ -60,12 +60,12 @@ def test_extreme_weights_at_the_greatest_width_are_exact() -> None:
 
 
 @pytest.mark.parametrize("first", [0, 1, 255, 256, 2**16 - 3])
-@pytest.mark.parametrize(("chunk_turns", "turns"), [(1, 3), (2, 3), (4, 9)])
+@pytest.mark.parametrize(("chunk_blocks", "turns"), [(256, 3), (512, 3), (700, 3), (1024, 9)])
 @pytest.mark.parametrize("extra", [-1, 0, 1, 128])
 def test_turns_and_chunks_join_without_a_seam(
-    make_network, monkeypatch, first, chunk_turns, turns, extra
+    make_network, monkeypatch, first, chunk_blocks, turns, extra
 ) -> None:
-    monkeypatch.setattr(TorchCpuBackend, "chunk_turns", chunk_turns)
+    monkeypatch.setattr(TorchCpuBackend, "chunk_blocks", chunk_blocks)
     network = make_network(2)
     nbytes = turns * 256 * 128 + extra
     output = TorchCpuBackend(network).keyed(KEY).generate(1, nbytes, first)
