@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from lab.evaluate import MEASURES, Measures, evaluate, layer_avalanche
-from lab.recipes import Recipe
-from lab.recipes.recipe import Objective
+from lab.recipe import Recipe
 from lab.train import TrainedWeights
+from shared.keystream.families.training import TrainingObjective
 from shared.keystream.network import KeystreamNetwork, build_network
 
 __all__ = ["EVALUATIONS", "Comparison", "compare", "model_card"]
@@ -89,7 +89,7 @@ def model_card(
     """Return the card in Markdown; `command` is what trains the same network again."""
     trained = build_network(weights.family, weights.tensors)
     control = build_network(weights.family, weights.initial)
-    objective = recipe.objective
+    objective = recipe.family.objective
     first, best, last = weights.checks[0], weights.best, weights.checks[-1]
     ended = "stopped early" if weights.stopped_early else "ran to its end"
     depth = len(trained.layers)
@@ -114,7 +114,7 @@ def model_card(
         "",
         "## Design",
         "",
-        recipe.design,
+        recipe.family.design,
         "",
         "## Training",
         "",
@@ -173,7 +173,7 @@ def _repeatable(gpu: str | None) -> str:
     )
 
 
-def _against(objective: Objective) -> str:
+def _against(objective: TrainingObjective) -> str:
     parts = {
         "the balance and the correlations of bits": objective.balance,
         "a predictor": objective.predictor,

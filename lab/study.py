@@ -15,25 +15,17 @@ import numpy as np
 from rich.table import Table
 
 from lab.evaluate import Measures, evaluate, layer_avalanche
-from lab.recipes import Recipe, bp, cnn, gan, resnet
+from lab.recipe import Recipe
 from lab.train import train
-from shared.keystream.families import find_family
+from shared.keystream.families import FAMILIES
 from shared.keystream.families.family import Tensors
 from shared.keystream.network import build_network
 
 __all__ = ["SHAPES", "Result", "as_json", "results_table", "shapes_of", "study"]
 
 SHAPES: Mapping[str, Mapping[str, Recipe]] = {
-    "bp": {
-        "128-64-128": bp.recipe((64,)),
-        "128-128-128": bp.recipe((128,)),
-        "128-64-64-128": bp.recipe((64, 64)),
-        "128-64-128-128": bp.recipe((64, 128)),
-        "128-128-128-128": bp.recipe((128, 128)),
-    },
-    "cnn": {"3 layers": cnn.recipe(3), "4 layers": cnn.recipe(4)},
-    "resnet": {"1 block of 64": resnet.recipe(1, 64), "1 block of 128": resnet.recipe(1, 128)},
-    "gan": {"192 wide": gan.recipe(192, 1), "256 wide": gan.recipe(256, 1)},
+    name: {title: Recipe.of(family, shape) for title, shape in family.shapes.items()}
+    for name, family in FAMILIES.items()
 }
 """Of each family, the shapes compared, from the cheapest up; widths are lanes."""
 
@@ -78,19 +70,15 @@ def study(
     """Train one draw for at most `steps` steps; return what it was before and what it is after."""
     weights = train(recipe, seed=seed, steps=steps, on_step=lambda _step, _check: on_step())
     before, after = (
-        _measured(family, shape, seed, tensors, trained=trained)
+        _measured(family, shape, recipe, seed, tensors, trained=trained)
         for tensors, trained in ((weights.initial, False), (weights.tensors, True))
     )
     return before, after
 
 
-def _macs_per_byte(family: str, tensors: Tensors) -> float:
-    everywhere = {name: np.ones_like(tensor) for name, tensor in tensors.items()}
-    layers = find_family(family).lower(everywhere)
-    return sum(np.count_nonzero(layer.weight) for layer in layers) / layers[0].lanes_in
-
-
-def _measured(family: str, shape: str, seed: int, tensors: Tensors, *, trained: bool) -> Result:
+def _measured(
+    family: str, shape: str, recipe: Recipe, seed: int, tensors: Tensors, *, trained: bool
+) -> Result:
     network = build_network(family, tensors)
     depths = range(1, len(network.layers) + 1)
     return Result(
@@ -98,7 +86,7 @@ def _measured(family: str, shape: str, seed: int, tensors: Tensors, *, trained: 
         shape=shape,
         seed=seed,
         trained=trained,
-        macs_per_byte=_macs_per_byte(family, tensors),
+        macs_per_byte=sum(step.places for step in recipe.steps) / network.lanes,
         layer_avalanche=layer_avalanche(network),
         measures=tuple(evaluate(network, depth, seed=_EVALUATION_SEED) for depth in depths),
     )

@@ -32,9 +32,9 @@ from lab.adversaries import (
     random_bits,
 )
 from lab.experiments import KINDS, differences_of, draw_differences, frame_of
-from lab.recipes import Recipe
-from lab.recipes.recipe import Objective
+from lab.recipe import Recipe
 from lab.surrogate import SurrogateLayer, bytes_to_bits, round_weight, window
+from shared.keystream.families.training import TrainingObjective
 from shared.keystream.layers import WEIGHT_MAX, WEIGHT_MIN
 
 __all__ = ["DEFAULT_STEPS", "Check", "TrainedWeights", "train"]
@@ -126,7 +126,7 @@ def train(
         if stopped_early:
             break
     return TrainedWeights(
-        recipe.family,
+        recipe.family.name,
         seed,
         tensors,
         initial,
@@ -152,14 +152,15 @@ class _Training:
         steps: int,
         device: torch.device,
     ) -> None:
-        self.recipe, self.objective, self.device = recipe, recipe.objective, device
+        self.recipe, self.objective, self.device = recipe, recipe.family.objective, device
         self.dtypes = {name: tensor.dtype for name, tensor in initial.items()}
         self.params = {
             n: torch.from_numpy(t.astype(np.float32)).to(device) for n, t in initial.items()
         }
         self.parities = {n: t.remainder(2.0) for n, t in self.params.items()}
         self.rng = torch.Generator(device).manual_seed(seed)
-        self.trained = [t.requires_grad_() for n, t in self.params.items() if recipe.trained(n)]
+        self.weights = {step.weight_name for step in recipe.steps}  # what is trained
+        self.trained = [t.requires_grad_() for n, t in self.params.items() if n in self.weights]
         self.optimiser = torch.optim.Adam(self.trained, lr=self.objective.learning_rate)
         self.cooling = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, steps)
         self.against = _Adversaries(self.layers(), self.objective, seed, device)
@@ -167,7 +168,7 @@ class _Training:
 
     def rounded(self) -> dict[str, torch.Tensor]:
         return {
-            name: round_weight(tensor, self.parities[name]) if self.recipe.trained(name) else tensor
+            name: round_weight(tensor, self.parities[name]) if name in self.weights else tensor
             for name, tensor in self.params.items()
         }
 
@@ -244,7 +245,7 @@ class _Adversaries:
     def __init__(
         self,
         layers: Sequence[SurrogateLayer],
-        objective: Objective,
+        objective: TrainingObjective,
         seed: int,
         device: torch.device,
     ) -> None:

@@ -13,10 +13,11 @@ from lab.curves import write_curves
 from lab.modelcard import EVALUATIONS, compare, model_card
 from lab.output import writing
 from lab.progress import progress_bars
-from lab.recipes import RECIPES, find_recipe
+from lab.recipe import find_recipe
 from lab.train import DEFAULT_STEPS, Check, train
 from shared.errors import DeviceUnavailable
 from shared.keystream.cuda_device import find_cuda
+from shared.keystream.families import FAMILIES
 from shared.keystream.network import DEFAULT_FAMILY, build_network, save_network
 from shared.keystream.selftest import known_answer
 
@@ -27,7 +28,7 @@ _DEVICES = ("auto", "cpu", "cuda")
 
 def train_command(
     out: Annotated[Path, typer.Option(help="Folder for the network, its model card and curves.")],
-    family: Annotated[str, typer.Option(help=f"One of: {', '.join(RECIPES)}.")] = DEFAULT_FAMILY,
+    family: Annotated[str, typer.Option(help=f"One of: {', '.join(FAMILIES)}.")] = DEFAULT_FAMILY,
     seed: Annotated[int, typer.Option(min=0, help="Decides every random choice.")] = 1,
     steps: Annotated[
         int, typer.Option(min=1, help="At most; stops early at no progress.")

@@ -19,7 +19,7 @@ from lab.distinguishers.differences import distinguish
 from lab.distinguishers.nextbyte import PREDICTORS, predict
 from lab.distinguishers.oracle import NetworkOracle, Oracle, RandomOracle
 from lab.experiments import KINDS
-from lab.recipes import find_recipe
+from lab.recipe import find_recipe
 from shared.keystream.network import KeystreamNetwork, build_network
 
 __all__ = ["DISTINGUISHERS", "Finding", "Subject", "judge", "subjects"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lab.curves import as_json, draw, write_curves
-from lab.recipes import find_recipe
+from lab.recipe import find_recipe
 from lab.train import Check, TrainedWeights
 
 

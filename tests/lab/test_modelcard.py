@@ -9,9 +9,10 @@ import pytest
 from lab import modelcard
 from lab.evaluate import MEASURES, Measures
 from lab.modelcard import EVALUATIONS, Comparison, compare, model_card
-from lab.recipes import RECIPES, find_recipe
+from lab.recipe import find_recipe
 from lab.train import Check, TrainedWeights
 from shared.keystream import network as network_module
+from shared.keystream.families import FAMILIES
 from shared.keystream.network import build_network
 
 RECIPE = find_recipe("bp")
@@ -25,10 +26,10 @@ def weights() -> TrainedWeights:
     return TrainedWeights("bp", 1, tensors, initial, checks, checks[1], stopped_early=True)
 
 
-@pytest.mark.parametrize("family", RECIPES)
-def test_a_shipped_card_describes_the_design_as_its_recipe_does(family) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_shipped_card_describes_the_design_as_its_family_does(family) -> None:
     card = Path(network_module.__file__).parent / "networks" / f"{family}.md"
-    assert f"## Design\n\n{RECIPES[family].design}\n" in card.read_text(encoding="utf-8")
+    assert f"## Design\n\n{FAMILIES[family].design}\n" in card.read_text(encoding="utf-8")
 
 
 def test_a_difference_counts_only_outside_the_spread_of_the_controls() -> None:
@@ -101,7 +102,7 @@ def test_the_card_names_the_curves(weights) -> None:
 
 def test_the_card_says_what_the_network_was_trained_against(weights) -> None:
     card = card_of(weights, deployed=0.0, shallow=0.4)
-    assert RECIPE.design in card
+    assert RECIPE.family.design in card
     assert "a predictor, a distinguisher" in card
     assert "discriminator" not in card
 

@@ -1,20 +1,23 @@
 """The topologies that a keystream network can have, by name.
 
-A family turns the named tensors of a network file into layers, and refuses what is not of its
-shape.  How its weights come about is the matter of `lab`.  To add one: write its file with a
-`Family`, and name it here.
+To add one, add its file to this folder: every module with a `FAMILY` is found.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 from shared.errors import BadInput
-from shared.keystream.families import bp, cnn, gan, resnet
 from shared.keystream.families.family import Family
 
 __all__ = ["FAMILIES", "Family", "find_family"]
 
+_MODULES = sorted(module.name for module in pkgutil.iter_modules(__path__, f"{__name__}."))
 FAMILIES: dict[str, Family] = {
-    family.name: family for family in (bp.FAMILY, cnn.FAMILY, resnet.FAMILY, gan.FAMILY)
+    family.name: family
+    for module in map(importlib.import_module, _MODULES)
+    if isinstance(family := getattr(module, "FAMILY", None), Family)
 }
 
 

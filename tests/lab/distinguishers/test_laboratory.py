@@ -13,8 +13,9 @@ from lab.distinguishers.advantage import Advantage, bits_of
 from lab.distinguishers.laboratory import DISTINGUISHERS, Finding, Subject, judge, subjects
 from lab.distinguishers.oracle import NetworkOracle, RandomOracle
 from lab.distinguishers.report import advantages_table, as_json
-from lab.recipes import bp, find_recipe
+from lab.recipe import Recipe, find_recipe
 from shared.errors import BadInput
+from shared.keystream.families import find_family
 from shared.keystream.network import build_network, load_network
 
 CHANCE = RandomOracle(128, 128, 64)
@@ -70,7 +71,7 @@ def test_a_network_is_judged_beside_its_own_beginning_and_two_controls(family) -
 
 
 def test_a_shape_that_is_not_the_recipes_has_an_untrained_control_as_well() -> None:
-    odd = build_network("bp", bp.recipe((72,)).initial(np.random.default_rng(3)))
+    odd = build_network("bp", Recipe.of(find_family("bp"), (72,)).initial(np.random.default_rng(3)))
     _, untrained, *_ = subjects(odd, (2,), seed=1)
     shapes = [layer.weight.shape for layer in untrained.oracle.target.layers]
     assert shapes == [layer.weight.shape for layer in odd.layers]
