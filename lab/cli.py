@@ -50,6 +50,7 @@ __all__ = ["keystream_app"]
 _KEY_HELP = "A test key, 64 hex digits; never a session's. Default: the bytes 0 to 31."
 _MODE_HELP = f"How keys, frames and blocks follow each other: {', '.join(MODES)}."
 _BACKEND_HELP = f"One of: {', '.join(DEVICES)}, reference."
+_LAYERS_HELP = "Cut it off after so many, to see what depth a battery needs."
 
 keystream_app = typer.Typer(
     help="Train keystream networks, look at them, and test their bytes.",
@@ -95,6 +96,7 @@ def sp800_22_command(
     mode: Annotated[str, typer.Option(help=_MODE_HELP)] = "stream",
     key: Annotated[str | None, typer.Option(help=_KEY_HELP)] = None,
     backend: Annotated[str, typer.Option(help=_BACKEND_HELP)] = "cpu",
+    layers: Annotated[int | None, typer.Option(min=1, help=_LAYERS_HELP)] = None,
     controls: Annotated[
         str, typer.Option(help=f"Beside it: all, none, or some of {','.join(CONTROLS)}.")
     ] = "all",
@@ -114,9 +116,9 @@ def sp800_22_command(
     Ends with status 1 if the network or AES fails. To pass proves no security.
     """
     file = ResultFile(json_file)
-    tested = Candidate(network, mode=mode, key=_test_key(key), backend=backend)
+    tested = Candidate(network, mode=mode, key=_test_key(key), backend=backend, layers=layers)
     # What is wrong with the options comes to light here, not in a process.
-    stream = open_network_stream(network, tested.key, mode, backend)
+    stream = open_network_stream(network, tested.key, mode, backend, layers)
     outside = find_dieharder(dieharder)
     candidates = [tested, *(Candidate(name, control=True) for name in _controls(controls))]
     results: list[Result] = []
@@ -156,6 +158,7 @@ def dump_command(
     nbytes: Annotated[int, typer.Option("--bytes", min=0, help="How many; 0: without end.")] = 0,
     backend: Annotated[str, typer.Option(help=_BACKEND_HELP)] = "auto",
     mode: Annotated[str, typer.Option(help=_MODE_HELP)] = "stream",
+    layers: Annotated[int | None, typer.Option(min=1, help=_LAYERS_HELP)] = None,
 ) -> None:
     """Write a network's raw bytes to standard output, for batteries of others.
 
@@ -163,7 +166,7 @@ def dump_command(
 
     The key is a test key: what is dumped must never be a session's keystream.
     """
-    stream = open_network_stream(network, _test_key(key), mode, backend)
+    stream = open_network_stream(network, _test_key(key), mode, backend, layers)
     if sys.stdout.isatty():
         raise BadInput(
             "raw bytes would only disturb this terminal",
@@ -180,6 +183,14 @@ def study_command(
     ] = DEFAULT_FAMILY,
     seeds: Annotated[int, typer.Option(min=1, help="Draws of each shape: seeds 1, 2, …")] = 5,
     steps: Annotated[int, typer.Option(min=1, help="Training steps, at most.")] = DEFAULT_STEPS,
+    sequences: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of a million bits, for the tests of SP 800-22 after one layer, two, and so on, "
+            "until they pass; 0: none.",
+        ),
+    ] = 20,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write every result here, after each draw.")
     ] = None,
@@ -191,13 +202,15 @@ def study_command(
     torch.set_num_threads(1)
     results: list[ShapeResult] = []
     with progress_bars() as progress:
-        for family, shape, recipe in shapes_of(names):
-            task = progress.add_task(f"{family} {shape}", total=seeds * steps)
+        for title, recipe in shapes_of(names):
+            task = progress.add_task(f"{recipe.family.name} {title}", total=seeds * steps)
+            advance = partial(progress.advance, task)
             for seed in range(1, seeds + 1):
-                advance = partial(progress.advance, task)
-                results += study(family, shape, recipe, seed=seed, steps=steps, on_step=advance)
+                results += study(
+                    title, recipe, seed=seed, steps=steps, sequences=sequences, on_step=advance
+                )
                 progress.update(task, completed=seed * steps)
-                file.write(study_as_json(results, steps=steps))
+                file.write(study_as_json(results, steps=steps, sequences=sequences))
     stdout.print(study_table(results))
 
 

@@ -15,6 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.reduced import cut_off
 from shared.errors import BadInput
 from shared.keystream.layers import COUNTER_LANES, FOLD_SHIFT, WEIGHT_MAX, WEIGHT_MIN, Layer
 from shared.keystream.material import block_counters
@@ -68,10 +69,7 @@ class Target:
         """Return the first `depth` layers; the last adds the block's input where it fits."""
         if not 1 <= depth <= self.depth:
             raise BadInput(f"{self.title} has {self.depth} layers, not {depth}")
-        *first, last = self.layers[:depth]
-        if depth < self.depth:
-            last = replace(last, add_from=0 if last.lanes_out == self.lanes else last.add_from)
-        return replace(self, layers=(*first, last))
+        return replace(self, layers=cut_off(self.layers, depth))
 
     def affine(self) -> Target:
         """Return the control that must fall: the same weights without the fold."""

@@ -22,6 +22,7 @@ from lab.randomness.complexity import LONG_BLOCK_BITS, long_linear_complexity
 from lab.randomness.controls import CONTROLS
 from lab.randomness.streams import NetworkStream, SegmentedStream, read
 from lab.randomness.verdict import HOPELESS, Verdict, judge
+from lab.reduced import reduced
 from shared.errors import BadInput
 from shared.keystream.backend import open_backend
 from shared.keystream.network import load_network
@@ -33,6 +34,7 @@ __all__ = [
     "Result",
     "examine",
     "open_network_stream",
+    "passes",
     "workers",
 ]
 
@@ -45,17 +47,22 @@ _BATCH = 8  # sequences a task: about two seconds of work
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What is examined: a control by its name, or a network (a family or a file)."""
+    """What is examined: a control by its name, or a network (a family or a file), perhaps cut off
+    after some `layers`."""
 
     name: str
     control: bool = False
     mode: str = "stream"
     key: bytes = TEST_KEY
     backend: str = "cpu"
+    layers: int | None = None
 
     @property
     def title(self) -> str:
-        return CONTROLS[self.name].title if self.control else f"{self.name}, {self.mode}"
+        if self.control:
+            return CONTROLS[self.name].title
+        depth = "" if self.layers is None else f", {self.layers} layers"
+        return f"{self.name}, {self.mode}{depth}"
 
     @property
     def expected_good(self) -> bool:
@@ -85,12 +92,19 @@ def _open_stream(candidate: Candidate) -> SegmentedStream:
     """Return the candidate's bytes; `BadInput` where there is no such network or mode."""
     if candidate.control:
         return CONTROLS[candidate.name].open()
-    return open_network_stream(candidate.name, candidate.key, candidate.mode, candidate.backend)
+    return open_network_stream(
+        candidate.name, candidate.key, candidate.mode, candidate.backend, candidate.layers
+    )
 
 
-def open_network_stream(network: str, key: bytes, mode: str, backend: str) -> NetworkStream:
-    """Return the stream of a family or network file, computed by the reference or on a device."""
+def open_network_stream(
+    network: str, key: bytes, mode: str, backend: str, layers: int | None = None
+) -> NetworkStream:
+    """Return the stream of a family or network file, computed by the reference or on a device;
+    of its first `layers` alone, if they are given."""
     loaded = load_network(network)
+    if layers is not None:
+        loaded = reduced(loaded, layers)
     opened = ReferenceBackend(loaded) if backend == "reference" else open_backend(loaded, backend)
     return NetworkStream(opened, key, mode)
 
@@ -108,10 +122,10 @@ class _Remembering:
         self.segment = lru_cache(maxsize=1)(stream.segment)
 
 
-def _bits(candidate: Candidate, first: int, sequences: int, bits: int) -> NDArray[np.uint8]:
+def _bits(stream: SegmentedStream, first: int, sequences: int, bits: int) -> NDArray[np.uint8]:
     """Return sequences of `bits` bits from number `first` on: uint8 (sequences, bits)."""
     start, end = first * bits, (first + sequences) * bits
-    raw = read(_stream_of(candidate), start // 8, -(-end // 8) - start // 8)
+    raw = read(stream, start // 8, -(-end // 8) - start // 8)
     unpacked = np.unpackbits(raw)[start % 8 :]
     return unpacked[: sequences * bits].reshape(sequences, bits)
 
@@ -119,11 +133,19 @@ def _bits(candidate: Candidate, first: int, sequences: int, bits: int) -> NDArra
 def _examine_some(
     candidate: Candidate, first: int, sequences: int, bits: int
 ) -> NDArray[np.float64]:
-    return np.stack([p_values(row) for row in _bits(candidate, first, sequences, bits)])
+    stream = _stream_of(candidate)
+    return np.stack([p_values(row) for row in _bits(stream, first, sequences, bits)])
+
+
+def passes(stream: SegmentedStream, sequences: int, bits: int = MIN_BITS) -> bool:
+    """Say whether all tests pass over so many sequences, in this process."""
+    rows = (_bits(stream, number, 1, bits)[0] for number in range(sequences))
+    return not judge(np.stack([p_values(row) for row in rows])).failed
 
 
 def _examine_long(candidate: Candidate) -> float:
-    return long_linear_complexity(_bits(candidate, 0, 1, _LONG_BLOCKS * LONG_BLOCK_BITS)[0])
+    bits = _bits(_stream_of(candidate), 0, 1, _LONG_BLOCKS * LONG_BLOCK_BITS)
+    return long_linear_complexity(bits[0])
 
 
 def _leave_interrupts() -> None:

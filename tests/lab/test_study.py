@@ -33,9 +33,7 @@ def test_every_shape_of_every_family_is_studied() -> None:
 def test_a_draw_is_measured_before_and_after_training_at_every_depth(quick_measures) -> None:
     recipe = SHAPES["bp"]["128-64-128-128"]
     steps = []
-    before, after = study(
-        "bp", "128-64-128-128", recipe, seed=3, steps=2, on_step=lambda: steps.append(1)
-    )
+    before, after = study("", recipe, seed=3, steps=2, on_step=lambda: steps.append(1))
     assert (before.trained, after.trained) == (False, True)
     assert [m.balance for m in after.measures] == [0.01, 0.02, 0.03]
     assert before.layer_avalanche > 0.3
@@ -54,25 +52,30 @@ def test_a_draw_is_measured_before_and_after_training_at_every_depth(quick_measu
 def test_the_multiply_accumulates_of_all_layers_are_counted(
     quick_measures, family, shape, macs
 ) -> None:
-    before, after = study(family, shape, SHAPES[family][shape], seed=1, steps=1)
+    before, after = study(shape, SHAPES[family][shape], seed=1, steps=1)
     assert before.macs_per_byte == after.macs_per_byte == macs
 
 
 def test_the_table_has_a_row_for_the_trained_and_one_for_the_untrained(quick_measures) -> None:
     recipe = SHAPES["bp"]["128-64-128"]
-    results = [r for seed in (1, 2) for r in study("bp", "128-64-128", recipe, seed=seed, steps=1)]
+    results = [r for seed in (1, 2) for r in study("128-64-128", recipe, seed=seed, steps=1)]
     console = Console(width=200, record=True, file=None)
     with console.capture() as captured:
         console.print(results_table(results))
     assert "trained, 2" in captured.get()
     assert "untrained, 2" in captured.get()
-    saved = json.loads(json.dumps(as_json(results, steps=1)))
+    saved = json.loads(json.dumps(as_json(results, steps=1, sequences=0)))
     assert len(saved["results"]) == 4
     assert saved["steps"] == 1
 
 
 def test_shapes_come_family_by_family() -> None:
-    assert [family for family, _, _ in shapes_of(["cnn", "gan"])] == ["cnn", "cnn", "gan", "gan"]
+    assert [recipe.family.name for _, recipe in shapes_of(["cnn", "gan"])] == [
+        "cnn",
+        "cnn",
+        "gan",
+        "gan",
+    ]
 
 
 def test_the_command_refuses_a_family_that_it_does_not_know() -> None:
@@ -85,7 +88,34 @@ def test_the_command_writes_what_it_found(tmp_path, quick_measures, monkeypatch)
     shapes = {"bp": {"128-64-128": SHAPES["bp"]["128-64-128"]}}
     monkeypatch.setattr(study_module, "SHAPES", shapes)
     path = tmp_path / "study.json"
-    arguments = ["study", "--family", "bp", "--seeds", "1", "--steps", "1", "--json", str(path)]
-    result = CliRunner().invoke(keystream_app, arguments)
+    arguments = ["study", "--family", "bp", "--seeds", "1", "--steps", "1", "--sequences", "1"]
+    result = CliRunner().invoke(keystream_app, [*arguments, "--json", str(path)])
     assert result.exit_code == 0, result.output
-    assert len(json.loads(path.read_text())["results"]) == 2
+    written = json.loads(path.read_text())["results"]
+    assert [found["batteries"] for found in written] == [{"2": True}, {"2": True}]
+
+
+def test_the_batteries_go_deeper_until_they_pass(quick_measures, monkeypatch) -> None:
+    asked = []
+
+    def passes(stream, sequences) -> bool:
+        asked.append(sequences)
+        return len(asked) % 2 == 0
+
+    monkeypatch.setattr(study_module, "passes", passes)
+    recipe = SHAPES["cnn"]["4 layers"]
+    before, after = study("", recipe, seed=1, steps=1, sequences=5)
+    assert before.batteries == after.batteries == {1: False, 2: True}
+    assert before.least_depth == 2
+    assert asked == [5] * 4
+
+
+def test_one_layer_does_not_pass_the_batteries_and_two_do(quick_measures) -> None:
+    before, _ = study("", SHAPES["bp"]["128-128-128"], seed=1, steps=1, sequences=8)
+    assert before.batteries == {1: False, 2: True}
+
+
+def test_no_sequences_mean_no_batteries(quick_measures) -> None:
+    before, _ = study("", SHAPES["bp"]["128-64-128"], seed=1, steps=1)
+    assert before.batteries == {}
+    assert before.least_depth is None
