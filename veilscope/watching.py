@@ -1,8 +1,8 @@
 """A receiver that measures: what its receiver API hands over, by the strip in each picture.
 
 `python -P -m veilscope.watching`, for benchmarks on one machine, where both ends have one clock.
-It shows nothing; at the end it writes when each picture was handed over, what the session itself
-said of its latency, and a sample of the pictures.  Its sender must draw the strip (`--strip`).
+It shows nothing; it writes when each picture was handed over, what the session itself said of its
+latency, and a sample of the pictures.  Its sender must draw the strip (`--strip`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from lab.bench.rivals.ends import Watch, top_of
-from lab.bench.rivals.records import write_pictures, write_shown
 from receiver.journal import ReceiverJournal
 from receiver.session import ReceiverSession
 from receiver.settings import ReceiverSettings
@@ -57,7 +56,7 @@ async def _code(path: Path) -> str:
 
 
 def main() -> None:
-    """Watch until the sender ends, then write what was seen."""
+    """Watch until the sender ends, and write down what is seen."""
     parser = argparse.ArgumentParser(prog="veilscope.watching")
     parser.add_argument("--signaling", required=True)
     parser.add_argument("--code-file", type=Path, required=True)
@@ -67,10 +66,8 @@ def main() -> None:
     parser.add_argument("--record", type=Path, required=True)
     parser.add_argument("--pictures", type=Path, required=True)
     options = parser.parse_args()
-    watch = Watch(options.sample_every)
-    run_async(lambda: _watch(options, watch))
-    write_shown(options.record, watch.shown, watch.unreadable_ns)
-    write_pictures(options.pictures, watch.pictures)
+    with Watch(options.record, options.pictures, sample_every=options.sample_every) as watch:
+        run_async(lambda: _watch(options, watch))
 
 
 if __name__ == "__main__":

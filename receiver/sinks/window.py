@@ -3,7 +3,7 @@
 All of OpenCV's window calls are made by one thread of its own.  A frame that comes while another
 waits takes its place.  What is seen is `Viewer`'s to say; here are the thread, the toolkit and the
 keys: q quit, space freeze, s snapshot, e the sealed bytes as the network sees them; closing the
-window is quitting.
+window is quitting.  A window that was taken away is a failure, but ends no more than the session.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from receiver.sinks import SessionInfo, ShownFrame
 from receiver.sinks.files import encode_png
 from receiver.sinks.overlay import bar_height, compose
 from receiver.sinks.viewer import Asked, Still, Viewer
-from receiver.sinks.xserver import XServer
+from receiver.sinks.windowguard import WindowGuard
 from shared.errors import OutputFailed
 from shared.privatefile import write_private
 
@@ -34,6 +34,7 @@ LARGEST = (1600, 900)  # pixels; leaves room for a desktop's own bars on a full-
 REDRAW_NS = 100_000_000  # the age must be seen to run
 KEYS_S = 0.02  # OpenCV keeps only the last key pressed, so it is asked often
 OPEN_WITHIN_S = 10.0
+CLOSE_WITHIN_S = 5.0
 
 
 class WindowSink:
@@ -72,13 +73,14 @@ class WindowSink:
         self._stop = threading.Event()
         self._opened = threading.Event()
         self._ended = False
+        self._held = False  # the toolkit, for good, and the thread with it
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
         # the window thread's own
         self._viewer = Viewer()
+        self._drawing: ShownFrame | None = None
         self._drawn_at_ns = 0
-        self._server: XServer | None = None
-        self._number: int | None = None  # the window's at the X server
+        self._guard: WindowGuard | None = None  # on Linux
 
     def start(self) -> None:
         """Open the window.
@@ -139,9 +141,12 @@ class WindowSink:
         """
         self._stop.set()
         self._wake.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(5.0)
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread() and not self._held:
+            thread.join(CLOSE_WITHIN_S)
         failure, self._failure = self._failure, None
+        if isinstance(failure, OutputFailed):
+            raise failure
         if failure is not None:
             raise OutputFailed("the window failed", hint="use --display none") from failure
 
@@ -169,13 +174,23 @@ class WindowSink:
             quit_asked = self._opened.is_set()
             self._opened.set()
         self._destroy()
+        self._end(quit_asked)
+
+    def _end(self, quit_asked: bool) -> None:
+        """Nothing is shown any more."""
         with self._lock:
             self._ended = True
-            unseen, self._next = self._next, None
-        if unseen is not None:
-            self._passed_over(unseen)
+            unseen, self._next = [self._drawing, self._next], None
+        for shown in filter(None, unseen):
+            self._passed_over(shown)
         if quit_asked:
             self._on_quit()
+
+    def _toolkit_held(self) -> None:
+        """This thread will not come back from the toolkit, which has found its window gone."""
+        self._failure = _gone()
+        self._held = True
+        self._end(quit_asked=True)
 
     def _open(self) -> None:
         if sys.platform.startswith("linux"):
@@ -185,25 +200,23 @@ class WindowSink:
         self._draw()
         cv2.waitKey(1)
         if sys.platform.startswith("linux"):
-            self._server = XServer()
-            self._number = self._server.window(TITLE)
+            self._guard = WindowGuard(TITLE, on_held=self._toolkit_held)
 
     def _destroy(self) -> None:
-        if self._at_server():
+        guard = self._guard
+        if guard is None or guard.there:
+            if guard is not None:
+                guard.release()
             with contextlib.suppress(cv2.error):  # the person closed it already
                 cv2.destroyAllWindows()
                 cv2.waitKey(1)
-        if self._server is not None:
-            self._server.close()
-
-    def _at_server(self) -> bool:
-        """Whether the window still is where OpenCV takes it to be."""
-        return self._server is None or self._number is None or self._server.has(self._number)
+        if guard is not None:
+            guard.close()
 
     def _turn(self) -> bool:
         """Draw if there is reason to, and do what the person asks; True to quit."""
-        if not self._at_server():  # the toolkit would end the process
-            return True
+        if self._guard is not None and not self._guard.there:
+            raise _gone()
         with self._lock:
             told, self._told = self._told, []
             new, self._next = self._next, None
@@ -211,6 +224,7 @@ class WindowSink:
             news(self._viewer)
         if new is not None:
             new = self._look_at(new)
+        self._drawing = new
         try:
             if new is not None or told or time.monotonic_ns() - self._drawn_at_ns >= REDRAW_NS:
                 self._draw()
@@ -218,6 +232,7 @@ class WindowSink:
             is_open = cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
         except cv2.error:  # OpenCV no longer knows the window: it was closed
             key, is_open = -1, False
+        self._drawing = None
         if new is not None:
             if is_open:
                 self._on_shown(new.frame.index, time.monotonic_ns())
@@ -263,6 +278,13 @@ class WindowSink:
         else:
             said = f"frame {shown.frame.index} saved"
         self._viewer.say(said, time.monotonic_ns())
+
+
+def _gone() -> OutputFailed:
+    return OutputFailed(
+        "the window is gone: its screen has ended, or another program closed it",
+        hint="ask for a new code; without a screen use --display none",
+    )
 
 
 def _window_size() -> tuple[int, int]:

@@ -15,14 +15,13 @@ from aiortc import RTCDataChannel
 
 from lab.bench.rivals.aiortc_video import connected, connection, describe
 from lab.bench.rivals.clip import feed
-from lab.bench.rivals.ends import Mail, Orders, Watch, jpeg, run_end, top_of, unpacked, until
-from lab.bench.rivals.records import Offered
+from lab.bench.rivals.ends import Mail, Note, Orders, Watch, jpeg, run_end, top_of, unpacked, until
 from shared.frame import Image
 
 __all__: list[str] = []
 
 
-async def _send(orders: Orders, mail: Mail, offered: list[Offered]) -> None:
+async def _send(orders: Orders, mail: Mail, note: Note) -> None:
     peer = connection(orders.address)
     channel = peer.createDataChannel("pictures")
     await describe(peer, mail, offering=True)
@@ -36,7 +35,7 @@ async def _send(orders: Orders, mail: Mail, offered: list[Offered]) -> None:
             channel.send(await asyncio.to_thread(jpeg, image, orders.quality))
 
     sending = asyncio.create_task(encode())
-    async for frame in feed(orders.clip, fps=orders.fps, seconds=orders.seconds, offered=offered):
+    async for frame in feed(orders.clip, fps=orders.fps, seconds=orders.seconds, note=note):
         encoding.put_nowait(frame.image)
     encoding.put_nowait(None)
     await sending

@@ -24,8 +24,7 @@ from aiortc import (
 from aiortc.mediastreams import MediaStreamError
 
 from lab.bench.rivals.clip import feed
-from lab.bench.rivals.ends import Mail, Orders, Watch, run_end, top_of, until
-from lab.bench.rivals.records import Offered
+from lab.bench.rivals.ends import Mail, Note, Orders, Watch, run_end, top_of, until
 from shared.frame import Frame, Image
 
 __all__ = ["connected", "connection", "describe", "luma"]
@@ -94,7 +93,7 @@ def luma(frame: av.VideoFrame) -> Image:
     return rows[: frame.height, : frame.width]
 
 
-async def _send(orders: Orders, mail: Mail, offered: list[Offered]) -> None:
+async def _send(orders: Orders, mail: Mail, note: Note) -> None:
     peer = connection(orders.address)
     track = _SourceTrack(time.monotonic_ns())
     transceiver = peer.addTransceiver(track, direction="sendonly")
@@ -105,7 +104,7 @@ async def _send(orders: Orders, mail: Mail, offered: list[Offered]) -> None:
     await describe(peer, mail, offering=True)
     await connected(peer)
     mail.send(type="started")
-    async for frame in feed(orders.clip, fps=orders.fps, seconds=orders.seconds, offered=offered):
+    async for frame in feed(orders.clip, fps=orders.fps, seconds=orders.seconds, note=note):
         track.put(frame)
     mail.send(type="fed")
     await mail.stopped()

@@ -25,8 +25,7 @@ import numpy as np
 from aiohttp import WSMsgType, web
 
 from lab.bench.rivals.clip import feed
-from lab.bench.rivals.ends import Mail, Orders, Watch, from_i420, i420, run_end, top_of
-from lab.bench.rivals.records import Offered
+from lab.bench.rivals.ends import Mail, Note, Orders, Watch, from_i420, i420, run_end, top_of
 
 __all__ = ["BROWSERS"]
 
@@ -125,16 +124,14 @@ async def _browser(folder: Path) -> AsyncIterator[_Browser]:
         await runner.cleanup()
 
 
-async def _send(orders: Orders, mail: Mail, offered: list[Offered]) -> None:
+async def _send(orders: Orders, mail: Mail, note: Note) -> None:
     async with _browser(orders.record.with_suffix(".browser")) as browser:
         await browser.tell(type="send", codec=orders.codec)
         mail.send(**await browser.hear("offer"))
         await browser.tell(**await mail.receive())
         await browser.hear("connected")
         mail.send(type="started")
-        async for frame in feed(
-            orders.clip, fps=orders.fps, seconds=orders.seconds, offered=offered
-        ):
+        async for frame in feed(orders.clip, fps=orders.fps, seconds=orders.seconds, note=note):
             data = await asyncio.to_thread(i420, frame.image)
             at_ms = 1000 * frame.index / orders.fps
             await browser.show(_HEAD.pack(frame.width, frame.height, at_ms) + data)

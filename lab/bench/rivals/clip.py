@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -80,9 +80,9 @@ def read_clip(path: Path) -> Iterator[Image]:
 
 
 async def feed(
-    path: Path, *, fps: float, seconds: float, offered: list[Offered]
+    path: Path, *, fps: float, seconds: float, note: Callable[[Offered], object]
 ) -> AsyncIterator[Frame]:
-    """Yield the pictures at their moments, in a loop, for `seconds`; adds each to `offered`.
+    """Yield the pictures at their moments, in a loop, for `seconds`; `note` is told of each.
 
     A picture that is late comes at once, and the ones after it keep their distance from it: a
     source has no backlog.  Whether the caller sends every one is the caller's matter, but it must
@@ -111,7 +111,7 @@ async def feed(
             due_ns = captured_at_ns
         due_ns += interval_ns
         draw_strip(image, index, captured_at_ns)
-        offered.append(Offered(index, captured_at_ns))
+        note(Offered(index, captured_at_ns))
         yield Frame(index, captured_at_ns, image)
     if refilling is not None:
         await refilling

@@ -12,9 +12,11 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import av
 import cv2
@@ -22,17 +24,18 @@ import numpy as np
 
 from lab.bench.rivals.records import (
     Offered,
+    OfferedFile,
     Picture,
+    PictureFile,
     Shown,
-    write_offered,
-    write_pictures,
-    write_shown,
+    ShownFile,
 )
 from shared.frame import Image
 from shared.strip import read_strip, strip_height
 
 __all__ = [
     "Mail",
+    "Note",
     "Orders",
     "Watch",
     "from_i420",
@@ -46,6 +49,9 @@ __all__ = [
 
 MAX_MESSAGE = 65_536 * 4  # bytes: what aiortc and browsers say they take in one message
 MAX_PICTURES = 60  # kept for measuring quality; 60 of 1080p RGB are 370 MB
+
+Note = Callable[[Offered], object]
+"""Takes down one picture that was offered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +93,27 @@ class Mail:
             pass
 
 
-@dataclass(slots=True)
 class Watch:
-    """The far end's eyes: what was shown, and a sample of the pictures."""
+    """The far end's eyes: writes down what was shown, and a sample of the pictures."""
 
-    sample_every: int
-    shown: list[Shown] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
-    unreadable_ns: list[int] = field(default_factory=list)
+    def __init__(self, record: Path, pictures: Path, *, sample_every: int) -> None:
+        self._sample_every = sample_every
+        self._kept = 0
+        with ExitStack() as opening:
+            self._shown = opening.enter_context(ShownFile(record))
+            self._pictures = opening.enter_context(PictureFile(pictures))
+            self._files = opening.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._files.close()
 
     def see(
         self,
@@ -113,12 +132,13 @@ class Watch:
         """
         strip = read_strip(top)
         if strip is None:
-            self.unreadable_ns.append(at_ns)
+            self._shown.add_unreadable(at_ns)
             return
-        self.shown.append(Shown(strip.index, strip.captured_at_ns, at_ns, told_ms, bound_ms))
-        keep = strip.index % self.sample_every == 0 if keep is None else keep
-        if keep and len(self.pictures) < MAX_PICTURES:
-            self.pictures.append(Picture(strip.index, whole()))
+        self._shown.add(Shown(strip.index, strip.captured_at_ns, at_ns, told_ms, bound_ms))
+        keep = strip.index % self._sample_every == 0 if keep is None else keep
+        if keep and self._kept < MAX_PICTURES:
+            self._pictures.add(Picture(strip.index, whole()))
+            self._kept += 1
 
 
 def jpeg(image: Image, quality: int) -> bytes:
@@ -162,10 +182,10 @@ def top_of(luma: Image) -> Image:
 
 
 def run_end(
-    send: Callable[[Orders, Mail, list[Offered]], Coroutine[Any, Any, None]],
+    send: Callable[[Orders, Mail, Note], Coroutine[Any, Any, None]],
     receive: Callable[[Orders, Mail, Watch], Coroutine[Any, Any, None]],
 ) -> None:
-    """Run one end as its command line says, and write its record when it is done."""
+    """Run one end as its command line says; it writes its record as it goes."""
     orders = _parse(sys.argv[1:])
 
     async def program() -> None:
@@ -174,14 +194,12 @@ def run_end(
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         mail = Mail(reader)
         if orders.role == "sender":
-            offered: list[Offered] = []
-            await send(orders, mail, offered)
-            write_offered(orders.record, offered)
+            with OfferedFile(orders.record) as offered:
+                await send(orders, mail, offered.add)
         else:
-            watch = Watch(orders.sample_every)
-            await receive(orders, mail, watch)
-            write_shown(orders.record, watch.shown, watch.unreadable_ns)
-            write_pictures(orders.pictures, watch.pictures)
+            sample_every = orders.sample_every
+            with Watch(orders.record, orders.pictures, sample_every=sample_every) as watch:
+                await receive(orders, mail, watch)
 
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(program())

@@ -144,7 +144,7 @@ class Pair:
         record = StreamRecord(
             read_offered(folder / "sender.json"),
             shown,
-            read_pictures(folder / "pictures.npz"),
+            read_pictures(folder / "pictures"),
             unreadable_ns,
             self.notes,
         )
@@ -162,5 +162,5 @@ class Pair:
             "--address", side.address,
             "--sample-every", str(case.sample_every),
             "--record", str(case.folder / f"{role}.json"),
-            "--pictures", str(case.folder / "pictures.npz"),
+            "--pictures", str(case.folder / "pictures"),
         ]  # fmt: skip

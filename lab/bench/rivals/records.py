@@ -1,32 +1,34 @@
 """What the two ends of a measured stream write down, whoever carries the stream.
 
 Values only: times are `time.monotonic_ns()` of the one machine on which both ends run, so that they
-may be subtracted.
+may be subtracted.  An end writes each thing down as it comes and keeps none of it: the memory that
+is measured is the program's own, however long the stream.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.frame import Image
 
 __all__ = [
     "Offered",
+    "OfferedFile",
     "Picture",
+    "PictureFile",
     "Shown",
+    "ShownFile",
     "StreamRecord",
     "read_offered",
     "read_pictures",
     "read_shown",
-    "write_offered",
-    "write_pictures",
-    "write_shown",
 ]
 
 
@@ -82,32 +84,70 @@ class StreamRecord:
     notes: tuple[str, ...] = ()
 
 
-def write_offered(path: Path, offered: Iterable[Offered]) -> None:
-    path.write_text(json.dumps([(o.index, o.captured_at_ns) for o in offered]))
+class _File:
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def _row(self, *row: float | None) -> None:
+        self._file.write(json.dumps(row).encode() + b"\n")
+
+
+class OfferedFile(_File):
+    """What a sender writes: a row of JSON a picture."""
+
+    def add(self, offered: Offered) -> None:
+        self._row(offered.index, offered.captured_at_ns)
+
+
+class ShownFile(_File):
+    """What a receiver writes: a row of JSON a picture, only the moment where the strip is lost."""
+
+    def add(self, shown: Shown) -> None:
+        self._row(
+            shown.index, shown.captured_at_ns, shown.shown_at_ns, shown.told_ms, shown.bound_ms
+        )
+
+    def add_unreadable(self, at_ns: int) -> None:
+        self._row(at_ns)
+
+
+class PictureFile(_File):
+    """The sample of pictures: of each an array with its index, then the picture's, as `.npy`."""
+
+    def add(self, picture: Picture) -> None:
+        np.save(self._file, np.int64(picture.index))
+        np.save(self._file, picture.image)
 
 
 def read_offered(path: Path) -> list[Offered]:
-    return [Offered(int(index), int(at)) for index, at in json.loads(path.read_text())]
-
-
-def write_shown(path: Path, shown: Iterable[Shown], unreadable_ns: list[int]) -> None:
-    rows = [(s.index, s.captured_at_ns, s.shown_at_ns, s.told_ms, s.bound_ms) for s in shown]
-    path.write_text(json.dumps({"shown": rows, "unreadable_ns": unreadable_ns}))
+    return [Offered(*row) for row in _rows(path)]
 
 
 def read_shown(path: Path) -> tuple[list[Shown], list[int]]:
     """The pictures shown, and when some were shown that had no readable strip."""
-    found = json.loads(path.read_text())
-    rows = [Shown(*row) for row in found["shown"]]
-    return rows, [int(at) for at in found["unreadable_ns"]]
-
-
-def write_pictures(path: Path, pictures: Iterable[Picture]) -> None:
-    arrays: dict[str, NDArray[np.uint8]] = {str(p.index): p.image for p in pictures}
-    with path.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes the arrays for its option
+    rows = list(_rows(path))
+    return [Shown(*row) for row in rows if len(row) > 1], [row[0] for row in rows if len(row) == 1]
 
 
 def read_pictures(path: Path) -> list[Picture]:
-    with np.load(path) as found:
-        return [Picture(int(name), found[name]) for name in found.files]
+    pictures = []
+    with path.open("rb") as file:
+        while file.peek(1):
+            pictures.append(Picture(int(np.load(file)), np.load(file)))
+    return pictures
+
+
+def _rows(path: Path) -> Iterator[list[Any]]:
+    with path.open("rb") as file:
+        yield from map(json.loads, file)

@@ -91,7 +91,7 @@ class Session:
         return (
             WATCHING, "--sample-every", str(self._case.sample_every),
             "--record", str(self._case.folder / "receiver.json"),
-            "--pictures", str(self._case.folder / "pictures.npz"),
+            "--pictures", str(self._case.folder / "pictures"),
         )  # fmt: skip
 
     @property
@@ -192,7 +192,7 @@ class Veilscope:
         sent = read_log(session.sender_log)
         if self.strips:
             shown, unreadable_ns = read_shown(case.folder / "receiver.json")
-            pictures = read_pictures(case.folder / "pictures.npz")
+            pictures = read_pictures(case.folder / "pictures")
             record = StreamRecord(_offered(shown, sent), shown, pictures, unreadable_ns)
         else:
             received = read_log(session.receiver_log)

@@ -17,6 +17,7 @@ import webrtc
 from lab.bench.rivals.clip import feed
 from lab.bench.rivals.ends import (
     Mail,
+    Note,
     Orders,
     Watch,
     from_i420,
@@ -27,7 +28,6 @@ from lab.bench.rivals.ends import (
     unpacked,
     until,
 )
-from lab.bench.rivals.records import Offered
 
 __all__: list[str] = []
 
@@ -70,9 +70,9 @@ async def _connected(peer: webrtc.RTCPeerConnection) -> None:
         raise SystemExit("the two ends did not connect")
 
 
-async def _send(orders: Orders, mail: Mail, offered: list[Offered]) -> None:
+async def _send(orders: Orders, mail: Mail, note: Note) -> None:
     if orders.codec == CHANNEL:
-        await _send_on_channel(orders, mail, offered)
+        await _send_on_channel(orders, mail, note)
         return
     peer = _connection(orders.address)
     generator = webrtc.VideoTrackGenerator()
@@ -89,7 +89,7 @@ async def _send(orders: Orders, mail: Mail, offered: list[Offered]) -> None:
     await _connected(peer)
     mail.send(type="started")
     writer = generator.writable.get_writer()
-    async for frame in feed(orders.clip, fps=orders.fps, seconds=orders.seconds, offered=offered):
+    async for frame in feed(orders.clip, fps=orders.fps, seconds=orders.seconds, note=note):
         data = await asyncio.to_thread(i420, frame.image)
         init = webrtc.VideoFrameBufferInit(
             format="I420",
@@ -103,14 +103,14 @@ async def _send(orders: Orders, mail: Mail, offered: list[Offered]) -> None:
     peer.close()
 
 
-async def _send_on_channel(orders: Orders, mail: Mail, offered: list[Offered]) -> None:
+async def _send_on_channel(orders: Orders, mail: Mail, note: Note) -> None:
     peer = _connection(orders.address)
     channel = peer.create_data_channel("pictures")
     await _describe(peer, mail, offering=True)
     await _connected(peer)
     await until(lambda: channel.ready_state == "open")
     mail.send(type="started")
-    async for frame in feed(orders.clip, fps=orders.fps, seconds=orders.seconds, offered=offered):
+    async for frame in feed(orders.clip, fps=orders.fps, seconds=orders.seconds, note=note):
         data = await asyncio.to_thread(jpeg, frame.image, orders.quality)
         with suppress(webrtc.OperationError):  # its queue of 16 MB is full: the picture is lost
             channel.send(data)

@@ -242,17 +242,42 @@ def test_closing_the_window_is_quitting(screen: str, tmp_path: Path, said: str) 
     )
 
 
+def test_a_window_manager_that_asks_it_to_close_is_quitting(screen: str, tmp_path: Path) -> None:
+    run(
+        screen,
+        tmp_path,
+        """
+        import ctypes, struct
+        from receiver.sinks.xserver import XServer
+
+        sink.show(shown(0, (20, 180, 60)))
+        wait_for(lambda: events)
+        server = XServer()
+        window, client_message = server.window("Veilscope"), 33
+        atoms = server._atom(b"WM_PROTOCOLS"), server._atom(b"WM_DELETE_WINDOW")
+        event = struct.pack("=BBHII5I", client_message, 32, 0, window, *atoms, 0, 0, 0, 0)
+        server._xcb.xcb_send_event(ctypes.c_void_p(server._connection), 0, window, 0, event)
+        assert server.has(window)
+        wait_for(lambda: events[-1] == ("quit",))
+        sink.close()
+        """,
+    )
+
+
+@pytest.mark.parametrize("in_the_midst_of_a_turn", [False, True])
 @pytest.mark.parametrize("request_name", ["xcb_destroy_window", "xcb_kill_client"])
-def test_a_window_that_another_program_destroyed_is_quitting(
-    screen: str, tmp_path: Path, request_name: str
+def test_a_window_that_another_program_destroyed_is_a_failure_and_the_process_goes_on(
+    screen: str, tmp_path: Path, request_name: str, in_the_midst_of_a_turn: bool
 ) -> None:
-    # The toolkit does not notice the one, and ends the process on the other.
+    # The toolkit does not notice the one, and would end the process on the other.
     run(
         screen,
         tmp_path,
         f"""
         import ctypes
+        from receiver.sinks.windowguard import WindowGuard
         from receiver.sinks.xserver import XServer
+        from shared.errors import OutputFailed
 
         sink.show(shown(0, (20, 180, 60)))
         wait_for(lambda: events)
@@ -260,17 +285,30 @@ def test_a_window_that_another_program_destroyed_is_quitting(
         window = server.window("Veilscope")
         assert server.has(window) and not server.has(window + 1_000)
 
-        def destroy():
-            server._xcb.{request_name}(ctypes.c_void_p(server._connection), window)
-            assert not server.has(window)
-            return True
+        def first(thing, name):
+            # do it before anything else, once
+            then = getattr(thing, name)
+            def call(*arguments):
+                setattr(thing, name, then)
+                server._xcb.{request_name}(ctypes.c_void_p(server._connection), window)
+                assert not server.has(window)
+                return then(*arguments)
+            setattr(thing, name, call)
 
-        in_turn = sink._at_server  # between two turns, as nearly always
-        sink._at_server = lambda: setattr(sink, "_at_server", in_turn) or destroy() and in_turn()
+        first(*({in_the_midst_of_a_turn} and (cv2, "imshow") or (sink, "_turn")))
+        sink.show(shown(1, (20, 180, 60)))
         wait_for(lambda: events[-1] == ("quit",))
+        ends = [event[:2] for event in events[:-1]]
+        assert ends[0] == ("shown", 0) and ends[1:] in ([("shown", 1)], [("replaced", 1)]), events
+        sink.show(shown(2, (20, 180, 60)))
+        assert events[-1] == ("replaced", 2)  # nobody is left to see it
+        try:
+            sink.close()
+        except OutputFailed as error:
+            assert "the window is gone" in str(error)
+        else:
+            raise AssertionError("it is no failure")
         sink.close()
-        print("went on", flush=True)
-        os._exit(0)
         """,
     )
 

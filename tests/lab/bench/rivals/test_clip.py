@@ -38,7 +38,7 @@ async def test_the_feed_loops_numbers_stamps_and_notes_what_it_gives(tmp_path) -
     pictures = [np.full((64, 320), value, np.uint8) for value in (10, 20, 30)]
     clip = write_clip(tmp_path / "clip.nut", iter(pictures), limit=3)
     offered: list[Offered] = []
-    frames = [frame async for frame in feed(clip.path, fps=100, seconds=0.2, offered=offered)]
+    frames = [frame async for frame in feed(clip.path, fps=100, seconds=0.2, note=offered.append)]
     assert [frame.index for frame in frames] == list(range(len(frames)))
     assert [(o.index, o.captured_at_ns) for o in offered] == [
         (frame.index, frame.captured_at_ns) for frame in frames
