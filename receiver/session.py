@@ -16,21 +16,19 @@ from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Self
 
-from receiver.handover import Handover
 from receiver.journal import ReceiverJournal
 from receiver.keystreams import Keystreams
-from receiver.ledger import Arrival, Ledger
-from receiver.pipeline import DecodedFrame, Outcome, Pipeline
+from receiver.pipeline import Outcome, Pipeline
 from receiver.reception import Reception
 from receiver.rendezvous import agree, connect
 from receiver.repair import KeyFrameWish
 from receiver.settings import ReceiverSettings
+from receiver.showing import Showing
 from receiver.sinks import ShownFrame
 from receiver.stills import Stills
 from shared import control
 from shared.crypto.pairing import PairingCode
 from shared.errors import HandshakeFailed, PeerGone
-from shared.frame import Frame
 from shared.link.iceservers import usable_ice_servers
 from shared.link.peer import LinkFactory, PeerLink
 from shared.newest import SlotClosed
@@ -76,9 +74,6 @@ class ReceiverSession:
         self._exit = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="veilscope-receive")
-        self._handover: Handover[DecodedFrame] = Handover(
-            lambda decoded: self.replaced(decoded.metadata.index)
-        )
         self._bye: control.Bye | None = None
         self._key_frame = KeyFrameWish()
         self._began = False
@@ -124,22 +119,22 @@ class ReceiverSession:
     async def _frames(self) -> AsyncIterator[ShownFrame]:
         while True:
             try:
-                decoded = await self._handover.get()
+                decoded = await self._showing.handover.get()
             except SlotClosed:
                 return
             now_ns = time.monotonic_ns()
-            frame = self._present(decoded, now_ns)
+            frame = self._showing.present(decoded, now_ns)
             if not self.settings.confirm_shown:
                 self.shown(frame.frame.index, now_ns)
             yield frame
 
     def shown(self, index: int, at_ns: int) -> None:
         """Frame `index` reached the screen at `at_ns` (`time.monotonic_ns`)."""
-        clock = self._link.clock.estimate
-        line = None if clock is None else self._ledger.shown(index, at_ns, clock)
-        if line is not None:
-            self.journal.counted(line)
-            self._write_lines()
+        self._showing.shown(index, at_ns)
+
+    def replaced(self, index: int, reason: DropReason = DropReason.SUPERSEDED) -> None:
+        """Frame `index` was handed over, but never reached the screen, for `reason`."""
+        self._showing.replaced(index, reason)
 
     async def still(self, index: int) -> ShownFrame | None:
         """Frame `index`, which was shown just now, once more and lossless.
@@ -149,17 +144,12 @@ class ReceiverSession:
         """
         decoded = await self._stills.fetch(index)
         self.journal.event("still " + ("came" if decoded else "unavailable"), f"frame {index}")
-        return None if decoded is None else self._present(decoded, time.monotonic_ns())
+        return None if decoded is None else self._showing.present(decoded, time.monotonic_ns())
 
     @property
     def still_refusal(self) -> str:
         """Why the still asked for last did not come, in the sender's words; else empty."""
         return self._stills.refusal
-
-    def replaced(self, index: int, reason: DropReason = DropReason.SUPERSEDED) -> None:
-        """Frame `index` was handed over, but never reached the screen, for `reason`."""
-        if self._ledger.forget(index):
-            self.journal.dropped(reason, index)
 
     # -- opening and closing ----------------------------------------------------------------------
 
@@ -197,8 +187,8 @@ class ReceiverSession:
         self.journal.session_started(self.session_id, self._keystream)
         if refused:
             self.journal.event("ICE servers ignored", f"{len(refused)} can't be used")
-        self._ledger = Ledger(self.journal.began_at_ns)
-        self._exit.callback(self._write_lines, everything=True)
+        self._showing = Showing(self._link, self.journal, settings.playout_delay_ms)
+        self._exit.callback(self._showing.write_lines, everything=True)
         self._reception = Reception(
             self._link,
             self._pipeline,
@@ -206,11 +196,11 @@ class ReceiverSession:
             on_outcome=self._take,
             on_rejected=lambda error: self.journal.dropped(drop_reason(error)),
         )
-        self._exit.callback(self._handover.discard)
+        self._exit.callback(self._showing.handover.discard)
         self._exit.push_async_callback(self._reception.stop)
         self._exit.push_async_callback(self._stop_tasks)
         self._hearing = asyncio.create_task(self._guarded(self._hear))
-        for work in (self._receive, self._handover.play, self._report):
+        for work in (self._receive, self._showing.handover.play, self._report):
             self._tasks.append(asyncio.create_task(self._guarded(work)))
         self._tasks.append(self._hearing)
 
@@ -224,7 +214,7 @@ class ReceiverSession:
         try:
             await work()
         except Exception as error:  # handed on whole to whoever iterates
-            self._handover.close(error)
+            self._showing.handover.close(error)
 
     async def _stop_tasks(self) -> None:
         for task in self._tasks:
@@ -250,8 +240,7 @@ class ReceiverSession:
                     self._association.send(control.EpochAck(epoch=message.epoch))
                     self.journal.epoch_entered(message.epoch, message.reason)
                 case control.Timings():
-                    self._ledger.timed(message.rows)
-                    self._write_lines()
+                    self._showing.timed(message.rows)
                 case control.Tally():
                     self.journal.sender_told(message.sent, message.dropped)
                 case control.PathReport():
@@ -284,8 +273,8 @@ class ReceiverSession:
             detail = self._bye.detail or "it failed"
             raise PeerGone(f"the sender ended with an error: {detail}")
         await self._reception.emptied()
-        await self._handover.emptied()
-        self._handover.close()
+        await self._showing.handover.emptied()
+        self._showing.handover.close()
 
     def _take(self, outcome: Outcome) -> None:
         """Hand over what was decoded, count what was not, and see to the chain."""
@@ -294,7 +283,7 @@ class ReceiverSession:
         if outcome.still_index is not None:
             self._stills.came(outcome.still_index, outcome.still)
         if outcome.shown is not None:
-            self._hand_over(outcome.shown)
+            self._showing.hand_over(outcome.shown)
         if outcome.wants_key is not None:
             self._ask_for_key(outcome.wants_key)
 
@@ -303,27 +292,6 @@ class ReceiverSession:
         if self._key_frame.ask(time.monotonic_ns(), clock.rtt_ns if clock else 0):
             with suppress(PeerGone):  # then `_receive` says so
                 self._association.send(control.KeyFrameRequest(index=index))
-
-    def _hand_over(self, decoded: DecodedFrame) -> None:
-        self._ledger.arrived(
-            Arrival(
-                key=decoded.key,
-                metadata=decoded.metadata,
-                sealed_bytes=len(decoded.sealed),
-                received_at_ns=decoded.received_at_ns,
-                opened_at_ns=decoded.opened_at_ns,
-                released_at_ns=decoded.released_at_ns,
-                decoded_at_ns=decoded.decoded_at_ns,
-            )
-        )
-        delay_ns = round(self.settings.playout_delay_ms * 1e6)
-        if delay_ns <= 0:
-            self._handover.put(decoded)
-            return
-        captured_at_ns, _ = self._captured_at_ns(decoded)
-        # A stamp of the future, or a clock estimate that is off, must not stop the picture.
-        due_ns = min(captured_at_ns, time.monotonic_ns()) + delay_ns
-        self._handover.put_at(decoded, due_ns, decoded.image.nbytes + len(decoded.sealed))
 
     async def _report(self) -> None:
         """Tell the sender how it goes, for as long as it is there."""
@@ -341,27 +309,3 @@ class ReceiverSession:
 
     def _note_link_drops(self) -> None:
         self.journal.link_dropped(self._link.frames_dropped.get("consumer slow", 0))
-
-    def _present(self, decoded: DecodedFrame, now_ns: int) -> ShownFrame:
-        metadata = decoded.metadata
-        captured_at_ns, bound_ns = self._captured_at_ns(decoded)
-        return ShownFrame(
-            frame=Frame(metadata.index, captured_at_ns, decoded.image),
-            sealed=decoded.sealed,
-            latency_ms=None if bound_ns is None else (now_ns - captured_at_ns) / 1e6,
-            latency_bound_ms=None if bound_ns is None else bound_ns / 1e6,
-            psnr_db=metadata.psnr_db,
-            epoch=decoded.key[0],
-            codec=metadata.codec,
-            fps=self.journal.fps,
-        )
-
-    def _captured_at_ns(self, decoded: DecodedFrame) -> tuple[int, int | None]:
-        """When it was captured by this machine's clock, and how far that may be off, if known."""
-        captured_at_ns = decoded.metadata.captured_at_ns
-        clock = self._link.clock.estimate
-        return (captured_at_ns, None) if clock is None else clock.to_local(captured_at_ns)
-
-    def _write_lines(self, *, everything: bool = False) -> None:
-        for line in self._ledger.take(everything=everything):
-            self.journal.write(line)

@@ -80,8 +80,8 @@ class Endpoint(ABC):
         """Of the two DTLS certificates in use; raises `LinkFailed` while not connected."""
 
     @abstractmethod
-    def _post_frames(self, message: bytes) -> None:
-        """Send one message on the frames channel now; it may be lost or overtaken."""
+    def _post_frames(self, *messages: bytes) -> None:
+        """Send messages on the frames channel now; they may be lost or overtaken."""
 
     @abstractmethod
     def _post_control(self, message: bytes) -> None:
@@ -143,9 +143,9 @@ class Endpoint(ABC):
         """What a frame that arrived whole stands for; `MemoryLink` scripts its losses here."""
         return (frame,)
 
-    def _post_while_open(self, message: bytes) -> None:
+    def _post_while_open(self, *messages: bytes) -> None:
         if not self._transport_closed:
-            self._post_frames(message)
+            self._post_frames(*messages)
 
     # -- the link's life --------------------------------------------------------------------------
 

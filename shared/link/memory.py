@@ -91,8 +91,9 @@ class MemoryLink(Endpoint):
             return (frame,)
         return [replace(frame, data=data) for data in self._script(frame.data)]
 
-    def _post_frames(self, message: bytes) -> None:
-        self._post(MemoryLink._on_frames_message, message)
+    def _post_frames(self, *messages: bytes) -> None:
+        for message in messages:
+            self._post(MemoryLink._on_frames_message, message)
 
     def _post_control(self, message: bytes) -> None:
         self._post(MemoryLink._on_control_message, message)

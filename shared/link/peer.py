@@ -209,9 +209,9 @@ class PeerLink(Endpoint):
         """(ours, theirs) of the DTLS certificates in use; raises `LinkFailed` if not connected."""
         return dtls_fingerprints(self._sctp().transport)
 
-    def _post_frames(self, message: bytes) -> None:
+    def _post_frames(self, *messages: bytes) -> None:
         if self._frames_path is not None and not self._transport_closed:
-            self._frames_path.send(message)
+            self._frames_path.send(*messages)
 
     def _post_control(self, message: bytes) -> None:
         # A channel that is closing reports that by itself.

@@ -18,6 +18,8 @@ from shared.link.timer import LoopTimer
 
 __all__ = ["FrameReader"]
 
+FRAME_FIRST_NS = 4_000_000  # 4 ms to decode and show a frame that is whole, before its report
+
 
 class FrameReader:
     """Reports with `post` what has arrived, while `lifetime` lasts.
@@ -60,7 +62,8 @@ class FrameReader:
         whole = self._receiver.on_packet(message, now_ns)
         if whole is not None:
             self._deliver(ReceivedFrame(whole.data, now_ns))
-        if self._receiver.unsettled:  # else the timer is set already
+            self._timer.set(now_ns + FRAME_FIRST_NS)
+        elif self._receiver.unsettled:  # else the timer is set already
             self._answer()
 
     async def receive(self) -> ReceivedFrame:

@@ -21,13 +21,15 @@ import contextlib
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Set
+from collections.abc import Awaitable, Callable, Set
+from functools import partial
 
 from aiortc import RTCSctpTransport
-from aiortc.rtcsctptransport import Chunk, SackChunk
+from aiortc.rtcsctptransport import SackChunk
 from google_crc32c import value as crc32c
 from OpenSSL import SSL
 
+from shared.link.bursts import Bursts
 from shared.link.webrtc import ice_connection
 
 __all__ = ["UnreliablePath"]
@@ -46,7 +48,7 @@ WEBRTC_BINARY = 53
 MAX_DATAGRAM_BYTES = 1500
 
 FORGET_AFTER_S = 0.25  # a chunk that is not there by then is not coming, in any order
-SACK_EVERY_S = 0.02  # nothing waits for it: it only keeps the other end's books short
+SACK_AFTER_S = 0.05  # nothing waits for it: it only keeps the other end's books short
 MAX_AHEAD = 1 << 15  # TSNs beyond the cumulative one; none but a hostile peer gets there
 MAX_DUPLICATES = 16  # told in one SACK
 MAX_GAPS = 200  # told in one SACK, which is 900 bytes then; aiortc can't send more than 1,500
@@ -65,11 +67,12 @@ class UnreliablePath:
         self._dtls = sctp.transport
         self._ice = ice_connection(sctp)
         self._receive = receive
+        self._bursts = Bursts()
         # (TSN, when), not known to be there
         self._sent: deque[tuple[int, float]] = deque(maxlen=MAX_AHEAD)
-        self._sacked_at = 0.0
+        self._sack_timer: asyncio.TimerHandle | None = None
         self._pass_over_timer: asyncio.TimerHandle | None = None
-        self._sending: asyncio.Task[None] | None = None  # of the last FORWARD TSN
+        self._sending: set[asyncio.Task[None]] = set()
         self._handle_any = sctp._handle_data
         self._receive_sack = sctp._receive_sack_chunk
         sctp._handle_data = self._handle  # type: ignore[method-assign]
@@ -79,29 +82,32 @@ class UnreliablePath:
 
     # -- out --------------------------------------------------------------------------------------
 
-    def send(self, message: bytes) -> None:
-        """Send one message of at most 1,160 bytes; where there is no connection, it is lost."""
+    def send(self, *messages: bytes) -> None:
+        """Send messages of at most 1,160 bytes; where there is no connection, they are lost."""
         sctp, ssl = self._sctp, self._dtls._ssl
         pair = self._ice._nominated.get(1)
         if self.stream is None or pair is None or ssl is None:
             return
-        tsn = sctp._local_tsn
-        length = _DATA.size + len(message)
         head = _PACKET.pack(sctp._local_port, sctp._remote_port, sctp._remote_verification_tag)
-        body = (
-            _DATA.pack(DATA_TYPE, WHOLE_UNORDERED, length, tsn, self.stream, 0, WEBRTC_BINARY)
-            + message
-            + bytes(-length % 4)
-        )
-        checksum = _CHECKSUM.pack(crc32c(head + _NO_CHECKSUM + body))
-        try:
-            ssl.send(head + checksum + body)
-            datagram = ssl.bio_read(MAX_DATAGRAM_BYTES)
-        except SSL.Error:
-            return
-        sctp._local_tsn = (tsn + 1) % TSN_MODULO
-        self._sent.append((tsn, time.monotonic()))
-        pair.protocol.transport.sendto(datagram, pair.remote_addr)
+        now = time.monotonic()
+        datagrams: list[bytes] = []
+        with contextlib.suppress(SSL.Error):  # the connection has ended
+            for message in messages:
+                tsn = sctp._local_tsn
+                length = _DATA.size + len(message)
+                body = (
+                    _DATA.pack(
+                        DATA_TYPE, WHOLE_UNORDERED, length, tsn, self.stream, 0, WEBRTC_BINARY
+                    )
+                    + message
+                    + bytes(-length % 4)
+                )
+                checksum = _CHECKSUM.pack(crc32c(head + _NO_CHECKSUM + body))
+                ssl.send(head + checksum + body)
+                datagrams.append(ssl.bio_read(MAX_DATAGRAM_BYTES))
+                sctp._local_tsn = (tsn + 1) % TSN_MODULO
+                self._sent.append((tsn, now))
+        self._bursts.send(pair.protocol.transport, datagrams, pair.remote_addr)
         if self._pass_over_timer is None:
             self._pass_over_later()
 
@@ -146,13 +152,18 @@ class UnreliablePath:
         sctp._update_advanced_peer_ack_point()
         chunk, sctp._forward_tsn_chunk = sctp._forward_tsn_chunk, None
         if chunk is not None:
-            self._sending = asyncio.get_running_loop().create_task(self._send_chunk(chunk))
+            self._in_background(partial(sctp._send_chunk, chunk))
         if chunk is not None or self._sent:
             self._pass_over_later()
 
-    async def _send_chunk(self, chunk: Chunk) -> None:
-        with contextlib.suppress(ConnectionError):  # it ended meanwhile
-            await self._sctp._send_chunk(chunk)
+    def _in_background(self, send: Callable[[], Awaitable[None]]) -> None:
+        async def sending() -> None:
+            with contextlib.suppress(ConnectionError):  # it ended meanwhile
+                await send()
+
+        task = asyncio.get_running_loop().create_task(sending())
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
     # -- in ---------------------------------------------------------------------------------------
 
@@ -181,15 +192,19 @@ class UnreliablePath:
         if checksum != crc32c(data[:8] + _NO_CHECKSUM + data[12:]):
             return False
         duplicate = self._mark_received(tsn)
-        now = time.monotonic()
-        if now - self._sacked_at > SACK_EVERY_S:
-            self._sacked_at = now
-            await sctp._send_sack()
+        if self._sack_timer is None:
+            loop = asyncio.get_running_loop()
+            self._sack_timer = loop.call_later(SACK_AFTER_S, self._acknowledge)
         if not duplicate:
             self._receive(data[_BEGIN : 12 + length])
             if sctp._reconfig_deferred is not None:
                 await sctp._reset_deferred_streams()
         return True
+
+    def _acknowledge(self) -> None:
+        self._sack_timer = None
+        if self._sctp._association_state == self._sctp.State.ESTABLISHED:
+            self._in_background(self._sctp._send_sack)
 
     async def _send_sack(self) -> None:
         """Acknowledge; of what is ahead, as much as fits one packet and costs little to find."""

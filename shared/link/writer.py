@@ -32,7 +32,7 @@ class FrameWriter:
     def __init__(
         self,
         *,
-        post: Callable[[bytes], None],
+        post: Callable[..., None],
         ahead: Callable[[], None],
         now_ns: Callable[[], int],
         lifetime: Lifetime,
@@ -118,8 +118,9 @@ class FrameWriter:
     def _pump(self) -> None:
         """Send what may leave now, and come back when more may."""
         now_ns = self._now_ns()
-        for message in self._sender.poll(now_ns):
-            self._post(message)
+        messages = self._sender.poll(now_ns)
+        if messages:
+            self._post(*messages)
         left = self._sender.take_left()
         self._leaving.difference_update(left)
         self._timer.set(self._sender.next_at_ns(now_ns))

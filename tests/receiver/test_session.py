@@ -315,7 +315,7 @@ async def test_a_consumer_slower_than_the_frames_sees_the_newest_and_each_loss_c
         await sender.begin_epoch()
         for index in range(5):
             await sender.send(sender.sealed(index))
-            await until(lambda: session._handover._slot._item is not None)
+            await until(lambda: session._showing.handover._slot._item is not None)
             await until(lambda: len(journal.dropped_frames) == index)  # noqa: B023 -- awaited
         frame = await anext(aiter(session))
         assert frame.frame.index == 4
@@ -397,7 +397,7 @@ async def test_a_picture_that_waits_when_the_session_is_left_is_told_of(
     async with watching(settings) as (session, sender, journal):
         await sender.begin_epoch()
         await sender.send(sender.sealed(0))
-        await until(lambda: bool(session._ledger._entries))
+        await until(lambda: bool(session._showing._ledger._entries))
         sender.say(control.Tally(sent=1, dropped={}))
         await until(lambda: journal.summary().frames_dropped == {DropReason.NOT_RECEIVED: 1})
     assert journal.dropped_frames == [(DropReason.SUPERSEDED, 0)]

@@ -38,7 +38,7 @@ async def send(link: MemoryLink, data: bytes) -> int:
 
 async def fill(link: MemoryLink) -> None:
     """Send frames that nobody gets until the link takes no more."""
-    link._post_frames = lambda message: None
+    link._post_frames = lambda *messages: None
     async with asyncio.timeout(10):
         while link.can_send_frame():
             await link.send_frame(bytes(30_000))
@@ -94,7 +94,7 @@ async def test_a_frame_is_handed_over_when_its_last_packet_has_left(pair):
     sender, receiver = pair
     posted: list[bytes] = []
     post = sender._post_frames
-    sender._post_frames = lambda message: (posted.append(message), post(message))
+    sender._post_frames = lambda *messages: (posted.extend(messages), post(*messages))
     async with asyncio.timeout(10):
         await sender.send_frame(bytes(150_000))
         pieces = [m for m in posted if m[0] == DATA]
@@ -107,9 +107,8 @@ async def test_lost_packets_are_sent_again(pair):
     dice = random.Random(3)
     post = sender._post_frames
 
-    def lossy(message: bytes) -> None:
-        if message[0] != DATA or dice.random() > 0.05:
-            post(message)
+    def lossy(*messages: bytes) -> None:
+        post(*(m for m in messages if m[0] != DATA or dice.random() > 0.05))
 
     sender._post_frames = lossy
     async with asyncio.timeout(20):
@@ -166,7 +165,7 @@ async def test_an_answer_to_a_ping_that_was_never_sent_is_ignored(pair):
 async def test_a_flood_of_pings_is_not_answered_for_long(pair):
     link, _ = pair
     posted: list[bytes] = []
-    link._post_frames = posted.append
+    link._post_frames = lambda *messages: posted.extend(messages)
     for _ in range(50_000):
         link._on_frames_message(pack_ping(1))
     assert len(posted) < 1_000

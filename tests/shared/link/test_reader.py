@@ -55,8 +55,13 @@ async def test_a_frame_is_read_when_its_last_packet_is_there(reading):
     assert frame.data == b"abc" * 1_000
 
 
-async def test_what_has_arrived_is_reported(reading):
+async def test_what_has_arrived_is_reported_once_the_frame_is_handed_over(reading):
     reading.take(*messages_of(0, b"x"))
+    await reading.reader.receive()
+    assert reading.posted == []
+    async with asyncio.timeout(5):
+        while not reading.posted:
+            await asyncio.sleep(0.001)
     assert [message[0] for message in reading.posted] == [REPORT]
 
 
@@ -79,7 +84,9 @@ async def test_frames_that_are_given_up_are_counted_by_how_they_failed(reading):
     assert reading.reader.dropped == {"incomplete": 1}
     for frame_id in (65, 67, 65 + 66):
         reading.take(*messages_of(frame_id, b"x"))
-    assert reading.reader.dropped["lost"] > 0
+    async with asyncio.timeout(5):
+        while "lost" not in reading.reader.dropped:
+            await asyncio.sleep(0.001)
 
 
 async def test_a_frame_that_stays_incomplete_is_given_up_in_time(reading):

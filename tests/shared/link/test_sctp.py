@@ -110,6 +110,15 @@ async def test_messages_arrive_whole_both_ways(pair):
         assert sorted(pair.received[other]) == sorted(messages)
 
 
+async def test_messages_sent_together_arrive_whole_and_in_order(pair):
+    dice = random.Random(2)
+    sizes = [9, *[MAX_MESSAGE_BYTES] * 70, *[501] * 30]
+    messages = [dice.randbytes(size) for size in sizes]
+    pair.paths[0].send(*messages)
+    await until(lambda: len(pair.received[1]) == len(messages))
+    assert pair.received[1] == messages
+
+
 async def test_a_message_costs_one_datagram_of_the_size_that_is_accounted_for(pair):
     sizes = []
     pair_ice = module.ice_connection(pair.sctp(0))._nominated[1]
@@ -189,6 +198,7 @@ async def test_only_some_packets_are_acknowledged(pair):
     for _ in range(300):
         pair.paths[0].send(bytes(100))
     await until(lambda: len(pair.received[1]) == 300)
+    await until(lambda: not pair.paths[0]._sent)  # the last ones too
     assert 1 <= acknowledged < 60
 
 

@@ -22,7 +22,7 @@ class Writing:
         self.forward_ns = 0
         self.lifetime = Lifetime()
         self.writer = FrameWriter(
-            post=self.posted.append,
+            post=lambda *messages: self.posted.extend(messages),
             ahead=lambda: self.posted.append(AHEAD),
             now_ns=lambda: time.monotonic_ns() + self.forward_ns,
             lifetime=self.lifetime,
@@ -60,6 +60,16 @@ async def test_a_frame_is_handed_over_when_its_last_packet_has_left(writing):
     symbols = {parse_packet(m).symbol for m in writing.posted if m[0] == DATA}
     assert symbols == set(range(len(symbols)))
     assert len(symbols) * 1_160 > 20_000
+
+
+async def test_what_may_leave_at_once_is_posted_at_once(writing):
+    writing.writer.on_ping(1_000_000)  # a path quick enough for all of it
+    posts: list[int] = []
+    writing.writer._post = lambda *messages: posts.append(len(messages))
+    async with asyncio.timeout(5):
+        await writing.writer.send(bytes(3_000))
+    assert len(posts) == 1
+    assert posts[0] >= 3
 
 
 async def test_a_yes_holds_for_a_moment_for_one_frame_however_soon_the_answer_changes(writing):
