@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -19,12 +19,15 @@ from lab.bench.keystream_report import as_json, print_tables
 from lab.bench.keystream_results import AES, CHACHA, Entry, Measured, Picture
 from lab.bench.memory import NotMeasured, measure_memory
 from lab.bench.onpath import on_path
-from lab.bench.timing import take_turns
+from lab.bench.timing import Spread, take_turns
 from lab.resultfile import ResultFile
 from shared.errors import BadInput, DeviceUnavailable, SelfTestFailed
 from shared.keystream.backend import DEVICES, Backend, device_of, open_backend
 from shared.keystream.network import DEFAULT_FAMILY, load_network, shipped_families
 from shared.terminal import stdout
+
+if TYPE_CHECKING:
+    from lab.bench.keystream_device import InPlace
 
 __all__ = ["main"]
 
@@ -111,7 +114,28 @@ def _measure(found: Measured) -> Measured:
                 found.skipped[f"memory of {entry.title}"] = str(error)
             else:
                 found.memory[entry.title] = memory
+        status.update("frames in the GPU's memory")
+        found.on_device = _on_device(found)
     return found
+
+
+def _on_device(found: Measured) -> dict[int, dict[str, Spread]]:
+    """Measure the backends of a GPU in its own memory; nothing where none was opened."""
+    backends = {e.title: e.backend for e in found.entries if e.device in ("cuda", "triton")}
+    if not backends:
+        return {}
+    import torch  # takes a second
+
+    from lab.bench.keystream_device import fitting_sizes, time_in_place
+
+    device = torch.device("cuda", torch.cuda.current_device())
+    free_nbytes, _ = torch.cuda.mem_get_info(device)
+    generators = {title: cast("InPlace", b.keyed(_KEY)) for title, b in backends.items()}
+    found.gpu = torch.cuda.get_device_name(device)
+    return {
+        nbytes: time_in_place(generators, device, nbytes, found.rounds)
+        for nbytes in fitting_sizes(free_nbytes)
+    }
 
 
 def _repeated(

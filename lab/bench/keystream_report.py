@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from lab.bench import onpath
-from lab.bench.keystream_results import AES, CHACHA, Measured
+from lab.bench.keystream_results import AES, CHACHA, COPY, XOR, Measured
 from lab.bench.machine import describe_machine, nominal_mhz
 from lab.bench.timing import Spread
 from shared.terminal import stdout
@@ -27,6 +27,8 @@ def print_tables(found: Measured) -> None:
         _memory(found),
     ):
         stdout.print(table)
+    if found.on_device:
+        stdout.print(_on_device(found))
     machine = describe_machine()
     stdout.print(f"{machine['processor']}, {machine['openssl']}, medians of {found.rounds}")
     for title, reason in found.skipped.items():
@@ -143,6 +145,25 @@ def _memory(found: Measured) -> Table:
     return table
 
 
+def _on_device(found: Measured) -> Table:
+    sizes = found.on_device
+    table = _table(
+        f"{found.gpu}: GB/s onto frames in its memory, by MiB a frame; (share of the bus)",
+        *(f"{nbytes / 2**20:,.1f}" for nbytes in sizes),
+    )
+    for name in _names_on_device(found):
+        cells = (
+            f"{found.device_gb_per_s(name, n):,.0f} ({found.share_of_bus(name, n):.0%})"
+            for n in sizes
+        )
+        table.add_row(name, *cells)
+    return table
+
+
+def _names_on_device(found: Measured) -> list[str]:
+    return [*(e.title for e in found.entries if e.device in ("cuda", "triton")), COPY, XOR]
+
+
 def as_json(found: Measured) -> dict[str, object]:
     """Return every figure of the run, for a file; times in seconds."""
     return {
@@ -184,6 +205,18 @@ def as_json(found: Measured) -> dict[str, object]:
             for what, spread in spreads.items()
         ],
         "memory_bytes": found.memory,
+        "gpu": found.gpu or None,
+        "on_device": [
+            {
+                "name": name,
+                "nbytes": nbytes,
+                **_spread(spread),
+                "gb_per_s": found.device_gb_per_s(name, nbytes),
+                "share_of_bus": found.share_of_bus(name, nbytes),
+            }
+            for nbytes, spreads in found.on_device.items()
+            for name, spread in spreads.items()
+        ],
     }
 
 

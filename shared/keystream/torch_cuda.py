@@ -14,7 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from shared.keystream.cuda_device import OwnStream, find_cuda, flatten_frame, upload
+from shared.keystream.cuda_device import (
+    OwnStream,
+    find_cuda,
+    flatten_frame,
+    keep_for_stream,
+    upload,
+)
 from shared.keystream.held_biases import held_biases
 from shared.keystream.layers import COUNTER_LANES, FOLD_SHIFT
 from shared.keystream.material import check_span, frame_material, key_biases
@@ -92,6 +98,7 @@ class TorchCudaGenerator:
         flat = flatten_frame(data, self.backend.device)
         lanes = self.block_nbytes
         blocks = check_span(counter, flat.numel(), first_block, lanes)
+        keep_for_stream(*self.biases, *self.backend.weights)
         with torch.no_grad():  # not inference mode: the frame is the caller's own tensor
             material = self._material(counter)
             for start in range(0, blocks, _CHUNK_BLOCKS):

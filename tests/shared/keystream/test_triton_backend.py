@@ -49,15 +49,50 @@ def test_a_network_too_wide_for_the_kernel_is_refused(make_network, interpreted,
         TritonBackend(make_network(1, widths))
 
 
-def test_programs_take_their_tiles_in_turn(make_network, interpreted, monkeypatch) -> None:
+@pytest.mark.parametrize("warps", sorted({plan.warps for plan in triton_backend._PLANS}))
+def test_programs_take_their_tiles_in_turn(make_network, interpreted, warps) -> None:
     """Five tiles and a piece of a block, by one program and by as many as there are tiles."""
     network = make_network(3, (64, 64, 64))
-    nbytes = 64 * (5 * triton_backend._TILE_ROWS - 3) + 11
+    nbytes = 64 * (5 * 16 * warps - 3) + 11
     expected = ReferenceBackend(network).keyed(KEY).generate(2**60, nbytes, 2**32 - 100)
     for programs in (1, 2, 99):
-        monkeypatch.setattr(triton_backend, "_PROGRAMS_A_PROCESSOR", programs)
-        output = TritonBackend(network).keyed(KEY).generate(2**60, nbytes, 2**32 - 100)
+        backend = TritonBackend(network)
+        backend.plan = triton_backend.Plan(warps, programs)
+        output = backend.keyed(KEY).generate(2**60, nbytes, 2**32 - 100)
         assert np.array_equal(output, expected)
+
+
+def test_the_plan_that_takes_least_is_kept_and_one_that_does_not_run_is_left_out(
+    make_network, interpreted, monkeypatch
+) -> None:
+    plans = triton_backend._PLANS
+    seconds = {plan: 5.0 - number for number, plan in enumerate(plans)}  # the last is the fastest
+    backend = TritonBackend(make_network(1))
+
+    def launch(generator, data, frame, first_block) -> None:
+        if backend.plan == plans[-1]:
+            raise RuntimeError("out of shared memory")
+
+    monkeypatch.setattr(triton_backend.TritonGenerator, "launch", launch)
+    monkeypatch.setattr(
+        triton_backend, "device_seconds", lambda run, device, calls: seconds[backend.plan]
+    )
+    assert backend._fastest() == plans[-2]
+
+
+@pytest.mark.parametrize("adds", [{2: 1}, {2: 0}, {1: 0, 3: 2}])
+def test_a_layer_may_add_any_earlier_activation(make_network, interpreted, adds) -> None:
+    network = make_network(4, (64, 64, 64, 64, 64), adds)
+    expected = ReferenceBackend(network).keyed(KEY).generate(5, 64 * 20, 2**64 - 20)
+    output = TritonBackend(network).keyed(KEY).generate(5, 64 * 20, 2**64 - 20)
+    assert np.array_equal(output, expected)
+
+
+def test_the_weights_of_two_constants_add_any_bias() -> None:
+    biases = np.arange(-(2**17), 2**17)
+    weights = triton_backend._addends(biases).astype(np.int64)
+    assert np.array_equal((weights[:, 8] - 128 * weights[:, 9]) & 0x7FFF, biases & 0x7FFF)
+    assert not weights[:, :8].any() and not weights[:, 10:].any()
 
 
 def test_the_interpreted_kernel_passes_the_self_test(make_network, interpreted) -> None:
@@ -110,7 +145,10 @@ def test_the_kernel_compiles_for_gpus_without_one(
         xor_keystream,
         signature=signature | dict.fromkeys(options, "constexpr"),
         constexprs=options,
-        attrs={(names.index(name),): [["tt.divisibility", 16]] for name in ("data", "nbytes")},
+        attrs={
+            (names.index(name),): [["tt.divisibility", 16]]
+            for name in ("data", "frame", "biases", "weights", "nbytes")
+        },
     )
     target = GPUTarget("cuda", architecture, 32)
     compiled = triton.compile(source, target=target, options=compiling)
@@ -118,6 +156,9 @@ def test_the_kernel_compiles_for_gpus_without_one(
     assert compiled.metadata.shared <= 100 << 10  # what small GPUs give a program
     assert ".f32" not in compiled.asm["ptx"] and ".f16" not in compiled.asm["ptx"]
     assert "mma" in compiled.asm["ptx"]  # on the tensor cores
+    if architecture == 90:
+        assert "wgmma" in compiled.asm["ptx"]
+        assert "shfl" not in compiled.asm["ptx"]  # sums are operands where they are
 
 
 @needs_cuda
@@ -126,6 +167,17 @@ def test_on_cuda_the_self_test_passes(family) -> None:
     pytest.importorskip("triton")
     network = load_network(family)
     KnownAnswers.of(network).check(TritonBackend(network))
+
+
+@needs_cuda
+def test_on_cuda_every_plan_gives_the_same_bytes() -> None:
+    pytest.importorskip("triton")
+    backend = TritonBackend(load_network("bp"))
+    assert backend.plan in triton_backend._PLANS
+    outputs = []
+    for backend.plan in triton_backend._PLANS:
+        outputs.append(backend.keyed(KEY).generate(7, 3_000_001, 2**32 - 5))
+    assert all(np.array_equal(output, outputs[0]) for output in outputs)
 
 
 @needs_cuda
