@@ -61,7 +61,7 @@ class Candidate:
     def title(self) -> str:
         if self.control:
             return CONTROLS[self.name].title
-        depth = "" if self.layers is None else f", {self.layers} layers"
+        depth = "" if self.layers is None else f", layers 1 to {self.layers}"
         return f"{self.name}, {self.mode}{depth}"
 
     @property

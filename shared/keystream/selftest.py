@@ -53,12 +53,11 @@ _CASES = (
 )
 
 _LONG_COUNTER = 7
-# More than two chunks of every backend: an H100 takes 264 tiles of 64 blocks at once, 16,896.
+# More than two chunks of every backend; an H100 takes at most 528 tiles of 64 blocks at once.
 _LONG_BLOCKS = 40_010
 _SEAMS = (0, 4_095, 16_383, 16_398)  # two blocks from each are compared
-# Where the long frame is made in two.  No multiple of any chunk or tile, so that seams that count
-# from a call's first block move; and after 35 begun turns of 256, no multiple of a chunk's 4, so
-# that those at whole turns move as well.
+# Where the long frame is made in two.  No multiple of any chunk, tile or turn, so that the seams,
+# which count from a call's first block, move.
 _CUT = 8_873
 
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -76,36 +77,39 @@ def _one_thread() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-class _Layer(NamedTuple):
-    """One layer's buffers, (blocks, lanes out) each; what the last one gives goes to the caller."""
+class _Step(NamedTuple):
+    """Buffers of a layer after the first: what it reads, as x - 128, int8 (blocks, lanes in), and
+    its products, int32 (blocks, lanes out)."""
 
+    read: torch.Tensor
     products: torch.Tensor
-    activation: torch.Tensor
 
 
 class _Scratch:
-    """Buffers for one chunk, flat, since chunks differ in size: a layer's products, and every
-    layer's activation, as x - 128."""
+    """The steps' buffers for one chunk, flat, since chunks differ in size."""
 
     def __init__(self, network: KeystreamNetwork, rows: int) -> None:
         self._widths = [layer.lanes_out for layer in network.layers]
+        self._read = [torch.empty(rows * w, dtype=torch.int8) for w in self._widths[:-1]]
         self._products = torch.empty(rows * max(self._widths), dtype=torch.int32)
-        self._activations = [torch.empty(rows * w, dtype=torch.int8) for w in self._widths]
         self._whole = self._part = self._views(rows)
         self._rows = self._part_rows = rows
 
-    def layers(self, rows: int) -> list[_Layer]:
-        """Return the buffers of `rows` blocks, layer by layer."""
+    def steps(self, rows: int) -> list[_Step]:
+        """Return the buffers of `rows` blocks, from the second layer on."""
         if rows == self._rows:
             return self._whole
         if rows != self._part_rows:  # a call's last chunk is often as long as the last call's
             self._part, self._part_rows = self._views(rows), rows
         return self._part
 
-    def _views(self, rows: int) -> list[_Layer]:
+    def _views(self, rows: int) -> list[_Step]:
         return [
-            _Layer(*(buffer[: rows * width].view(rows, width) for buffer in (self._products, flat)))
-            for width, flat in zip(self._widths, self._activations, strict=True)
+            _Step(
+                read[: rows * lanes_in].view(rows, lanes_in),
+                self._products[: rows * lanes_out].view(rows, lanes_out),
+            )
+            for read, (lanes_in, lanes_out) in zip(self._read, pairwise(self._widths), strict=True)
         ]
 
 
@@ -143,7 +147,7 @@ class _TorchCpuGenerator:
                 scratch, chunk = backend.scratch(), backend.chunk_blocks
                 for start in range(0, blocks, chunk):
                     piece = target[start : start + chunk]
-                    self._run(scratch.layers(len(piece)), call, offset + start, piece)
+                    self._run(scratch.steps(len(piece)), call, offset + start, piece)
         return output.reshape(-1)[:nbytes]
 
     def _prepare(self, counter: int, first_block: int, blocks: int) -> _Call:
@@ -157,16 +161,16 @@ class _TorchCpuGenerator:
         sums = torch._int_mm(held, backend.weights[0]).to(torch.int16).add_(self.biases[0])
         return _Call(held, sums)
 
-    def _run(self, buffers: list[_Layer], call: _Call, first: int, output: torch.Tensor) -> None:
+    def _run(self, steps: list[_Step], call: _Call, first: int, output: torch.Tensor) -> None:
         """Fill `output` (blocks, lanes) from block `first` on, counted from the call's turns."""
         backend, kernels = self.backend, self.backend.kernels
-        targets = [*(buffer.activation for buffer in buffers[:-1]), output]
+        targets = [*(step.read for step in steps), output]
         for i, (layer, target) in enumerate(zip(backend.network.layers, targets, strict=True)):
             if i == 0:
                 kernels.fold_first(call.sums, backend.table, first, target)
             else:
-                products = buffers[i].products
-                torch._int_mm(targets[i - 1], backend.weights[i], out=products)
+                read, products = steps[i - 1]
+                torch._int_mm(read, backend.weights[i], out=products)
                 kernels.fold(products, self.biases[i], target)
             if layer.add_from == 0:
                 kernels.add_input(call.heads, first, target)

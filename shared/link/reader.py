@@ -18,7 +18,8 @@ from shared.link.timer import LoopTimer
 
 __all__ = ["FrameReader"]
 
-FRAME_FIRST_NS = 4_000_000  # 4 ms to decode and show a frame that is whole, before its report
+# 4 ms to decode and show a frame that is whole before its report, unless more packets come.
+FRAME_FIRST_NS = 4_000_000
 
 
 class FrameReader:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from shared.errors import BadInput
 from shared.link.feedback import Report
@@ -22,6 +23,12 @@ __all__ = ["FrameWriter"]
 GRANT_NS = 20_000_000
 
 
+class Post(Protocol):
+    """Sends messages on the frames channel, at once and in order."""
+
+    def __call__(self, *messages: bytes) -> None: ...
+
+
 class FrameWriter:
     """Sends frames with `post`, while `lifetime` lasts.
 
@@ -32,7 +39,7 @@ class FrameWriter:
     def __init__(
         self,
         *,
-        post: Callable[..., None],
+        post: Post,
         ahead: Callable[[], None],
         now_ns: Callable[[], int],
         lifetime: Lifetime,

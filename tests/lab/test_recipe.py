@@ -131,7 +131,7 @@ _PROGRAM = """
             command: CliRunner().invoke(keystream_app, [command, "--help"]).output
             for command in ("train", "study")
         },
-        "studied": [shape for _, shape, _ in shapes_of(["halves"])],
+        "studied": [title for title, _ in shapes_of(["halves"])],
         "drawn": {name: tensor.shape for name, tensor in weights.initial.items()},
         "losses": [weights.checks[0].total, weights.best.total],
         "bytes": [backend.keyed(bytes(32)).generate(3, 5000).tolist() for backend in backends],

@@ -13,12 +13,17 @@ from shared.keystream.families.family import Family
 
 __all__ = ["FAMILIES", "Family", "find_family"]
 
-_MODULES = sorted(module.name for module in pkgutil.iter_modules(__path__, f"{__name__}."))
-FAMILIES: dict[str, Family] = {
-    family.name: family
-    for module in map(importlib.import_module, _MODULES)
-    if isinstance(family := getattr(module, "FAMILY", None), Family)
-}
+
+def _all_here() -> dict[str, Family]:
+    families: dict[str, Family] = {}
+    for name in sorted(module.name for module in pkgutil.iter_modules(__path__, f"{__name__}.")):
+        family = getattr(importlib.import_module(name), "FAMILY", None)
+        if isinstance(family, Family) and families.setdefault(family.name, family) is not family:
+            raise ValueError(f"two keystream families are called {family.name}")
+    return families
+
+
+FAMILIES = _all_here()
 
 
 def find_family(name: str) -> Family:

@@ -15,9 +15,12 @@ from lab.randomness.battery import LABELS, MIN_BITS, p_values
 from lab.randomness.laboratory import TEST_KEY, Candidate, Result, examine, workers
 from lab.randomness.report import as_json, results_table
 from lab.randomness.verdict import judge
+from lab.reduced import reduced
 from shared.errors import BadInput
 from shared.keystream.backend import open_backend
 from shared.keystream.network import load_network
+from shared.keystream.reference import ReferenceBackend
+from shared.keystream.torch_cpu import TorchCpuBackend
 
 
 def invoke(*arguments: str):
@@ -102,6 +105,8 @@ def test_the_command_fails_only_where_a_good_generator_does(
         ("dump", "--key", "zz" * 32),
         ("dump", "--mode", "sideways"),
         ("dump", "--backend", "abacus"),
+        ("test", "--layers", "1"),  # of bp: 64 lanes, no whole block
+        ("dump", "--layers", "4"),
     ],
 )
 def test_what_is_wrong_with_the_options_is_said_before_work_begins(arguments) -> None:
@@ -123,6 +128,36 @@ def test_dump_writes_the_keystream_of_the_key_and_nothing_else() -> None:
     )
     expected = open_backend(load_network("bp"), "cpu").keyed(key).generate(0, 1_000)
     assert run.stdout == expected.tobytes()
+
+
+def test_dump_cuts_a_network_off_where_it_is_asked_to() -> None:
+    run = subprocess.run(
+        dump_program("--family", "cnn", "--layers", "2", "--bytes", "1000", "--backend", "cpu"),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    cut = reduced(load_network("cnn"), 2)
+    assert run.stdout == ReferenceBackend(cut).keyed(TEST_KEY).generate(0, 1_000).tobytes()
+
+
+def test_the_tests_are_run_on_the_layers_asked_for(monkeypatch) -> None:
+    examined = []
+
+    def quick(candidate, **_: object) -> Result:
+        examined.append(candidate)
+        found = np.full((2, 188), 0.5)
+        return Result(candidate, found, judge(found), 0.5)
+
+    monkeypatch.setattr(cli, "examine", quick)
+    invoke("test", "cnn", "--layers", "1", "--controls", "none", "--jobs", "1")
+    (candidate,) = examined
+    assert candidate.title == "cnn, stream, layers 1 to 1"
+    with workers(1) as pool:
+        (p_value,) = examine(candidate, sequences=1, bits=MIN_BITS, pool=pool).p_values[:, 0]
+    one_layer = TorchCpuBackend(reduced(load_network("cnn"), 1)).keyed(TEST_KEY)
+    bits = np.unpackbits(one_layer.generate(0, MIN_BITS // 8))
+    assert p_value == p_values(bits)[0]
 
 
 def test_an_endless_dump_ends_with_its_reader_and_status_0() -> None:

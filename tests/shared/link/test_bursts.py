@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 import socket
 import sys
+from types import SimpleNamespace
 
 import pytest
+from aioice.turn import TurnTransport
 
 from shared.link import bursts as module
 from shared.link.bursts import Bursts
@@ -93,30 +97,68 @@ async def test_where_the_kernel_does_not_cut_datagrams_they_leave_one_by_one(way
     assert not bursts._segments  # it is not asked again
 
 
-async def test_a_way_without_a_socket_takes_them_one_by_one(way):
-    transport, address, came = way
-    transport.get_extra_info = lambda name: None  # as of a TURN allocation
-    bursts, burst = Bursts(), datagrams(*[1000] * 5)
-    bursts.send(transport, burst, address)
-    await until_all_came(came, 5)
-    assert transport.single == 5
+async def test_a_turn_allocation_has_no_socket_and_takes_them_one_by_one():
+    sent: list[bytes] = []
+
+    class Allocation:
+        transport = SimpleNamespace(is_closing=lambda: False)  # to the TURN server
+
+        async def send_data(self, data, addr) -> None:
+            sent.append(data)
+
+    burst = datagrams(*[1000] * 5)
+    Bursts().send(TurnTransport(Allocation()), burst, ("192.0.2.1", 9))
+    async with asyncio.timeout(10):
+        while len(sent) < 5:
+            await asyncio.sleep(0.005)
+    assert sent == burst
+
+
+def failing(monkeypatch, number: int, times: int) -> None:
+    """The first `times` large sends fail with this errno."""
+    left = [times]
+    plain = socket.socket.sendmsg
+
+    class Failing(socket.socket):
+        def sendmsg(self, *arguments):
+            if left[0]:
+                left[0] -= 1
+                raise OSError(number, os.strerror(number))
+            return plain(self, *arguments)
+
+    monkeypatch.setattr(module.socket, "socket", Failing)
 
 
 @linux
-async def test_a_full_buffer_leaves_the_rest_to_the_transport(way, monkeypatch):
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENETUNREACH, errno.EPERM, errno.ENOBUFS])
+async def test_after_an_error_that_may_pass_the_next_burst_leaves_as_one(way, monkeypatch, number):
+    transport, address, came = way
+    failing(monkeypatch, number, times=1)
+    bursts, burst = Bursts(), datagrams(*[1000] * 5)
+    bursts.send(transport, burst, address)
+    assert transport.single == 5
+    bursts.send(transport, burst, address)
+    await until_all_came(came, 10)
+    assert transport.single == 5
+    assert came == burst * 2
+
+
+@linux
+async def test_a_device_that_cannot_is_not_asked_again(way, monkeypatch):
     transport, address, _ = way
-
-    def full(*_):
-        raise BlockingIOError
-
-    class Full(socket.socket):
-        sendmsg = full
-
-    monkeypatch.setattr(module.socket, "socket", Full)
+    failing(monkeypatch, errno.EIO, times=1)
     bursts = Bursts()
     bursts.send(transport, datagrams(*[1000] * 5), address)
+    bursts.send(transport, datagrams(*[1000] * 5), address)
+    assert transport.single == 10
+
+
+@linux
+async def test_a_burst_does_not_overtake_what_waits_in_the_transport(way):
+    transport, address, _ = way
+    transport.get_write_buffer_size = lambda: 77
+    Bursts().send(transport, datagrams(*[1000] * 5), address)
     assert transport.single == 5
-    assert bursts._segments  # it is full only now
 
 
 @linux
