@@ -39,7 +39,7 @@ async def _watch(options: argparse.Namespace, watch: Watch) -> None:
                 watch.see(
                     at_ns,
                     top_of(image),
-                    partial(np.copy, image),
+                    partial(np.asarray, image),
                     told_ms=None if shown.latency_ms is None else told_ms,
                     bound_ms=shown.latency_bound_ms,
                 )

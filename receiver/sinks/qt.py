@@ -37,9 +37,12 @@ class QtMessages:
         if self._install is None:
             return
 
+        former: Callable[[int, int, int], object] | None = None
+
         def heard(kind: int, context: int, text: int) -> None:
             on_message()
-            former(kind, context, text)
+            if former is not None:  # else another thread's message came before it was known
+                former(kind, context, text)
 
         self._handler = _Handler(heard)  # Qt holds the address alone
         former = _Handler(self._install(self._handler))
@@ -68,4 +71,7 @@ def _core() -> ctypes.CDLL | None:
     except OSError:
         return None
     path = next((line.split(maxsplit=5)[-1] for line in lines if _CORE.search(line)), None)
-    return None if path is None else ctypes.CDLL(path)
+    try:
+        return None if path is None else ctypes.CDLL(path)
+    except OSError:  # the file was replaced since, and its name is followed by " (deleted)"
+        return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from receiver.sinks.qt import QtMessages
 from receiver.sinks.xserver import XServer
@@ -32,12 +33,13 @@ class WindowGuard:
 
     @property
     def there(self) -> bool:
-        """Whether the window is there, as far as can be known."""
+        """Whether the window (once released, its screen) is there, as far as can be known."""
         return self._number is None or self._server.has(self._number)
 
     def release(self) -> None:
-        """The window is about to be closed, as it should."""
-        self._number = None
+        """The window is about to be closed, as it should: what counts then is its screen."""
+        if self._number is not None:
+            self._number = self._server.root
 
     def close(self) -> None:
         self._messages.close()
@@ -46,6 +48,7 @@ class WindowGuard:
     def _toolkit_speaks(self) -> None:
         """The toolkit has something to say: its last words?"""
         if threading.get_ident() == self._thread and not self.there:
-            self.close()
-            self._on_held()
-            threading.Event().wait()
+            with ExitStack() as last:  # whatever fails in it: to return is to end the process
+                last.callback(threading.Event().wait)
+                last.callback(self._on_held)
+                last.callback(self.close)

@@ -35,7 +35,8 @@ class _Screens(ctypes.Structure):
 class XServer:
     """A connection to the display that the environment names, with the person's own authority.
 
-    Raises `OSError` where libxcb is missing.  Close it after use; then it knows of nothing.
+    `root` is the number of the screen's own window, 0 where there is no server.  Raises `OSError`
+    where libxcb is missing.  Close it after use; then it knows of nothing.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class XServer:
         self._free = ctypes.CDLL(None).free
         self._free.argtypes = [ctypes.c_void_p]
         self._connection: int | None = self._xcb.xcb_connect(None, None)
+        self.root = self._root()
 
     @property
     def alive(self) -> bool:
@@ -62,8 +64,7 @@ class XServer:
             return None
         pid_atom = self._atom(b"_NET_WM_PID")
         ours = title.encode(), os.getpid().to_bytes(4, "little")
-        setup = self._xcb.xcb_get_setup(self._connection)
-        level = [self._xcb.xcb_setup_roots_iterator(setup).screen[0]]
+        level = [self.root]
         for _ in range(LEVELS):
             level = self._children(level)
             names, pids = self._properties(level, WM_NAME), self._properties(level, pid_atom)
@@ -76,6 +77,12 @@ class XServer:
         connection, self._connection = self._connection, None
         if connection is not None:
             self._xcb.xcb_disconnect(connection)
+
+    def _root(self) -> int:
+        if not self.alive:
+            return 0
+        setup = self._xcb.xcb_get_setup(self._connection)
+        return int(self._xcb.xcb_setup_roots_iterator(setup).screen[0])
 
     def _children(self, windows: list[int]) -> list[int]:
         found = []

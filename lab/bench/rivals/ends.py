@@ -11,7 +11,9 @@ import argparse
 import asyncio
 import json
 import sys
+from collections import deque
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +51,7 @@ __all__ = [
 
 MAX_MESSAGE = 65_536 * 4  # bytes: what aiortc and browsers say they take in one message
 MAX_PICTURES = 60  # kept for measuring quality; 60 of 1080p RGB are 370 MB
+MAX_WAITING = 4  # of them in memory, until they are written
 
 Note = Callable[[Offered], object]
 """Takes down one picture that was offered."""
@@ -94,14 +97,19 @@ class Mail:
 
 
 class Watch:
-    """The far end's eyes: writes down what was shown, and a sample of the pictures."""
+    """The far end's eyes: writes down what was shown, and a sample of the pictures.
+
+    A thread of its own makes and writes the pictures, so that the stream need not wait for them.
+    """
 
     def __init__(self, record: Path, pictures: Path, *, sample_every: int) -> None:
         self._sample_every = sample_every
         self._kept = 0
+        self._waiting: deque[Future[None]] = deque()
         with ExitStack() as opening:
             self._shown = opening.enter_context(ShownFile(record))
             self._pictures = opening.enter_context(PictureFile(pictures))
+            self._writer = opening.enter_context(ThreadPoolExecutor(1, "pictures"))
             self._files = opening.pop_all()
 
     def __enter__(self) -> Self:
@@ -113,7 +121,9 @@ class Watch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._files.close()
+        with self._files:
+            while self._waiting:
+                self._waiting.popleft().result()
 
     def see(
         self,
@@ -127,8 +137,9 @@ class Watch:
     ) -> None:
         """A picture was handed over at `at_ns`: `top` holds its strip, `whole()` makes it all.
 
-        `keep`: whether to keep it for its quality; by default its index decides.  `told_ms` and
-        `bound_ms` are what the product says of its latency.
+        `whole` is called later, and in another thread.  `keep`: whether to keep it for its quality;
+        by default its index decides.  `told_ms` and `bound_ms` are what the product says of its
+        latency.
         """
         strip = read_strip(top)
         if strip is None:
@@ -137,8 +148,13 @@ class Watch:
         self._shown.add(Shown(strip.index, strip.captured_at_ns, at_ns, told_ms, bound_ms))
         keep = strip.index % self._sample_every == 0 if keep is None else keep
         if keep and self._kept < MAX_PICTURES:
-            self._pictures.add(Picture(strip.index, whole()))
+            if len(self._waiting) == MAX_WAITING:
+                self._waiting.popleft().result()
+            self._waiting.append(self._writer.submit(self._write, strip.index, whole))
             self._kept += 1
+
+    def _write(self, index: int, whole: Callable[[], Image]) -> None:
+        self._pictures.add(Picture(index, whole()))
 
 
 def jpeg(image: Image, quality: int) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from shared.errors import OutputFailed
 from shared.frame import Image
 
 __all__ = [
@@ -101,6 +102,7 @@ class _File:
 
     def _row(self, *row: float | None) -> None:
         self._file.write(json.dumps(row).encode() + b"\n")
+        self._file.flush()
 
 
 class OfferedFile(_File):
@@ -131,6 +133,7 @@ class PictureFile(_File):
 
 
 def read_offered(path: Path) -> list[Offered]:
+    """Raises `OutputFailed`, as the other two do, where the end was ended while it wrote."""
     return [Offered(*row) for row in _rows(path)]
 
 
@@ -144,10 +147,20 @@ def read_pictures(path: Path) -> list[Picture]:
     pictures = []
     with path.open("rb") as file:
         while file.peek(1):
-            pictures.append(Picture(int(np.load(file)), np.load(file)))
+            try:
+                pictures.append(Picture(int(np.load(file)), np.load(file)))
+            except (EOFError, ValueError):
+                raise _torn(path) from None
     return pictures
 
 
 def _rows(path: Path) -> Iterator[list[Any]]:
     with path.open("rb") as file:
-        yield from map(json.loads, file)
+        for line in file:
+            if not line.endswith(b"\n"):
+                raise _torn(path)
+            yield json.loads(line)
+
+
+def _torn(path: Path) -> OutputFailed:
+    return OutputFailed(f"the record {path.name} is torn: its program ended while it wrote it")

@@ -31,6 +31,7 @@ from lab.bench.rivals.usage import Meter
 from shared.errors import VeilscopeError
 from shared.telemetry.reader import SessionLog, read_log
 from shared.telemetry.records import FrameLine, SentFrameLine
+from shared.terminal import INTERRUPTED
 
 __all__ = ["Session", "Veilscope", "record_of"]
 
@@ -116,8 +117,8 @@ class Session:
     def end(self) -> None:
         """End the sender as a person does; the receiver then ends on its own."""
         self.sender.process.send_signal(signal.SIGINT)
-        for program in (self.receiver, self.sender):
-            program.wait()
+        self.receiver.wait()
+        self.sender.wait(INTERRUPTED)
 
 
 class _Running:
@@ -144,11 +145,14 @@ class _Running:
         if self.process.poll() is not None:
             raise self._failed()
 
-    def wait(self) -> None:
+    def wait(self, status: int = 0) -> None:
+        """Raises `VeilscopeError` where it does not end, or with another exit status."""
         try:
-            self.process.wait(END_S)
+            ended = self.process.wait(END_S)
         except subprocess.TimeoutExpired:
             raise VeilscopeError(f"the {self._module} does not end") from None
+        if ended != status:
+            raise self._failed()
 
     def __enter__(self) -> _Running:
         return self

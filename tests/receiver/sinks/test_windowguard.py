@@ -11,6 +11,7 @@ import pytest
 
 from receiver.sinks import windowguard
 from receiver.sinks.windowguard import WindowGuard
+from tests.receiver.sinks.conftest import Screen
 from tests.receiver.sinks.test_xserver import TITLE, Program, program
 
 __all__ = ["program"]
@@ -121,3 +122,48 @@ def test_the_windows_thread_is_held_where_the_toolkit_speaks_without_a_window_an
     assert thread.hear() == "held"
     assert toolkit.closed  # it may speak at the very end of the process
     assert thread.alive
+
+
+def test_a_screen_that_ends_while_the_window_is_closed_is_noticed(
+    own_screen: Screen, monkeypatch: pytest.MonkeyPatch, toolkit: Toolkit
+) -> None:
+    display, server = own_screen
+    monkeypatch.setenv("DISPLAY", display)
+    program = Program()
+    window = program.nested(0, TITLE, os.getpid())
+    program.settle()
+    guard = WindowGuard(TITLE, on_held=lambda: None)
+    guard.release()
+    program.destroy(window)
+    assert guard.there
+    server.kill()
+    server.wait()
+    assert not guard.there
+    guard.close()
+    program.server.close()
+
+
+@pytest.mark.parametrize("failing", ["to close", "whoever is told"])
+def test_the_thread_is_held_whatever_fails_before(
+    program: Program, window: int, toolkit: Toolkit, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    done: list[str] = []
+
+    def do(what: str) -> None:
+        done.append(what)
+        if what == failing:
+            raise OSError(what)
+
+    class Forever:
+        def wait(self) -> None:
+            done.append("held")
+
+    monkeypatch.setattr(toolkit, "close", lambda: do("to close"))
+    guard = WindowGuard(TITLE, on_held=lambda: do("whoever is told"))
+    program.destroy(window)
+    with monkeypatch.context() as patched:
+        patched.setattr(windowguard.threading, "Event", Forever)
+        with pytest.raises(OSError, match=failing):  # the wait alone kept it from coming out
+            toolkit.speak()
+    assert done == ["to close", "whoever is told", "held"]
+    guard._server.close()

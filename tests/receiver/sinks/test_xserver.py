@@ -23,8 +23,7 @@ class Program:
         self.server = XServer()
         self._xcb = self.server._xcb
         self._connection = ctypes.c_void_p(self.server._connection)
-        setup = self._xcb.xcb_get_setup(self.server._connection)
-        self.root = int(self._xcb.xcb_setup_roots_iterator(setup).screen[0])
+        self.root = self.server.root
 
     def window(self, parent: int, title: str = "", pid: int | None = None) -> int:
         number = int(self._xcb.xcb_generate_id(self._connection))

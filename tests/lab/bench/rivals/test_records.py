@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import threading
 import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from lab.bench.rivals.ends import (
     MAX_MESSAGE,
     MAX_PICTURES,
+    MAX_WAITING,
     Watch,
     from_i420,
     i420,
@@ -25,6 +31,7 @@ from lab.bench.rivals.records import (
     read_pictures,
     read_shown,
 )
+from shared.errors import OutputFailed
 from shared.frame import Image
 from shared.quality import psnr_db
 from shared.strip import draw_strip
@@ -59,6 +66,34 @@ def test_a_stream_of_which_nothing_came_has_an_empty_record(tmp_path) -> None:
     assert read_pictures(tmp_path / "pictures") == []
 
 
+def readable(read: Callable[[Path], Any], path: Path) -> bool:
+    try:
+        read(path)
+    except OutputFailed:
+        return False
+    return True
+
+
+def test_a_record_cut_off_within_a_piece_is_told_in_a_line(tmp_path) -> None:
+    path, grey = tmp_path / "torn", np.eye(5, dtype=np.uint8)
+    records: list[tuple[Any, list[Any], Callable[[Path], Any]]] = [
+        (OfferedFile, [Offered(0, 10**18), Offered(1, 10**18 + 1)], read_offered),
+        (ShownFile, [Shown(0, 1, 10**18 + 3), Shown(1, 2, 4, 1.5, 0.25)], read_shown),
+        (PictureFile, [Picture(3, grey), Picture(4, grey)], read_pictures),
+    ]
+    for kind, pieces, read in records:
+        whole = [0]
+        with kind(path) as file:
+            for piece in pieces:
+                file.add(piece)
+                whole.append(path.stat().st_size)
+        written = path.read_bytes()
+        assert whole[-1] == len(written)  # each piece is there as soon as it is added
+        for length in range(len(written) + 1):
+            path.write_bytes(written[:length])
+            assert readable(read, path) == (length in whole)
+
+
 def striped(index: int, captured_at_ns: int) -> Image:
     image = np.full((64, 320), 90, np.uint8)
     draw_strip(image, index, captured_at_ns)
@@ -86,6 +121,38 @@ def test_the_sample_of_pictures_is_bounded(tmp_path) -> None:
             watch.see(2000, top_of(image), lambda: image)
     assert len(read_shown(tmp_path / "shown")[0]) == MAX_PICTURES + 3
     assert len(read_pictures(tmp_path / "pictures")) == MAX_PICTURES
+
+
+def test_pictures_are_made_and_written_in_another_thread_a_few_at_a_time(tmp_path) -> None:
+    go_on, made = threading.Event(), []
+    image = striped(0, 1000)
+
+    def whole() -> Image:
+        assert go_on.wait(30)
+        made.append(threading.get_ident())
+        return image
+
+    with Watch(tmp_path / "shown", tmp_path / "pictures", sample_every=1) as watch:
+        for _ in range(MAX_WAITING):
+            watch.see(2000, top_of(image), whole)
+        assert made == []
+        threading.Timer(0.05, go_on.set).start()
+        watch.see(2000, top_of(image), whole)  # no room: waits for one of them
+        assert made
+    assert len(set(made)) == 1
+    assert made[0] != threading.get_ident()
+    assert len(read_pictures(tmp_path / "pictures")) == MAX_WAITING + 1
+
+
+def test_a_picture_that_cannot_be_written_fails_the_watch(tmp_path) -> None:
+    image = striped(0, 1000)
+
+    def whole() -> Image:
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        with Watch(tmp_path / "shown", tmp_path / "pictures", sample_every=1) as watch:
+            watch.see(2000, top_of(image), whole)
 
 
 def test_a_record_takes_no_more_memory_the_longer_the_stream(tmp_path) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,6 +14,7 @@ from lab.bench.rivals.clip import write_clip
 from lab.bench.rivals.pair import Pair, Program
 from lab.bench.rivals.place import Loopback
 from lab.bench.rivals.rival import Case
+from lab.bench.rivals.veilscope import Veilscope
 from lab.bench.stream import RIVALS
 from lab.bench.stream_figures import figures_of, quality_of
 from shared.errors import VeilscopeError
@@ -66,3 +72,28 @@ def test_what_a_program_says_out_of_turn_is_an_error(tmp_path) -> None:
     with Program(Loopback().left, arguments, tmp_path / "log") as program:
         with pytest.raises(VeilscopeError, match="surprise"):
             program.hear("offer", 30.0)
+
+
+class Spoilt:
+    """A side whose receiver does all its work, and then crashes."""
+
+    address = Loopback.right.address
+
+    def popen(self, arguments: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        return Loopback.right.popen([sys.executable, "-c", SPOILT, *arguments], **options)
+
+
+SPOILT = """
+import subprocess, sys
+assert subprocess.run(sys.argv[1:]).returncode == 0
+sys.exit("it crashes at the end")
+"""
+
+
+def test_a_receiver_that_crashes_at_the_end_spoils_the_run(tmp_path) -> None:
+    clip = write_clip(tmp_path / "clip.nut", iter(pictures()), limit=PICTURES)
+    case = Case(clip, 15.0, 1.0, tmp_path, sample_every=4, tail_s=0.5)
+    place = Loopback()
+    place.right = Spoilt()
+    with pytest.raises(VeilscopeError, match="it crashes at the end"):
+        Veilscope().stream(case, place)
