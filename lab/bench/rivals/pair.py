@@ -67,7 +67,11 @@ class Program:
         return said
 
     def wait(self) -> None:
-        if self.process.wait(WRITE_S) != 0:
+        try:
+            ended = self.process.wait(WRITE_S)
+        except subprocess.TimeoutExpired:
+            raise VeilscopeError("a program of the benchmark does not end") from None
+        if ended != 0:
             raise self._failed()
 
     def __enter__(self) -> Program:
