@@ -18,6 +18,9 @@ from receiver.sinks.overlay import OverlayFacts, compose
 from receiver.sinks.window import WindowSink
 from shared.errors import OutputFailed
 
+# Two at a time, each with a screen of its own, take ten times as long on two processors.
+pytestmark = pytest.mark.xdist_group("window")
+
 COMMON = """
     import os, sys, threading, time
     from pathlib import Path

@@ -17,6 +17,9 @@ import pytest
 
 from shared.errors import OutputFailed
 
+# Two at a time, each with a screen of its own, take ten times as long on two processors.
+pytestmark = pytest.mark.xdist_group("window")
+
 LIMIT_S = 60.0  # for three programs to start and pair on a busy machine
 
 KILL_CLIENT = """
