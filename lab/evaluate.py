@@ -15,6 +15,7 @@ import torch
 
 from lab.adversaries import Distinguisher, Predictor, expected_avalanche, random_bits
 from lab.experiments import KINDS, differences_of, draw_differences, frame_of
+from lab.reduced import cut_off
 from lab.surrogate import SurrogateLayer, exact_layers
 from shared.keystream.network import KeystreamNetwork
 
@@ -53,7 +54,7 @@ MEASURES = tuple(measure.name for measure in fields(Measures))
 
 def evaluate(network: KeystreamNetwork, depth: int, *, seed: int) -> Measures:
     """Measure the first `depth` layers of `network`; every random choice is from `seed`."""
-    layers = _cut_off(exact_layers(network), depth)
+    layers = exact_layers(cut_off(network.layers, depth))
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         material, counter, key = (_avalanche(layers, kind, rng) for kind in KINDS)
@@ -73,14 +74,8 @@ def layer_avalanche(network: KeystreamNetwork) -> float:
     """Return the mean of (2 P[flip] - 1)**2 over the layers, each on its own, for one flipped bit
     of one lane: exact over uniform keys, without sampling.  A lane that is not read counts 1."""
     bits = 1 << torch.arange(8)
-    layers = [layer.weight for layer in exact_layers(network)]
+    layers = [layer.weight for layer in exact_layers(network.layers)]
     return sum(float(expected_avalanche(w, w.remainder(2.0), bits)) for w in layers) / len(layers)
-
-
-def _cut_off(layers: tuple[SurrogateLayer, ...], depth: int) -> tuple[SurrogateLayer, ...]:
-    last = layers[depth - 1]
-    fits = len(last.bias) == layers[0].weight.shape[1]
-    return (*layers[: depth - 1], SurrogateLayer(last.weight, last.bias, 0 if fits else None))
 
 
 def _beyond_chance(mean_square: float, samples: int) -> float:

@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 
-from shared.keystream.layers import FOLD_SHIFT, WEIGHT_MAX, WEIGHT_MIN
-from shared.keystream.network import KeystreamNetwork
+from shared.keystream.layers import FOLD_SHIFT, WEIGHT_MAX, WEIGHT_MIN, Layer
 
 __all__ = [
     "SurrogateLayer",
@@ -125,13 +124,13 @@ def window(layers: Sequence[SurrogateLayer], start: int, stop: int) -> tuple[Sur
     )
 
 
-def exact_layers(network: KeystreamNetwork) -> tuple[SurrogateLayer, ...]:
-    """Return the layers of an integer network, without gradients."""
+def exact_layers(layers: Sequence[Layer]) -> tuple[SurrogateLayer, ...]:
+    """Return integer layers in floats, without gradients."""
     return tuple(
         SurrogateLayer(
             torch.from_numpy(layer.weight.copy()).to(torch.float32),
             torch.from_numpy(layer.bias.copy()).to(torch.float32),
             layer.add_from,
         )
-        for layer in network.layers
+        for layer in layers
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 from lab.bench import onpath
-from lab.bench.keystream_results import AES, CHACHA, COPY, XOR, Measured
+from lab.bench.keystream_results import AES, CHACHA, Measured
 from lab.bench.machine import describe_machine, nominal_mhz
 from lab.bench.timing import Spread
 from shared.terminal import stdout
@@ -151,17 +151,13 @@ def _on_device(found: Measured) -> Table:
         f"{found.gpu}: GB/s onto frames in its memory, by MiB a frame; (share of the bus)",
         *(f"{nbytes / 2**20:,.1f}" for nbytes in sizes),
     )
-    for name in _names_on_device(found):
+    for name in next(iter(sizes.values())):
         cells = (
             f"{found.device_gb_per_s(name, n):,.0f} ({found.share_of_bus(name, n):.0%})"
             for n in sizes
         )
         table.add_row(name, *cells)
     return table
-
-
-def _names_on_device(found: Measured) -> list[str]:
-    return [*(e.title for e in found.entries if e.device in ("cuda", "triton")), COPY, XOR]
 
 
 def as_json(found: Measured) -> dict[str, object]:

@@ -22,7 +22,7 @@ def test_forward_gives_the_bytes_of_the_reference() -> None:
     biases = key_biases(network, bytes(range(32)))
     inputs = np.random.default_rng(0).integers(0, 256, (200, network.lanes), dtype=np.uint8)
     bits = run(
-        exact_layers(network),
+        exact_layers(network.layers),
         [torch.from_numpy(b).float() for b in biases],
         torch.from_numpy(inputs).float(),
     )
