@@ -10,8 +10,9 @@ import typer
 
 from sender.console import Console
 from sender.journal import SenderJournal, SourceFacts
+from sender.masking import Masking
 from sender.playback import play
-from sender.privacy import fit_masks, parse_rect
+from sender.privacy import parse_rect
 from sender.rate import DEFAULT_LATENCY_MS, Preference
 from sender.session import SenderSession
 from sender.settings import SenderSettings
@@ -167,7 +168,7 @@ def send(
     opened = open_source(source, size=parse_size(size), fps=fps, mask_auto=mask_auto)
     try:
         info = opened.info
-        masks = (*opened.masks, *(parse_rect(text) for text in mask or ()))
+        masking = Masking(opened.first, [parse_rect(text) for text in mask or ()])
         settings = SenderSettings(
             signaling=signaling,
             ca=ca,
@@ -181,7 +182,6 @@ def send(
             strip=strip,
             keystream=keystream,
             device=device,
-            masks=fit_masks(masks, info.width, info.height),
             max_receivers=receivers,
             ice_servers=parse_ice_servers(ice_server),
             host_addresses=parse_addresses(address),
@@ -191,7 +191,14 @@ def send(
         journal = SenderJournal(lines, facts)
         run_async(
             lambda: _run(
-                opened, settings, journal, code_file=code_file, fps=fps, loop=loop, frames=frames
+                opened,
+                masking,
+                settings,
+                journal,
+                code_file=code_file,
+                fps=fps,
+                loop=loop,
+                frames=frames,
             )
         )
     finally:
@@ -200,6 +207,7 @@ def send(
 
 async def _run(
     source: Source,
+    masking: Masking,
     settings: SenderSettings,
     journal: SenderJournal,
     *,
@@ -211,7 +219,7 @@ async def _run(
     console = Console(code_file, settings.signaling)
     console.forget_code()  # of a sender that was killed: a receiver must not take it for ours
     session = SenderSession(
-        play(source, fps=fps, loop=loop, frames=frames),
+        play(source, fps=fps, loop=loop, frames=frames, masking=masking),
         settings,
         journal=journal,
         on_code=console.code,

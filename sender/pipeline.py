@@ -8,14 +8,14 @@ two.  It refuses to seal when the epoch is too old.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import cv2
 import numpy as np
 
-from sender.privacy import Rect, apply_masks
+from sender.privacy import apply_masks
 from sender.stills import RecentPictures
 from shared.codecs import Encoder, EncoderTarget, open_encoder
 from shared.crypto.keyschedule import EpochKeys, SenderSchedule
@@ -66,14 +66,12 @@ class Pipeline:
         backend: Backend,
         *,
         sender: int,
-        masks: Sequence[Rect] = (),
         strip: bool = False,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._encoder: Encoder | None = None
         self._backend = backend
         self._sender = sender
-        self._masks = tuple(masks)
         self._strip = strip
         self._clock_ns = clock_ns
         self._epoch: _Epoch | None = None
@@ -129,9 +127,9 @@ class Pipeline:
         taken_up = self._clock_ns()
         _check_capture_time(frame, taken_up)
         epoch.schedule.keys(epoch.number, taken_up)
-        image = apply_masks(checked_image(frame.image), self._masks)
+        image = apply_masks(checked_image(frame.image), frame.masks)
         if self._strip:
-            image = image if self._masks else image.copy()
+            image = image if frame.masks else image.copy()
             draw_strip(image, frame.index, frame.captured_at_ns)
         masked = self._clock_ns()
         if target is not None:
@@ -159,6 +157,7 @@ class Pipeline:
             psnr_db=encoded.psnr_db,
             stages_us=dict(stages_us),
             depends_on=depends_on,
+            repeated=frame.repeated,
         )
         return self._seal(epoch, metadata, encoded, stages_us, encoded_at)
 

@@ -19,9 +19,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
-from sender.sources.source import Source, checked_fps
+from sender.masking import Masking
+from sender.sources.source import Source, SourcePicture, checked_fps
 from shared.errors import BadInput, SourceFailed, VeilscopeError
-from shared.frame import Frame, Image
+from shared.frame import Frame, Image, Rect
 
 __all__ = ["AHEAD", "play"]
 
@@ -37,15 +38,17 @@ async def play(
     fps: float | None = None,
     loop: bool = False,
     frames: int | None = None,
+    masking: Masking | None = None,
     clock: Callable[[], int] = time.monotonic_ns,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> AsyncGenerator[Frame, None]:
     """Yield the frames of `source`, each at its moment, and close the source in the end.
 
     `fps` overrides the source's rate (a live source keeps its own pace), `loop` starts anew
-    whenever the pictures end, `frames` is how many to yield at most.  `Frame.index` counts from 0
-    and goes on counting across loops; `captured_at_ns` is, by `clock` (ns), when a picture of a
-    file was released or one of a live source was delivered.
+    whenever the pictures end, `frames` is how many to yield at most, `masking` says what is hidden
+    of each (None: nothing).  `Frame.index` counts from 0 and goes on counting across loops;
+    `captured_at_ns` is, by `clock` (ns), when a picture of a file was released or one of a live
+    source was delivered.
 
     Raises `SourceFailed` after the last good frame where the source fails midway, and where it
     holds no picture; `BadInput` for an impossible `fps` or `frames`.  Ending early
@@ -63,7 +66,7 @@ async def play(
     handover = _Handover(asyncio.get_running_loop(), 1 if live else AHEAD, newest_only=live)
     thread = threading.Thread(
         target=_capture,
-        args=(source, handover, loop, frames, clock),
+        args=(source, handover, loop, frames, masking, clock),
         name="veilscope-capture",
         daemon=True,  # a device that never returns from a read must not keep the program alive
     )
@@ -85,7 +88,7 @@ async def play(
                 if captured_at_ns - due_ns > interval_ns:
                     due_ns = captured_at_ns
                 due_ns += interval_ns
-            yield Frame(picture.index, captured_at_ns, picture.image)
+            yield Frame(picture.index, captured_at_ns, picture.image, picture.masks)
             yielded += 1
     finally:
         handover.close()
@@ -99,6 +102,7 @@ class _Picture:
     index: int
     delivered_at_ns: int
     image: Image
+    masks: tuple[Rect, ...]
 
 
 class _Handover:
@@ -174,6 +178,7 @@ def _capture(
     handover: _Handover,
     loop: bool,
     frames: int | None,
+    masking: Masking | None,
     clock: Callable[[], int],
 ) -> None:
     """Read the source into the handover until it ends, fails, or is wanted no more (thread)."""
@@ -182,8 +187,11 @@ def _capture(
     try:
         while True:
             before = index
-            for image in source.pictures():
-                if not handover.put(_Picture(index, clock(), image)):
+            for reading in source.pictures():
+                if not isinstance(reading, SourcePicture):
+                    continue
+                masks = () if masking is None else masking.masks(reading)
+                if not handover.put(_Picture(index, clock(), reading.image, masks)):
                     return
                 index += 1
                 if index == frames and not source.info.live:

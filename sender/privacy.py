@@ -8,45 +8,12 @@ is masked never leaves the machine.  Nothing here looks for text: what is not de
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from shared.errors import BadInput
-from shared.frame import Image
+from shared.frame import Image, Rect
 
-__all__ = ["Rect", "apply_masks", "fit_masks", "outside", "parse_rect"]
-
-
-@dataclass(frozen=True, slots=True)
-class Rect:
-    """A rectangle of pixels: left column `x`, top row `y`, `width` and `height` of at least 1."""
-
-    x: int
-    y: int
-    width: int
-    height: int
-
-    def __post_init__(self) -> None:
-        if self.x < 0 or self.y < 0 or self.width < 1 or self.height < 1:
-            raise BadInput(
-                "a mask must start inside the picture and be at least 1 pixel wide and high",
-                hint="write it as x,y,w,h in pixels from the top left corner",
-            )
-
-    def clipped(self, width: int, height: int) -> Rect:
-        """Return the part inside a `width` x `height` picture; raises `BadInput` if none is."""
-        if self.x >= width or self.y >= height:
-            raise BadInput(
-                f"the mask {self.x},{self.y},{self.width},{self.height} lies outside the "
-                f"{width}x{height} picture and would hide nothing",
-                hint="write masks as x,y,w,h in pixels of the source's own picture",
-            )
-        return Rect(
-            self.x,
-            self.y,
-            min(self.width, width - self.x),
-            min(self.height, height - self.y),
-        )
+__all__ = ["apply_masks", "fit_masks", "outside", "parse_rect"]
 
 
 def parse_rect(text: str) -> Rect:

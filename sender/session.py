@@ -154,9 +154,7 @@ class SenderSession:
         self._steering = Steering(
             settings.codec, settings.wishes, fps=settings.fps, on_change=self._quality_changed
         )
-        self._pipeline = Pipeline(
-            backend, sender=SENDER_ID, masks=settings.masks, strip=settings.strip
-        )
+        self._pipeline = Pipeline(backend, sender=SENDER_ID, strip=settings.strip)
         self._exit.push_async_callback(asyncio.to_thread, self._pipeline.close)
         self._stills = StillRequests(
             self._pipeline, self._worker, self.journal, on_failure=self._conclude_soon

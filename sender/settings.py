@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sender.privacy import Rect
 from sender.rate import DEFAULT_LATENCY_MS, Preference, Wishes
 from sender.streamcodec import AUTO
 from shared.codecs import CODECS
@@ -47,7 +46,6 @@ class SenderSettings:
     strip: bool = False
     keystream: str = DEFAULT_FAMILY
     device: str = "auto"
-    masks: tuple[Rect, ...] = ()
     max_receivers: int = 1
     rekey_after_s: float = REKEY_AFTER_S
     ice_servers: tuple[IceServer, ...] | None = None

@@ -35,6 +35,7 @@ __all__ = [
     "Epoch",
     "EpochAck",
     "KeyFrameRequest",
+    "Notice",
     "PathReport",
     "QualityNotice",
     "ReceiverReport",
@@ -185,6 +186,21 @@ class QualityNotice(_Message):
     quality: Annotated[int, Field(ge=1, le=100)] | None
 
 
+class Notice(_Message):
+    """Sender to receiver: something that the person at each end should know, in one line.
+
+    `kind` is a short name such as `source_still`.  A `lasting` notice holds until one of the same
+    kind comes that is not; any other tells of something that happened.  `since_ns` is when it
+    began by the sender's monotonic clock, null where that is not known.
+    """
+
+    type: Literal["notice"] = "notice"
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    text: _Line
+    lasting: bool = False
+    since_ns: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+
+
 class KeyFrameRequest(_Message):
     """Receiver to sender: a frame is missing that others build on; send one that builds on none.
 
@@ -237,6 +253,7 @@ _AnyMessage = (
     | PathReport
     | ReceiverReport
     | QualityNotice
+    | Notice
     | KeyFrameRequest
     | StillRequest
     | StillCancel

@@ -20,6 +20,7 @@ __all__ = [
     "EncodedFrame",
     "Frame",
     "Image",
+    "Rect",
     "checked_image",
 ]
 
@@ -52,18 +53,54 @@ def checked_image(image: Image) -> Image:
     return np.ascontiguousarray(image)
 
 
+@dataclass(frozen=True, slots=True)
+class Rect:
+    """A rectangle of pixels: left column `x`, top row `y`, `width` and `height` of at least 1."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if self.x < 0 or self.y < 0 or self.width < 1 or self.height < 1:
+            raise BadInput(
+                "a mask must start inside the picture and be at least 1 pixel wide and high",
+                hint="write it as x,y,w,h in pixels from the top left corner",
+            )
+
+    def clipped(self, width: int, height: int) -> Rect:
+        """Return the part inside a `width` x `height` picture; raises `BadInput` if none is."""
+        if self.x >= width or self.y >= height:
+            raise BadInput(
+                f"the mask {self.x},{self.y},{self.width},{self.height} lies outside the "
+                f"{width}x{height} picture and would hide nothing",
+                hint="write masks as x,y,w,h in pixels of the picture as it is shown",
+            )
+        return Rect(
+            self.x,
+            self.y,
+            min(self.width, width - self.x),
+            min(self.height, height - self.y),
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
     """One picture of a source, or one picture shown by a receiver.
 
     `index` counts the source's frames from 0 (looping goes on counting).  `captured_at_ns` is
     the `time.monotonic_ns()` of the machine that holds the frame (a receiver maps the sender's
-    clock onto its own).  `image` is not to be written to.
+    clock onto its own).  `image` is not to be written to.  At a sender, `masks` are blacked out
+    before anything else is done with the picture.  A frame is `repeated` where its source stands
+    still: the picture was delivered before, at `captured_at_ns`, and is sent once more.
     """
 
     index: int
     captured_at_ns: int
     image: Image
+    masks: tuple[Rect, ...] = ()
+    repeated: bool = False
 
     @property
     def height(self) -> int:

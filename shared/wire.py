@@ -53,9 +53,9 @@ HEADER = struct.Struct(">BBHHIQ")
 """version u8, suite u8, flags u16, sender u16, epoch u32, counter u64: 18 bytes."""
 
 METADATA = struct.Struct(">QqBBBHHfI3I")
-"""index u64, captured_at_ns i64, codec u8, channels u8, flags u8 (`_STILL`), width u16, height u16,
-psnr_db f32 (NaN: bit-exact), how many indices back the frame is that this one builds on u32 (0: on
-none), capture / mask / encode in µs u32 each: 43 bytes."""
+"""index u64, captured_at_ns i64, codec u8, channels u8, flags u8 (`_STILL`, `_REPEATED`), width
+u16, height u16, psnr_db f32 (NaN: bit-exact), how many indices back the frame is that this one
+builds on u32 (0: on none), capture / mask / encode in µs u32 each: 43 bytes."""
 
 CODEC_IDS: Mapping[str, int] = MappingProxyType(
     {"jpeg": 1, "lossless": 2, "h264": 3, "h264-444": 4, "av1": 5}
@@ -65,7 +65,7 @@ CODEC_IDS: Mapping[str, int] = MappingProxyType(
 STAGES = ("capture", "mask", "encode")
 """The sender's stages whose durations are known before the frame is sealed, in wire order."""
 
-_STILL = 1  # in the metadata's flags; all other bits are 0
+_STILL, _REPEATED = 1, 2  # in the metadata's flags; all other bits are 0
 
 _CODEC_NAMES = {number: name for name, number in CODEC_IDS.items()}
 
@@ -94,7 +94,8 @@ class FrameMetadata:
     the time since `captured_at_ns`, split into consecutive stages.  `depends_on` is the index of
     the frame that must have been decoded just before this one, None for a frame that decodes on
     its own.  A `still` is a picture that was sent before and was asked for once more, exact: it is
-    no part of the stream, and decodes on its own.
+    no part of the stream, and decodes on its own.  `repeated`: the source stands still, and this
+    picture, captured at `captured_at_ns`, was sent before.
     """
 
     index: int
@@ -107,6 +108,7 @@ class FrameMetadata:
     stages_us: Mapping[str, int]
     depends_on: int | None = None
     still: bool = False
+    repeated: bool = False
 
 
 def pack_header(header: SealedHeader) -> bytes:
@@ -153,7 +155,7 @@ def pack_inner(metadata: FrameMetadata, payload: bytes | bytearray | memoryview)
             metadata.captured_at_ns,
             codec,
             metadata.channels,
-            _STILL if metadata.still else 0,
+            (_STILL if metadata.still else 0) | (_REPEATED if metadata.repeated else 0),
             metadata.width,
             metadata.height,
             psnr,
@@ -182,9 +184,9 @@ def parse_inner(inner: bytes | bytearray | memoryview) -> tuple[FrameMetadata, m
     _check_shape(width, height, channels, MalformedFrame)
     if not math.isnan(psnr) and not (math.isfinite(psnr) and psnr >= 0):
         raise MalformedFrame("an opened frame's PSNR is not a number of dB")
-    if flags & ~_STILL:
+    if flags & ~(_STILL | _REPEATED):
         raise MalformedFrame("an opened frame has a flag that is not known here")
-    if back > index or (flags and back):
+    if back > index or (flags & _STILL and back):
         raise MalformedFrame("an opened frame depends on one that can't be")
     metadata = FrameMetadata(
         index=index,
@@ -196,7 +198,8 @@ def parse_inner(inner: bytes | bytearray | memoryview) -> tuple[FrameMetadata, m
         psnr_db=None if math.isnan(psnr) else psnr,
         stages_us=MappingProxyType(dict(zip(STAGES, stages, strict=True))),
         depends_on=index - back if back else None,
-        still=bool(flags),
+        still=bool(flags & _STILL),
+        repeated=bool(flags & _REPEATED),
     )
     return metadata, memoryview(inner)[METADATA.size :]
 

@@ -19,7 +19,7 @@ from shared.crypto.handshake import DtlsFingerprints, NetworkId, ReceiverHandsha
 from shared.crypto.keyschedule import ReceiverSchedule
 from shared.crypto.sealing import Opener
 from shared.errors import PeerGone
-from shared.frame import Frame, Image
+from shared.frame import Frame, Image, Rect
 from shared.link.link import ReceivedFrame
 from shared.link.memory import FrameScript, MemoryLink, memory_pair
 from shared.wire import SENDER_ID, FrameMetadata, parse_header, parse_inner
@@ -274,11 +274,12 @@ async def watch(
 class Tap:
     """A source that gives a frame when a test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, masks: tuple[Rect, ...] = ()) -> None:
+        self._masks = masks
         self._frames: asyncio.Queue[Frame | Exception | None] = asyncio.Queue()
 
     def give(self, index: int) -> None:
-        self._frames.put_nowait(Frame(index, time.monotonic_ns(), picture(index)))
+        self._frames.put_nowait(Frame(index, time.monotonic_ns(), picture(index), self._masks))
 
     def fail(self, error: Exception) -> None:
         self._frames.put_nowait(error)

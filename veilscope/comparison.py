@@ -16,8 +16,7 @@ from PIL import ImageDraw, ImageFont
 
 from receiver.sinks.files import encode_png
 from receiver.sinks.sealed_view import sealed_picture
-from sender.privacy import apply_masks
-from sender.sources import Source
+from sender.sources import Source, images
 from shared.errors import BadInput, OutputFailed
 from shared.frame import Image
 from shared.telemetry.report import Picture
@@ -44,10 +43,9 @@ def compare(source: Source, frames: Path, folder: Path) -> list[Picture]:
     sealed_path = saved[len(saved) // 2]
     shown_path = sealed_path.with_suffix(".png")
     index = int(sealed_path.stem.removeprefix("frame-"))
-    original = next(islice(source.pictures(), index, None), None)
+    original = next(islice(images(source), index, None), None)
     if original is None:
         raise BadInput(f"the source has no picture {index}: the frames are of another")
-    original = apply_masks(original, source.masks)
     height, width = original.shape[:2]
     sealed_bytes = sealed_path.read_bytes()
     sealed = _enlarged(sealed_picture(sealed_bytes, width, height), (width, height))

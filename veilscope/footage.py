@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sender.privacy import apply_masks
-from sender.sources import open_source
+from sender.sources import images, open_source
 from shared.frame import Image
 
 __all__ = ["open_footage"]
@@ -22,8 +21,7 @@ def open_footage(
 
     def pictures() -> Iterator[Image]:
         try:
-            for picture in source.pictures():
-                yield apply_masks(picture, source.masks)
+            yield from images(source)
         finally:
             source.close()
 

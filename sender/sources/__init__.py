@@ -21,11 +21,29 @@ from sender.sources.demo import DemoSource
 from sender.sources.dicom import DicomSource, is_dicom
 from sender.sources.images import ImagesSource
 from sender.sources.phantom import PhantomSource
-from sender.sources.source import DEFAULT_FPS, Source, SourceInfo
+from sender.sources.source import (
+    DEFAULT_FPS,
+    Reading,
+    Skipped,
+    Source,
+    SourceInfo,
+    SourcePicture,
+    images,
+)
 from sender.sources.video import VideoSource
 from shared.errors import BadInput, SourceFailed
 
-__all__ = ["DEFAULT_FPS", "KINDS", "Source", "SourceInfo", "open_source"]
+__all__ = [
+    "DEFAULT_FPS",
+    "KINDS",
+    "Reading",
+    "Skipped",
+    "Source",
+    "SourceInfo",
+    "SourcePicture",
+    "images",
+    "open_source",
+]
 
 KINDS = (
     "demo",

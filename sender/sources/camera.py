@@ -13,18 +13,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sender.privacy import Rect
-from sender.sources.source import SourceInfo, checked_fps, checked_picture
+from sender.sources.geometry import Geometry
+from sender.sources.source import SourceInfo, SourcePicture, checked_fps, checked_picture
 from shared.errors import BadInput, SourceFailed
-from shared.frame import Image
 
 __all__ = ["CameraSource"]
 
 
 class CameraSource:
     """One capture device by its number; see `sender.sources.source.Source`."""
-
-    masks: tuple[Rect, ...] = ()
 
     def __init__(
         self, number: str, *, size: tuple[int, int] | None = None, fps: float | None = None
@@ -41,37 +38,39 @@ class CameraSource:
             self._device.set(cv2.CAP_PROP_FPS, fps)
         self._device.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not the oldest waiting
         try:
-            first = checked_picture(self._read(), None, 0)
+            self.first = self._read(0)
         except SourceFailed:
             self.close()
             raise
         self.info = SourceInfo(
             kind="camera",
-            width=int(first.shape[1]),
-            height=int(first.shape[0]),
+            width=self.first.image.shape[1],
+            height=self.first.image.shape[0],
             channels=3,
             fps=checked_fps(None, self._device.get(cv2.CAP_PROP_FPS)),
             frame_count=None,
             live=True,
         )
 
-    def pictures(self) -> Iterator[Image]:
+    def pictures(self) -> Iterator[SourcePicture]:
         ordinal = 0
         while self._device.isOpened():
-            yield checked_picture(self._read(), self.info, ordinal)
+            yield self._read(ordinal)
             ordinal += 1
 
     def close(self) -> None:
         self._device.release()
 
-    def _read(self) -> Image:
+    def _read(self, ordinal: int) -> SourcePicture:
         delivered, picture = self._device.read()
         if not delivered or picture is None:
             raise SourceFailed(
                 "the camera delivers no picture",
                 hint="check its cable, and that no other program is using it",
             )
-        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+        colours = np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+        image = checked_picture(colours, ordinal)
+        return SourcePicture(image, Geometry(image.shape[1], image.shape[0]))
 
 
 def _opened(number: int) -> cv2.VideoCapture:

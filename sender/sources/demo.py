@@ -9,14 +9,14 @@ depth scale.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from pydicom.examples import get_path
 
-from sender.privacy import Rect
 from sender.sources.dicom import DicomSource
-from sender.sources.source import SourceInfo
+from sender.sources.source import SourceInfo, SourcePicture
 from shared.errors import SourceFailed
-from shared.frame import Image
+from shared.frame import Rect
 
 __all__ = ["DEMO_MASKS", "DemoSource"]
 
@@ -32,8 +32,6 @@ DEMO_MASKS = (
 class DemoSource:
     """The demo clip, over and over; see `sender.sources.source.Source`."""
 
-    masks = DEMO_MASKS
-
     def __init__(self, *, fps: float | None = None) -> None:
         try:
             path = get_path("ybr_color")
@@ -42,7 +40,11 @@ class DemoSource:
                 "the demo clip is missing from the pydicom package", hint="install pydicom anew"
             ) from None
         clip = DicomSource(path, fps=fps)
-        self._pictures = tuple(clip.pictures())  # 7 MB: decoded once, played many times
+        self._pictures = tuple(  # 7 MB: decoded once, played many times
+            replace(reading, masks=DEMO_MASKS)
+            for reading in clip.pictures()
+            if isinstance(reading, SourcePicture)
+        )
         self.info = SourceInfo(
             kind="demo",
             width=clip.info.width,
@@ -53,7 +55,11 @@ class DemoSource:
             live=False,
         )
 
-    def pictures(self) -> Iterator[Image]:
+    @property
+    def first(self) -> SourcePicture:
+        return self._pictures[0]
+
+    def pictures(self) -> Iterator[SourcePicture]:
         while True:
             yield from self._pictures
 

@@ -20,11 +20,12 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
-from sender.privacy import Rect, outside
+from sender.privacy import outside
 from sender.sources.dicom_rendering import rendering_of
-from sender.sources.source import SourceInfo, checked_fps, checked_picture
+from sender.sources.geometry import Geometry
+from sender.sources.source import SourceInfo, SourcePicture, checked_fps, checked_picture
 from shared.errors import BadInput, SourceFailed
-from shared.frame import Image
+from shared.frame import Image, Rect
 
 __all__ = ["DicomSource", "frame_rate", "is_dicom", "ultrasound_regions"]
 
@@ -40,8 +41,8 @@ logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 class DicomSource:
     """The frames of one DICOM file; see `sender.sources.source.Source`.
 
-    With `mask_auto`, `masks` cover all that lies outside the file's ultrasound regions; a file
-    that declares none raises `BadInput`.
+    With `mask_auto`, the pictures' `masks` cover all that lies outside the file's ultrasound
+    regions; a file that declares none raises `BadInput`.
     """
 
     def __init__(
@@ -61,11 +62,12 @@ class DicomSource:
                 rendered = self._first_rendered(header)
             except Exception as error:  # decoders raise whatever they please
                 raise _undecodable(0, error) from None
-        first = checked_picture(rendered, None, 0)
+        first = checked_picture(rendered, 0)
         height, width = int(first.shape[0]), int(first.shape[1])
-        self.masks: tuple[Rect, ...] = ()
+        self._masks: tuple[Rect, ...] = ()
         if mask_auto:
-            self.masks = outside(ultrasound_regions(header, width, height), width, height)
+            self._masks = outside(ultrasound_regions(header, width, height), width, height)
+        self.first = self._shown(first)
         self.info = SourceInfo(
             kind="dicom",
             width=width,
@@ -76,7 +78,7 @@ class DicomSource:
             live=False,
         )
 
-    def pictures(self) -> Iterator[Image]:
+    def pictures(self) -> Iterator[SourcePicture]:
         frames = self._frames()
         for ordinal in range(self._count):
             try:
@@ -87,10 +89,14 @@ class DicomSource:
                 ) from None
             except Exception as error:
                 raise _undecodable(ordinal, error) from None
-            yield checked_picture(picture, self.info, ordinal)
+            yield self._shown(checked_picture(picture, ordinal))
 
     def close(self) -> None:
         """Nothing is held open between passes."""
+
+    def _shown(self, image: Image) -> SourcePicture:
+        geometry = Geometry(image.shape[1], image.shape[0])
+        return SourcePicture(image, geometry, masks=self._masks)
 
     def _first_rendered(self, header: Dataset) -> Image:
         self._render = rendering_of(header, self._sample_frames)

@@ -13,10 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sender.privacy import Rect
-from sender.sources.source import SourceInfo, checked_fps, checked_picture
+from sender.sources.geometry import Geometry
+from sender.sources.source import SourceInfo, SourcePicture, checked_fps, checked_picture
 from shared.errors import SourceFailed
-from shared.frame import Image
 
 __all__ = ["SUFFIXES", "ImagesSource"]
 
@@ -26,11 +25,10 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 class ImagesSource:
     """The pictures in one folder; see `sender.sources.source.Source`."""
 
-    masks: tuple[Rect, ...] = ()
-
     def __init__(self, folder: str | Path, *, fps: float | None = None) -> None:
         self._paths = _listed(Path(folder))
-        first = checked_picture(_read(self._paths[0], 0), None, 0)
+        self.first = _read(self._paths[0], 0)
+        first = self.first.image
         self.info = SourceInfo(
             kind="images",
             width=int(first.shape[1]),
@@ -41,9 +39,9 @@ class ImagesSource:
             live=False,
         )
 
-    def pictures(self) -> Iterator[Image]:
+    def pictures(self) -> Iterator[SourcePicture]:
         for ordinal, path in enumerate(self._paths):
-            yield checked_picture(_read(path, ordinal), self.info, ordinal)
+            yield _read(path, ordinal)
 
     def close(self) -> None:
         """Nothing is held open between pictures."""
@@ -74,7 +72,7 @@ def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
 
 
-def _read(path: Path, ordinal: int) -> Image:
+def _read(path: Path, ordinal: int) -> SourcePicture:
     try:
         # Not cv2.imread, which prints the file's name when it fails.
         raw = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -94,4 +92,5 @@ def _read(path: Path, ordinal: int) -> Image:
         raw = cv2.cvtColor(raw, code)
     elif raw.ndim == 3:
         raw = raw[:, :, 0]  # grey with transparency
-    return np.ascontiguousarray(raw, dtype=np.uint8)
+    image = checked_picture(np.asarray(raw, np.uint8), ordinal)
+    return SourcePicture(image, Geometry(image.shape[1], image.shape[0]))

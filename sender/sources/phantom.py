@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sender.privacy import Rect
-from sender.sources.source import SourceInfo, checked_fps
+from sender.sources.geometry import Geometry
+from sender.sources.source import SourceInfo, SourcePicture, checked_fps
 from shared.errors import BadInput
 from shared.frame import MAX_SIDE, MIN_SIDE, Image
 
@@ -32,8 +32,6 @@ _SEED = 20_240_817  # any fixed number: the first half of every Philox key
 
 class PhantomSource:
     """An endless phantom; see `sender.sources.source.Source`."""
-
-    masks: tuple[Rect, ...] = ()
 
     def __init__(
         self, kind: str, *, size: tuple[int, int] | None = None, fps: float | None = None
@@ -56,15 +54,20 @@ class PhantomSource:
             frame_count=None,
             live=False,
         )
+        self._geometry = Geometry(width, height)
 
     def picture(self, index: int) -> Image:
         """Return picture number `index`, counted from 0."""
         return self._picture(index)
 
-    def pictures(self) -> Iterator[Image]:
+    @property
+    def first(self) -> SourcePicture:
+        return SourcePicture(self._picture(0), self._geometry)
+
+    def pictures(self) -> Iterator[SourcePicture]:
         index = 0
         while True:
-            yield self._picture(index)
+            yield SourcePicture(self._picture(index), self._geometry)
             index += 1
 
     def close(self) -> None:

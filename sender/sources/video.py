@@ -18,8 +18,8 @@ from av.container import InputContainer
 from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
-from sender.privacy import Rect
-from sender.sources.source import SourceInfo, checked_fps, checked_picture
+from sender.sources.geometry import Geometry
+from sender.sources.source import SourceInfo, SourcePicture, checked_fps, checked_picture
 from shared.errors import SourceFailed
 from shared.frame import Image
 
@@ -32,8 +32,6 @@ _NO_PICTURES = frozenset({"ansi", "bintext", "idf", "xbin"})  # FFmpeg draws tex
 class VideoSource:
     """One video file or stream; see `sender.sources.source.Source`."""
 
-    masks: tuple[Rect, ...] = ()
-
     def __init__(self, location: str | Path, *, fps: float | None = None) -> None:
         checked_fps(fps)
         self._location = str(location)
@@ -41,8 +39,8 @@ class VideoSource:
         self._container, stream = self._opened()
         try:
             # The first picture says what the stream is; the first pass goes on from it.
-            self._waiting: Iterator[Image] | None = self._decoded(self._container, stream)
-            self._first = checked_picture(next(self._waiting), None, 0)
+            self._waiting: Iterator[SourcePicture] | None = self._decoded(self._container, stream)
+            self.first = next(self._waiting)
         except StopIteration:
             self.close()
             raise SourceFailed("the video holds no picture") from None
@@ -52,24 +50,23 @@ class VideoSource:
         rate = stream.average_rate or stream.guessed_rate
         self.info = SourceInfo(
             kind="video",
-            width=int(self._first.shape[1]),
-            height=int(self._first.shape[0]),
-            channels=1 if self._first.ndim == 2 else 3,
+            width=self.first.image.shape[1],
+            height=self.first.image.shape[0],
+            channels=1 if self.first.image.ndim == 2 else 3,
             fps=checked_fps(fps, float(rate) if rate else None),
             frame_count=stream.frames or None,
             live=self._live and self._container.duration is None,
         )
 
-    def pictures(self) -> Iterator[Image]:
+    def pictures(self) -> Iterator[SourcePicture]:
         if self._waiting is not None:
-            pictures: Iterator[Image] = chain([self._first], self._waiting)
+            pictures: Iterator[SourcePicture] = chain([self.first], self._waiting)
             self._waiting = None
         else:
             self.close()
             self._container, stream = self._opened()
             pictures = self._decoded(self._container, stream)
-        for ordinal, picture in enumerate(pictures):
-            yield checked_picture(picture, self.info, ordinal)
+        yield from pictures
 
     def close(self) -> None:
         self._waiting = None
@@ -91,11 +88,12 @@ class VideoSource:
         stream.thread_type = "SLICE" if self._live else "AUTO"
         return container, stream
 
-    def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[Image]:
+    def _decoded(self, container: InputContainer, stream: VideoStream) -> Iterator[SourcePicture]:
         ordinal = 0
         try:
             for frame in container.decode(stream):
-                yield _picture(frame)
+                image = checked_picture(_picture(frame), ordinal)
+                yield SourcePicture(image, Geometry(image.shape[1], image.shape[0]))
                 ordinal += 1
         except (av.FFmpegError, OSError, ValueError) as error:
             raise SourceFailed(

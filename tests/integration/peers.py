@@ -11,7 +11,7 @@ import numpy as np
 
 from receiver.settings import ReceiverSettings
 from sender.settings import SenderSettings
-from shared.frame import Frame, Image
+from shared.frame import Frame, Image, Rect
 
 LOOPBACK = ("127.0.0.1",)
 LIMIT_S = 60.0  # a bound on waiting, for a machine under load; nothing is measured by it
@@ -31,11 +31,12 @@ class Feed:
     count: int | None = None
     interval_s: float = 0.02
     error: Exception | None = None
+    masks: tuple[Rect, ...] = ()
     given: int = 0
 
     async def __aiter__(self) -> AsyncIterator[Frame]:
         while self.count is None or self.given < self.count:
-            yield Frame(self.given, time.monotonic_ns(), self.make(self.given))
+            yield Frame(self.given, time.monotonic_ns(), self.make(self.given), self.masks)
             self.given += 1
             await asyncio.sleep(self.interval_s)
         if self.error is not None:

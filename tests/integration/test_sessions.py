@@ -14,7 +14,6 @@ import pytest
 from receiver.journal import ReceiverJournal
 from receiver.session import ReceiverSession
 from sender.journal import SenderJournal
-from sender.privacy import Rect
 from sender.session import SenderSession
 from shared.errors import (
     CodeUsed,
@@ -26,6 +25,7 @@ from shared.errors import (
     SourceFailed,
     WrongCode,
 )
+from shared.frame import Rect
 from shared.link.link import IceServer
 from shared.link.peer import LinkFactory, PeerLink
 from shared.options import IceServerUrl
@@ -134,8 +134,8 @@ async def test_the_logs_of_both_ends_tell_one_story(ends: Ends, tmp_path: Path) 
 
 
 async def test_masked_regions_never_leave_the_sender(ends: Ends) -> None:
-    settings = ends.sending(masks=(Rect(10, 20, 30, 40),))
-    async with asyncio.timeout(LIMIT_S), SenderSession(Feed().frames(), settings) as sender:
+    feed = Feed(masks=(Rect(10, 20, 30, 40),))
+    async with asyncio.timeout(LIMIT_S), SenderSession(feed.frames(), ends.sender) as sender:
         async with ReceiverSession(code_of(sender), ends.receiver) as receiver:
             async for frame in receiver:
                 expected = picture(frame.frame.index)

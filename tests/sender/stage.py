@@ -14,6 +14,7 @@ from sender.session import SenderSession
 from sender.settings import SenderSettings
 from shared import control
 from shared.crypto.handshake import NetworkId
+from shared.frame import Rect
 from shared.keystream.network import DEFAULT_FAMILY, load_network
 from shared.link import PathEstimate
 from shared.telemetry.records import DropReason
@@ -83,9 +84,13 @@ class Stage:
 
 @asynccontextmanager
 async def a_stage(
-    monkeypatch: pytest.MonkeyPatch, *, silence_s: float = LIMIT_S, **changes: object
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    silence_s: float = LIMIT_S,
+    masks: tuple[Rect, ...] = (),
+    **changes: object,
 ) -> AsyncIterator[Stage]:
-    room, links, tap = RoomDouble(), Links(silence_s=silence_s), Tap()
+    room, links, tap = RoomDouble(), Links(silence_s=silence_s), Tap(masks)
     journal, notices = WatchedJournal(), list[str]()
     monkeypatch.setattr("sender.session.SignalingClient", room)
     monkeypatch.setattr("sender.session.open_backend", lambda *_: ShakeBackend())

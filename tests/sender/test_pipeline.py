@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from sender.pipeline import Pipeline, SealedFrame
-from sender.privacy import Rect
 from shared.codecs import EncoderTarget, open_decoder, open_encoder
 from shared.crypto.keyschedule import EpochSecret, SenderSchedule, derive_epoch
 from shared.crypto.sealing import Opener
 from shared.errors import BadInput, UnknownEpoch
-from shared.frame import Frame, Image
+from shared.frame import Frame, Image, Rect
 from shared.quality import psnr_db
 from shared.wire import SENDER_ID, FrameMetadata, parse_inner
 from tests.doubles import ShakeBackend, ShakeGenerator, SteppingClock, picture
@@ -28,13 +27,10 @@ MakePipeline = Callable[..., Pipeline]
 
 @pytest.fixture
 def make_pipeline(request: pytest.FixtureRequest) -> MakePipeline:
-    def make(
-        clock: Callable[[], int], *, codec: str = "lossless", masks: Sequence[Rect] = ()
-    ) -> Pipeline:
+    def make(clock: Callable[[], int], *, codec: str = "lossless") -> Pipeline:
         pipeline = Pipeline(
             ShakeBackend(),
             sender=SENDER_ID,
-            masks=masks,
             clock_ns=clock,
         )
         pipeline.encode_with(open_encoder(codec, target=EncoderTarget(quality=80)))
@@ -101,10 +97,11 @@ def test_the_psnr_that_is_sent_is_that_of_the_picture_shown(make_pipeline: MakeP
 def test_masks_are_black_before_the_encoder_sees_the_picture(make_pipeline: MakePipeline) -> None:
     schedule = SenderSchedule(SENDER_ID)
     secret = schedule.start(BORN_NS)
-    pipeline = make_pipeline(SteppingClock(BORN_NS), masks=(Rect(5, 7, 20, 11), Rect(50, 0, 90, 3)))
+    pipeline = make_pipeline(SteppingClock(BORN_NS))
     pipeline.enter_epoch(schedule, secret.epoch)
     image = np.full((41, 57), 200, np.uint8)
-    _, shown = opened(pipeline.process(frame(image=image), key=True), secret)
+    masked = Frame(0, BORN_NS, image, masks=(Rect(5, 7, 20, 11), Rect(50, 0, 90, 3)))
+    _, shown = opened(pipeline.process(masked, key=True), secret)
     expected = np.full((41, 57), 200, np.uint8)
     expected[7:18, 5:25] = 0
     expected[:3, 50:] = 0

@@ -12,8 +12,10 @@ import pytest
 
 from sender.playback import AHEAD, play
 from sender.sources import SourceInfo
+from sender.sources.geometry import Geometry
+from sender.sources.source import SourcePicture
 from shared.errors import BadInput, SourceFailed
-from shared.frame import Frame, Image
+from shared.frame import Frame
 
 MS = 1_000_000  # nanoseconds
 
@@ -35,10 +37,12 @@ class Clock:
         await asyncio.sleep(0)
 
 
+def numbered(number: int) -> SourcePicture:
+    return SourcePicture(np.full((16, 16), number, np.uint8), Geometry(16, 16))
+
+
 class Scripted:
     """A source of `count` pictures a pass, each filled with its number."""
-
-    masks = ()
 
     def __init__(
         self, count: int, *, fps: float = 10.0, live: bool = False, fails: Exception | None = None
@@ -50,7 +54,11 @@ class Scripted:
         self.passes = 0
         self.reached, self.overran = threading.Event(), threading.Event()
 
-    def pictures(self) -> Iterator[Image]:
+    @property
+    def first(self) -> SourcePicture:
+        return numbered(0)
+
+    def pictures(self) -> Iterator[SourcePicture]:
         self.passes += 1
         for number in range(self.info.frame_count or 0):
             self.read += 1
@@ -58,7 +66,7 @@ class Scripted:
                 self.reached.set()
             elif self.read > 1 + AHEAD + 1:
                 self.overran.set()
-            yield np.full((16, 16), number, np.uint8)
+            yield numbered(number)
         if self.fails is not None:
             raise self.fails
 
@@ -144,10 +152,14 @@ class Tapped(Scripted):
         self.tap = threading.Semaphore(0)
         self.delivered = threading.Semaphore(0)
 
-    def pictures(self) -> Iterator[Image]:
+    @property
+    def first(self) -> SourcePicture:
+        return numbered(0)
+
+    def pictures(self) -> Iterator[SourcePicture]:
         for number in range(self.info.frame_count or 0):
             self.tap.acquire()
-            yield np.full((16, 16), number, np.uint8)
+            yield numbered(number)
             self.delivered.release()
 
 
@@ -252,8 +264,12 @@ class Stuck(Scripted):
         super().__init__(1)
         self.free = threading.Event()
 
-    def pictures(self) -> Iterator[Image]:
-        yield np.zeros((16, 16), np.uint8)
+    @property
+    def first(self) -> SourcePicture:
+        return numbered(0)
+
+    def pictures(self) -> Iterator[SourcePicture]:
+        yield numbered(0)
         self.free.wait()
 
 

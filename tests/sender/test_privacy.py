@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sender.privacy import Rect, apply_masks, fit_masks, outside, parse_rect
+from sender.privacy import apply_masks, fit_masks, outside, parse_rect
 from shared.errors import BadInput
+from shared.frame import Rect
 
 rects_within = st.builds(
     Rect, st.integers(0, 39), st.integers(0, 29), st.integers(1, 60), st.integers(1, 60)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sender.privacy import Rect
 from shared import control
 from shared.codecs import open_decoder
+from shared.frame import Rect
 from shared.link.memory import MemoryLink
 from tests.doubles import (
     picture,

@@ -11,10 +11,10 @@ from PIL import Image as PilImage
 
 from receiver.sinks.files import encode_png
 from receiver.sinks.sealed_view import sealed_picture
-from sender.privacy import Rect
-from sender.sources import SourceInfo
+from sender.sources import SourceInfo, SourcePicture
+from sender.sources.geometry import Geometry
 from shared.errors import BadInput, OutputFailed
-from shared.frame import Image
+from shared.frame import Image, Rect
 from tests.doubles import picture
 from veilscope.comparison import CAPTION_HEIGHT, GAP, PANEL_WIDTH, compare
 
@@ -27,7 +27,6 @@ class Pictures:
 
     def __init__(self, *, height: int, width: int, channels: int) -> None:
         self.info = SourceInfo("test", width, height, channels, 30.0, 5, False)
-        self.masks = (MASK,)
 
     def picture(self, index: int) -> Image:
         info = self.info
@@ -35,9 +34,14 @@ class Pictures:
         image[: MASK.height, : MASK.width] = WHITE
         return image
 
-    def pictures(self) -> Iterator[Image]:
+    @property
+    def first(self) -> SourcePicture:
+        return next(self.pictures())
+
+    def pictures(self) -> Iterator[SourcePicture]:
         for index in range(5):
-            yield self.picture(index)
+            geometry = Geometry(self.info.width, self.info.height)
+            yield SourcePicture(self.picture(index), geometry, masks=(MASK,))
 
     def close(self) -> None:
         return

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import sender.sources.camera as camera
+from sender.sources import images
 from shared.errors import BadInput, SourceFailed
 from shared.frame import Image
 
@@ -53,7 +54,7 @@ def test_a_camera_is_live_and_delivers_rgb(monkeypatch: pytest.MonkeyPatch) -> N
     assert source.info.live
     assert source.info.frame_count is None
     assert (source.info.width, source.info.height, source.info.fps) == (64, 48, 25.0)
-    assert next(source.pictures())[0, 0].tolist() == [0, 0, 255]
+    assert next(images(source))[0, 0].tolist() == [0, 0, 255]
 
 
 def test_size_and_rate_are_asked_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +66,7 @@ def test_size_and_rate_are_asked_of_the_device(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_camera_that_stops_delivering_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     plugged_in(monkeypatch, Device(2))
-    pictures = camera.CameraSource("0").pictures()
+    pictures = images(camera.CameraSource("0"))
     next(pictures)
     with pytest.raises(SourceFailed) as caught:
         next(pictures)
@@ -89,7 +90,7 @@ def test_closing_releases_the_device_and_ends_the_pictures(monkeypatch: pytest.M
     source.close()
     source.close()
     assert not device.opened
-    assert list(source.pictures()) == []
+    assert list(images(source)) == []
 
 
 def test_a_camera_that_is_not_there_fails_with_a_hint() -> None:

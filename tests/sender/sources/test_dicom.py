@@ -17,10 +17,10 @@ from pydicom.examples import get_path
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless, UltrasoundMultiFrameImageStorage
 
-from sender.privacy import Rect, apply_masks
+from sender.sources import images
 from sender.sources.dicom import DicomSource
 from shared.errors import BadInput, SourceFailed
-from shared.frame import Image
+from shared.frame import Image, Rect
 
 NAME = "DOE^JANE"
 
@@ -60,7 +60,7 @@ def ramp(dtype: str, peak: int, frames: int = 2) -> np.ndarray:
 
 
 def shown(path: Path, **options: Any) -> list[Image]:
-    return list(DicomSource(path, **options).pictures())
+    return list(images(DicomSource(path, **options)))
 
 
 # -- pixels ----------------------------------------------------------------------------------------
@@ -87,12 +87,12 @@ def test_a_single_frame_is_a_source_of_one(tmp_path: Path) -> None:
     ds.save_as(path)
     source = DicomSource(path)
     assert source.info.frame_count == 1
-    assert len(list(source.pictures())) == 1
+    assert len(list(images(source))) == 1
 
 
 def test_every_pass_starts_anew(tmp_path: Path) -> None:
     source = DicomSource(write(tmp_path / "a.dcm", ramp("u1", 255, 4)))
-    assert len(list(source.pictures())) == len(list(source.pictures())) == 4
+    assert len(list(images(source))) == len(list(images(source))) == 4
     assert source.info.frame_count == 4
 
 
@@ -318,7 +318,7 @@ def masked_with(tmp_path: Path, *regions: Dataset) -> np.ndarray:
     samples = np.full((1, 40, 60), 200, np.uint8)
     path = write(tmp_path / "a.dcm", samples, SequenceOfUltrasoundRegions=list(regions))
     source = DicomSource(path, mask_auto=True)
-    return apply_masks(next(source.pictures()), source.masks)
+    return next(images(source))
 
 
 def test_only_the_declared_regions_are_kept(tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ def test_without_automatic_masking_nothing_is_masked(tmp_path: Path) -> None:
     path = write(
         tmp_path / "a.dcm", ramp("u1", 255), SequenceOfUltrasoundRegions=[region(5, 5, 9, 9)]
     )
-    assert DicomSource(path).masks == ()
+    assert DicomSource(path).first.masks == ()
 
 
 def test_the_masks_do_not_overlap(tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_the_masks_do_not_overlap(tmp_path: Path) -> None:
         np.zeros((1, 40, 60), np.uint8),
         SequenceOfUltrasoundRegions=[region(10, 5, 29, 14)],
     )
-    masks = DicomSource(path, mask_auto=True).masks
+    masks = DicomSource(path, mask_auto=True).first.masks
     assert all(isinstance(rect, Rect) for rect in masks)
     assert sum(rect.width * rect.height for rect in masks) == 40 * 60 - 20 * 10
 

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from sender.sources import open_source
+from sender.sources import images, open_source
 from shared.codecs import open_decoder, open_encoder
 
 CLIPS = Path(
@@ -34,19 +34,19 @@ def test_a_real_clip_plays_whole(
 ) -> None:
     source = open_source(str(CLIPS / name))
     assert (source.info.kind, source.info.width, source.info.height) == (kind, *size)
-    assert sum(1 for _ in source.pictures()) == (count or source.info.frame_count)
+    assert sum(1 for _ in images(source)) == (count or source.info.frame_count)
 
 
 @pytest.mark.parametrize("name", ["us2_liver_sweep.h264", "us3_lung_healthy.mpeg"])
 def test_the_pictures_are_those_that_ffmpeg_shows(name: str) -> None:
     with av.open(str(CLIPS / name)) as container:
         expected = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    assert np.array_equal(next(open_source(str(CLIPS / name)).pictures()), expected)
+    assert np.array_equal(next(images(open_source(str(CLIPS / name)))), expected)
 
 
 @pytest.mark.parametrize("name", ["us2_liver_sweep.h264", "en2_larynx_p1seq4", "en1_nasal_1080p"])
 def test_a_real_picture_survives_the_lossless_codec(name: str) -> None:
-    picture = next(open_source(str(CLIPS / name)).pictures())
+    picture = next(images(open_source(str(CLIPS / name))))
     frame = open_encoder("lossless").encode(picture)
     shown = open_decoder("lossless").decode(
         frame.payload, width=frame.width, height=frame.height, channels=frame.channels
