@@ -155,8 +155,8 @@ def inner_with(**changes: Any) -> bytes:
     "changes",
     [{"codec": 0}, {"codec": 255}, {"channels": 0}, {"channels": 2}, {"channels": 4},
      {"width": 15}, {"width": 4097}, {"height": 0}, {"height": 65535},
-     {"psnr": math.inf}, {"psnr": -math.inf}, {"psnr": -0.5}, {"back": 2}, {"flags": 2},
-     {"flags": 128}, {"flags": 1}, {"flags": 3, "back": 0}],
+     {"psnr": math.inf}, {"psnr": -math.inf}, {"psnr": -0.5}, {"back": 2}, {"flags": 4},
+     {"flags": 128}, {"flags": 1}, {"flags": 5, "back": 0}],
 )  # fmt: skip
 def test_an_inner_that_no_sender_may_send_is_malformed(changes: dict[str, Any]) -> None:
     parse_inner(inner_with())
