@@ -24,8 +24,9 @@ from shared.frame import Image
 __all__ = ["Rendering", "rendering_of"]
 
 Samples = NDArray[Any]
-Rendering = Callable[[Samples], Image]
-"""Stored samples `(H, W)` or `(H, W, 3)` in, an 8-bit picture out."""
+Rendering = Callable[[Samples, int], Image]
+"""Stored samples `(H, W)` or `(H, W, 3)` of the frame of that number (from 0) in, an 8-bit picture
+out."""
 
 
 def rendering_of(header: Dataset, sample_frames: Callable[[], Iterable[Samples]]) -> Rendering:
@@ -60,7 +61,7 @@ def _by_table(shown: Callable[[Samples], Image]) -> Rendering:
     """
     tables: dict[np.dtype[Any], Image] = {}
 
-    def render(samples: Samples) -> Image:
+    def render(samples: Samples, _ordinal: int) -> Image:
         kind = samples.dtype.newbyteorder("=")
         if kind.kind not in "iu" or kind.itemsize > 2:
             return shown(samples)
@@ -75,7 +76,7 @@ def _by_table(shown: Callable[[Samples], Image]) -> Rendering:
 
 
 def _colour(bits_stored: int) -> Rendering:
-    def render(samples: Samples) -> Image:
+    def render(samples: Samples, _ordinal: int) -> Image:
         if bits_stored == 8:
             return np.asarray(samples, np.uint8)
         peak = float((1 << bits_stored) - 1)

@@ -14,22 +14,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
-from sender.privacy import outside
-from sender.sources.dicom_rendering import rendering_of
+from sender.sources.dicom.regions import masks_of, number_of
+from sender.sources.dicom.rendering import rendering_of
+from sender.sources.dicom.timing import frame_rate
 from sender.sources.geometry import Geometry
 from sender.sources.source import SourceInfo, SourcePicture, checked_fps, checked_picture
-from shared.errors import BadInput, SourceFailed
-from shared.frame import Image, Rect
+from shared.errors import SourceFailed
+from shared.frame import Image
 
-__all__ = ["DicomSource", "frame_rate", "is_dicom", "ultrasound_regions"]
-
-_CORNERS = ("MinX0", "MinY0", "MaxX1", "MaxY1")
+__all__ = ["DicomSource", "is_dicom"]
 
 _logger = logging.getLogger(__name__)
 
@@ -50,7 +48,7 @@ class DicomSource:
     ) -> None:
         self._path = Path(path)
         header = _header(self._path)
-        self._count = max(1, _number(header.get("NumberOfFrames")) or 1)
+        self._count = max(1, number_of(header.get("NumberOfFrames")) or 1)
         native = frame_rate(header)
         self._whole: Dataset | None = None
         try:
@@ -64,9 +62,8 @@ class DicomSource:
                 raise _undecodable(0, error) from None
         first = checked_picture(rendered, 0)
         height, width = int(first.shape[0]), int(first.shape[1])
-        self._masks: tuple[Rect, ...] = ()
-        if mask_auto:
-            self._masks = outside(ultrasound_regions(header, width, height), width, height)
+        geometry = Geometry(width, height)
+        self._masks = masks_of(header, geometry) if mask_auto else ()
         self.first = self._shown(first)
         self.info = SourceInfo(
             kind="dicom",
@@ -82,7 +79,7 @@ class DicomSource:
         frames = self._frames()
         for ordinal in range(self._count):
             try:
-                picture = self._render(next(frames))
+                picture = self._render(next(frames), ordinal)
             except StopIteration:
                 raise SourceFailed(
                     f"the DICOM file ends after {ordinal} of its {self._count} frames"
@@ -100,7 +97,7 @@ class DicomSource:
 
     def _first_rendered(self, header: Dataset) -> Image:
         self._render = rendering_of(header, self._sample_frames)
-        return self._render(next(self._frames()))
+        return self._render(next(self._frames()), 0)
 
     def _frames(self, indices: Sequence[int] | None = None) -> Iterator[NDArray[Any]]:
         if self._whole is None:
@@ -122,57 +119,6 @@ def is_dicom(path: Path) -> bool:
     except OSError:
         return False
     return preamble[128:] == b"DICM" or path.suffix.lower() in {".dcm", ".dicom"}
-
-
-def frame_rate(header: Dataset) -> float | None:
-    """Return the file's own rate in frames a second, None where it names none.
-
-    Looked for in the order frame time, frame time vector (C.7.6.5; its mean, as playback is
-    even), cine rate, recommended display frame rate.
-    """
-    if (interval_ms := _positive(header.get("FrameTime"))) is not None:
-        return 1000.0 / interval_ms
-    vector = header.get("FrameTimeVector")
-    if vector is not None and not isinstance(vector, int | float | str) and len(vector) > 1:
-        mean_ms = _positive(np.mean([float(step) for step in vector[1:]]))  # the first is 0
-        if mean_ms is not None:
-            return 1000.0 / mean_ms
-    for rate in ("CineRate", "RecommendedDisplayFrameRate"):
-        if (fps := _positive(header.get(rate))) is not None:
-            return fps
-    return None
-
-
-def ultrasound_regions(header: Dataset, width: int, height: int) -> tuple[Rect, ...]:
-    """Return the declared ultrasound regions (C.8.5.5), clipped to a `width` x `height` picture.
-
-    Raises `BadInput` where there are none to go by.
-    """
-    regions: list[Rect] = []
-    overhang = False
-    for item in header.get("SequenceOfUltrasoundRegions") or ():
-        corners = [_number(item.get(f"RegionLocation{corner}")) for corner in _CORNERS]
-        if any(corner is None for corner in corners):
-            continue
-        left, top, right, bottom = (corner or 0 for corner in corners)
-        if left < 0 or top < 0 or right < left or bottom < top:
-            continue
-        overhang |= right > width or bottom > height  # one pixel over is a common slip
-        if left < width and top < height:
-            # The lower right corner belongs to the region.
-            region = Rect(left, top, right - left + 1, bottom - top + 1)
-            regions.append(region.clipped(width, height))
-    if not regions:
-        raise BadInput(
-            "the DICOM file declares no ultrasound regions to mask by",
-            hint="give the regions to hide with --mask x,y,w,h",
-        )
-    if overhang:
-        _logger.warning(
-            "the declared ultrasound regions reach beyond the picture: "
-            "check that the masked picture shows no text"
-        )
-    return tuple(regions)
 
 
 def _header(path: Path) -> Dataset:
@@ -199,18 +145,3 @@ def _undecodable(ordinal: int, error: Exception) -> SourceFailed:
         f"frame {ordinal} of the DICOM file can't be decoded ({type(error).__name__})",
         hint="the file is damaged, or its compression has no decoder here",
     )
-
-
-def _number(value: Any) -> int | None:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _positive(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if 0.0 < number < float("inf") else None
