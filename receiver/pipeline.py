@@ -23,7 +23,7 @@ from shared.keystream.ahead import KeystreamAhead
 from shared.keystream.backend import Backend
 from shared.link import ReceivedFrame
 from shared.telemetry.records import DropReason
-from shared.wire import FrameMetadata, parse_header, parse_inner
+from shared.wire import SUITE, FrameMetadata, parse_header, parse_inner
 
 __all__ = ["DecodedFrame", "Outcome", "Pipeline"]
 
@@ -79,17 +79,19 @@ class _Epoch:
 
 
 class Pipeline:
-    """Turns sealed bytes of one sender into pictures."""
+    """Turns sealed bytes of one sender into pictures; `suite` is the one agreed on."""
 
     def __init__(
         self,
         backend: Backend,
         *,
         sender: int,
+        suite: int = SUITE,
         clock_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._backend = backend
         self._sender = sender
+        self._suite = suite
         self._clock_ns = clock_ns
         self._schedule = ReceiverSchedule(sender)
         self._epochs: dict[int, _Epoch] = {}
@@ -104,7 +106,8 @@ class Pipeline:
         """
         keys = self._schedule.install(secret)
         ahead = KeystreamAhead(self._backend.keyed(keys.keystream_key))
-        self._epochs[secret.epoch] = _Epoch(Opener(keys, self._sender, ahead), ahead)
+        opener = Opener(keys, self._sender, ahead, suite=self._suite)
+        self._epochs[secret.epoch] = _Epoch(opener, ahead)
         while len(self._epochs) > EPOCHS_KEPT:
             self._epochs.pop(min(self._epochs)).ahead.close()
 

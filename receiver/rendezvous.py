@@ -41,7 +41,8 @@ async def connect(signaling: SignalingClient, link: PeerLink) -> None:
 async def agree(link: PeerLink, secret: str, keystreams: Keystreams) -> Association:
     """Pair with whoever is at the other end of `link`, if it knows the code's `secret` too.
 
-    Raises `WrongCode`, `CodeUsed`, `KeystreamMismatch`, `HandshakeFailed` and `PeerGone`.
+    Raises `WrongCode`, `CodeUsed`, `Busy`, `NotNow`, `KeystreamMismatch`, `HandshakeFailed` (of
+    which `OtherVersion` and `NotSupported` are kinds) and `PeerGone`.
     """
     local, remote = link.fingerprints
     fingerprints = DtlsFingerprints(sender=remote, receiver=local)

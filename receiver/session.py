@@ -28,7 +28,7 @@ from receiver.sinks import ShownFrame
 from receiver.stills import Stills
 from shared import control
 from shared.crypto.pairing import PairingCode
-from shared.errors import HandshakeFailed, PeerGone
+from shared.errors import HandshakeFailed, PeerGone, VeilscopeError
 from shared.link.iceservers import usable_ice_servers
 from shared.link.peer import LinkFactory, PeerLink
 from shared.newest import SlotClosed
@@ -51,7 +51,7 @@ class ReceiverSession:
     goodbye and closes everything, the journal too; one that never paired leaves the journal open.
 
     Raises on entry `BadInput` (what is no code), `SignalingUnreachable`, `RoomUnavailable`,
-    `LinkFailed`, `WrongCode`, `CodeUsed`, `KeystreamMismatch`, `HandshakeFailed`,
+    `LinkFailed`, `WrongCode`, `CodeUsed`, `Busy`, `NotNow`, `KeystreamMismatch`, `HandshakeFailed`,
     `DeviceUnavailable`, `SelfTestFailed`; from the iteration `PeerGone`, also when the sender
     says that it failed; `OutputFailed` on leaving, if the log could not be written in full.
     """
@@ -77,6 +77,7 @@ class ReceiverSession:
         self._bye: control.Bye | None = None
         self._key_frame = KeyFrameWish()
         self._began = False
+        self._failure: VeilscopeError | None = None  # what the sender did wrong, if that ends it
 
     # -- what a program sees ----------------------------------------------------------------------
 
@@ -110,8 +111,13 @@ class ReceiverSession:
         trace: TracebackType | None,
     ) -> None:
         with suppress(PeerGone):  # nobody left to say it to
-            self._association.send(control.Bye(reason="quit"))
+            self._association.send(self._farewell())
         await self._exit.aclose()
+
+    def _farewell(self) -> control.Bye:
+        if self._failure is None:
+            return control.Bye(reason="quit")
+        return control.Bye(reason="error", detail=str(self._failure)[: control.MAX_DETAIL_CHARS])
 
     def __aiter__(self) -> AsyncIterator[ShownFrame]:
         return self._frames()
@@ -179,12 +185,13 @@ class ReceiverSession:
         self._keystream = KeystreamIdentity(
             family=agreed.family, digest=agreed.digest.hex(), backend=backend.name
         )
-        self._pipeline = Pipeline(backend, sender=SENDER_ID)
+        self._pipeline = Pipeline(backend, sender=SENDER_ID, suite=self._association.suite)
         self._exit.push_async_callback(asyncio.to_thread, self._pipeline.close)
         await self._link.calibrated()
         self._stills = Stills(self._association)
         self._began = True
         self.journal.session_started(self.session_id, self._keystream)
+        self._exit.callback(self._note_ignored)
         if refused:
             self.journal.event("ICE servers ignored", f"{len(refused)} can't be used")
         self._showing = Showing(self._link, self.journal, settings.playout_delay_ms)
@@ -214,6 +221,8 @@ class ReceiverSession:
         try:
             await work()
         except Exception as error:  # handed on whole to whoever iterates
+            if isinstance(error, HandshakeFailed):
+                self._failure = error
             self._showing.handover.close(error)
 
     async def _stop_tasks(self) -> None:
@@ -306,6 +315,12 @@ class ReceiverSession:
                 self._association.send(report)
             except PeerGone:  # `_receive` says so
                 return
+
+    def _note_ignored(self) -> None:
+        """What the sender said that this version does not know: for who reads the log."""
+        ignored = self._association.ignored.total()
+        if ignored:
+            self.journal.event("passed over", f"{ignored} messages or fields, unknown here")
 
     def _note_link_drops(self) -> None:
         self.journal.link_dropped(self._link.frames_dropped.get("consumer slow", 0))

@@ -9,6 +9,7 @@ from typing import Any
 from receiver.pipeline import DecodedFrame
 from shared import control
 from shared.association import Association
+from shared.capabilities import STILLS
 from shared.errors import PeerGone
 
 __all__ = ["Stills"]
@@ -30,6 +31,9 @@ class Stills:
 
         Raises `PeerGone` once the link is over.  Cancelling takes the request back.
         """
+        if not self._association.features >= {STILLS, "lossless"}:
+            self.refusal = "the sender has no exact pictures to give"
+            return None
         async with self._one_at_a_time:
             coming: asyncio.Future[DecodedFrame | None] = asyncio.Future()
             ending = asyncio.create_task(self._association.link.closed())

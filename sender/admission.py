@@ -1,7 +1,8 @@
 """Letting receivers in: the code of the moment, how often it was tried, and who paired with it.
 
 For each peer that joins the room: connect, run the handshake, and make the code for the next.  It
-refuses more than three wrong tries at one code, and lets each code pair once.
+refuses more than three wrong tries at one code, and lets each code pair once.  Whom it can't let in
+it tells why.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import asyncio
 from collections.abc import Callable
 
 from shared.association import Association, associate
+from shared.crypto.aborts import abort_message
 from shared.crypto.handshake import DtlsFingerprints, NetworkId, SenderHandshake
-from shared.crypto.messages import abort_message
 from shared.crypto.pairing import PairingCode, PairingTries
-from shared.errors import CodeUsed, LinkFailed, PeerGone
+from shared.errors import Busy, CodeUsed, LinkFailed, NotNow, PeerGone, VeilscopeError
 from shared.link.peer import PeerLink
 from signaling.client import SignalingClient
 
@@ -26,7 +27,9 @@ class Admission:
     """The door of one room.
 
     `places` is how many receivers may pair.  `on_code` is called with every new code; what it
-    raises comes out of the method that made the code.
+    raises comes out of the method that made the code.  `check(features)` is called with what a
+    receiver that knows the code has in common with this end; what it raises refuses that receiver,
+    and the code stays good.
     """
 
     def __init__(
@@ -38,7 +41,9 @@ class Admission:
         *,
         places: int,
         on_code: Callable[[PairingCode], None],
+        check: Callable[[frozenset[str]], None] | None = None,
     ) -> None:
+        self._check = check
         self._signaling = signaling
         self._nameplate = nameplate
         self._session_id = session_id
@@ -87,7 +92,8 @@ class Admission:
         """Connect to `peer` over `link` and pair with it.
 
         Raises `PeerGone`, `LinkFailed`, `SignalingUnreachable`, `RoomUnavailable`, `CodeUsed`,
-        and the handshake's `WrongCode`, `KeystreamMismatch` and `HandshakeFailed`.
+        `Busy`, `NotNow`, the handshake's `WrongCode`, `KeystreamMismatch` and `HandshakeFailed`,
+        and what `check` raises.
         """
         await self._connect(peer, link)
         return await self._pair(link)
@@ -111,12 +117,9 @@ class Admission:
         tries, code = self._tries, self._code
         try:
             if code is None:
-                raise CodeUsed(
-                    "the code was used already: each code pairs once",
-                    hint="ask the sender for a new code",
-                )
+                raise self._why_closed()
             tries.begin()
-        except CodeUsed as error:
+        except VeilscopeError as error:
             link.send_control(abort_message(error))
             raise
         handshake = SenderHandshake(
@@ -125,8 +128,14 @@ class Admission:
             DtlsFingerprints(sender=local, receiver=remote),
             self._network,
         )
+
+        def agreed() -> None:
+            if self._check is not None and handshake.result is not None:
+                self._check(handshake.result.features)
+            tries.succeeded()
+
         try:
-            association = await associate(link, handshake, on_agreed=tries.succeeded)
+            association = await associate(link, handshake, on_agreed=agreed)
         except BaseException:
             if handshake.code_was_wrong:
                 tries.wrong()
@@ -136,3 +145,17 @@ class Admission:
         self._places -= 1
         self.open()
         return association
+
+    def _why_closed(self) -> VeilscopeError:
+        """What to tell a receiver while there is no code to pair with."""
+        if self.guessed_at:
+            return CodeUsed(
+                "no more codes after three wrong tries: each code pairs once",
+                hint="start again and read out the new code",
+            )
+        if self._places == 0:
+            return Busy(
+                "every place is taken: each code pairs once",
+                hint="--receivers says how many may join",
+            )
+        return NotNow("nobody is let in any more", hint="start again for a new code")

@@ -19,8 +19,9 @@ from sender.reference import Reference
 from sender.stillwish import StillWish
 from shared import control
 from shared.association import Association
+from shared.capabilities import BROWSER, STILLS
 from shared.crypto.keyschedule import EpochSecret
-from shared.errors import PeerGone
+from shared.errors import PeerGone, VeilscopeError
 from shared.link import PathEstimate
 from shared.newest import Newest
 from shared.telemetry.records import DropReason
@@ -75,6 +76,21 @@ class Attendee:
         self._idle.set()
         self._dismissed = False
         self._over = False
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What it has in common with this end."""
+        return self._association.features
+
+    @property
+    def in_browser(self) -> bool:
+        """Whether it watches in a browser, by its own word."""
+        return self._association.peer_kind == BROWSER
+
+    @property
+    def ignored(self) -> int:
+        """How much of what it said was passed over, as of a later version."""
+        return self._association.ignored.total()
 
     @property
     def ready(self) -> bool:
@@ -133,6 +149,8 @@ class Attendee:
     def offer(self, frame: SealedFrame) -> bool:
         """Send `frame` if this receiver can take it now; whether it can."""
         if not (self._ready and self.holds(frame.epoch)):
+            return False
+        if frame.encoded.codec not in self.features:
             return False
         key = frame.depends_on is None
         if not (key or self.follows(frame.depends_on)):
@@ -228,6 +246,14 @@ class Attendee:
             self._association.send(control.Bye(reason=reason, detail=detail))
         await self._link.close()
 
+    async def turn_away(self, error: VeilscopeError) -> None:
+        """It can't be served any more, for what it said: tell it why, if it is there to hear."""
+        if not isinstance(error, PeerGone):
+            with suppress(PeerGone):
+                detail = str(error)[: control.MAX_DETAIL_CHARS]
+                self._association.send(control.Bye(reason="error", detail=detail))
+            await self._link.close()
+
     def _tell(self, message: control.ControlMessage) -> None:
         with suppress(PeerGone):  # then `attend` says so
             self._association.send(message)
@@ -294,7 +320,9 @@ class Attendee:
             self._on_ready()
 
     def _still_asked(self, index: int) -> None:
-        if self._wish.asked(index, time.monotonic_ns()):
+        if not self.features >= {STILLS, "lossless"}:
+            self.still_unavailable(index)
+        elif self._wish.asked(index, time.monotonic_ns()):
             self._on_still(self, index)
         else:
             self.still_unavailable(index)

@@ -16,6 +16,7 @@ from sender.journal import SenderJournal
 from sender.pipeline import SealedFrame
 from shared import control
 from shared.association import Association
+from shared.capabilities import OUR_FEATURES
 from shared.telemetry.records import DropReason
 
 __all__ = ["Audience"]
@@ -48,6 +49,11 @@ class Audience(Collection[Attendee]):
     def dismissed(self) -> bool:
         """Whether the farewell has begun."""
         return self._dismissed
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What all that watch have in common with this end."""
+        return OUR_FEATURES.intersection(*(attendee.features for attendee in self))
 
     @property
     def silent(self) -> bool:

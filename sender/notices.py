@@ -25,6 +25,10 @@ class Notices:
         self._journal.event(event, told)
         self._say(f"{event}: {detail}" if str(detail) else event)
 
+    def note(self, event: str, detail: str) -> None:
+        """Something that no person need be told, but who reads the log may ask for."""
+        self._journal.event(event, detail)
+
     def quality(self, reason: str) -> None:
         """Quality was lowered or raised, in one line with its reason."""
         self._journal.quality_changed(reason)

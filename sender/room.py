@@ -17,7 +17,14 @@ from sender.attendee import Attendee
 from sender.audience import Audience
 from sender.epochs import Epochs
 from sender.notices import Notices
-from shared.errors import PairingFailed, RoomUnavailable, SignalingUnreachable, VeilscopeError
+from shared import control
+from shared.errors import (
+    PairingFailed,
+    PeerGone,
+    RoomUnavailable,
+    SignalingUnreachable,
+    VeilscopeError,
+)
 from shared.link.peer import PeerLink
 from signaling.client import (
     ConnectionLost,
@@ -160,21 +167,36 @@ class Room:
         serving = asyncio.create_task(attendee.attend())
         try:
             await self._epochs.begin("join")
-            self._notices.event("a receiver joined")
+            self._notices.event("a receiver joined", "in a browser" if attendee.in_browser else "")
             await serving
             if attendee.left is not None:
-                self._notices.event("a receiver left")
+                self._farewell(attendee.left)
         except VeilscopeError as error:  # gone, or not to be understood any more
             self._notices.event("a receiver is lost", error)
+            await attendee.turn_away(error)
             if len(self._audience) == 1 and self._admission.code is None:
                 raise
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
             self._audience.remove(attendee)
+            self._note_ignored(attendee)
             if not self._audience:
                 self._on_deserted()
         if self._audience and not self._audience.dismissed:
             await self._epochs.begin("leave")
         elif self._admission.code is None:
             await self._conclude(None)
+
+    def _farewell(self, bye: control.Bye) -> None:
+        if bye.reason == "error":
+            self._notices.event("a receiver failed", PeerGone(bye.detail or "it did not say why"))
+        else:
+            self._notices.event("a receiver left")
+
+    def _note_ignored(self, attendee: Attendee) -> None:
+        """What the receiver said that this version does not know: for who reads the log."""
+        if attendee.ignored:
+            self._notices.note(
+                "passed over", f"{attendee.ignored} messages or fields, unknown here"
+            )

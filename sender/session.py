@@ -34,7 +34,7 @@ from shared import control
 from shared.crypto.handshake import NetworkId, new_session_id
 from shared.crypto.keyschedule import EpochSecret
 from shared.crypto.pairing import PairingCode
-from shared.errors import VeilscopeError
+from shared.errors import NotSupported, VeilscopeError
 from shared.frame import Frame
 from shared.keystream.backend import Backend, open_backend
 from shared.keystream.network import KeystreamNetwork, load_network
@@ -189,6 +189,7 @@ class SenderSession:
             network,
             places=settings.max_receivers,
             on_code=self._tell_code,
+            check=self._check_features,
         )
         self.journal.session_started(self.session_id, codec, self._keystream)
         # Those of the server's operator are not trusted to be well written.
@@ -264,6 +265,14 @@ class SenderSession:
     def _tell_code(self, code: PairingCode) -> None:
         if self._on_code is not None:
             self._on_code(code)
+
+    def _check_features(self, features: frozenset[str]) -> None:
+        """Refuse a receiver that could not be shown the stream beside those that watch."""
+        if not self._steering.suits(features, self._audience.features):
+            raise NotSupported(
+                f"it can't decode this stream ({self.settings.codec})",
+                hint="use --codec auto, or a codec that every receiver has",
+            )
 
     def _epoch_entered(self, secret: EpochSecret) -> None:
         self.journal.epoch_entered(secret.epoch, secret.reason)

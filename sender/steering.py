@@ -16,6 +16,7 @@ from sender.pipeline import SealedFrame, scaled_size
 from sender.rate import Plan, RateController, StreamFacts, Wishes
 from sender.streamcodec import StreamCodec
 from shared import control
+from shared.capabilities import OUR_FEATURES
 from shared.codecs import Codec, Encoder, EncoderTarget, open_encoder
 from shared.codecs.choice import CodecChoice
 from shared.codecs.machine import cores
@@ -61,11 +62,23 @@ class Steering:
         """Whether the next frame is the first, or the first for others than those before."""
         return self._controller is None
 
-    def choose(self, frame: Frame) -> CodecChoice | None:
-        """The codec to encode with from `frame` on, where that is a new one."""
+    def suits(self, features: Collection[str], watching: Collection[str]) -> bool:
+        """Whether a receiver with `features` can be shown this stream (`StreamCodec.suits`)."""
+        return self._codec.suits(features, watching)
+
+    def choose(self, frame: Frame, features: Collection[str] = OUR_FEATURES) -> CodecChoice | None:
+        """The codec to encode with from `frame` on, where that is a new one.
+
+        `features` are those that all who watch have.
+        """
         self._channels = frame.channels
+        self._codec.usable = features
         if self._controller is None:
             return self._codec.begin()
+        replaced = self._codec.replace(time.monotonic_ns())
+        if replaced is not None:
+            self._controller = None  # its facts are the other codec's
+            return self._changed(replaced)
         use = self._controller.use
         if use is None:
             return None

@@ -140,7 +140,7 @@ class Stream:
     async def _choose_codec(self, frame: Frame) -> None:
         """See to it that the pipeline has the encoder for `frame`."""
         begins = self._steering.begins
-        choice = self._steering.choose(frame)
+        choice = self._steering.choose(frame, self._audience.features)
         if choice is None:
             return
         await self._encode_in(choice.codec)

@@ -3,28 +3,38 @@
 A stream begins before its path is known.  Once it is, `shared.codecs.choice.reconsider` is asked
 with every frame; its answer must stand for a while before it is followed, and after a change
 everything rests, so that a path that wavers does not change what people look at.  A codec that
-failed here, or that this machine was too slow for, is not tried again.
+failed here, or that this machine was too slow for, is not tried again.  `auto` means only codecs
+that every receiver can decode (`usable`); when one comes who lacks the codec in use, it changes at
+once.
 
 Pure: how the stream fares and times in, choices out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from shared.codecs import CODECS, Codec
-from shared.codecs.choice import FIRST_CODEC, CodecChoice, CodecUse, reconsider
+from shared.codecs.choice import FIRST_CODEC, CodecChoice, CodecUse, first_codec, reconsider
 
 __all__ = ["AUTO", "REST_NS", "STAND_NS", "StreamCodec"]
 
 AUTO = "auto"
 
 STAND_NS = 3_000_000_000  # as long as the frame rate and the size wait before they go up
+_STAND_INS = frozenset(CODECS) - {FIRST_CODEC, "h264-444"}  # which `auto` does not choose by itself
+
 REST_NS = 20_000_000_000  # a change costs a key frame and is seen: a few a minute at most
 
 
 class StreamCodec:
-    """The codec of one stream: `asked_for` is the name of one, or `auto`."""
+    """The codec of one stream: `asked_for` is the name of one, or `auto`.
+
+    `usable` are those that all who watch can decode; it may be set anew before each choice.
+    """
 
     def __init__(self, asked_for: str) -> None:
+        self.usable: Collection[str] = CODECS
         self._asked_for = asked_for
         self._codec: Codec | None = None
         self._barred: set[str] = set()
@@ -37,6 +47,12 @@ class StreamCodec:
         """The codec in use, None before the first frame."""
         return self._codec
 
+    def suits(self, features: Collection[str], watching: Collection[str]) -> bool:
+        """Whether a receiver with `features` can watch beside those that have `watching` alike."""
+        if self._asked_for != AUTO:
+            return self._asked_for in features
+        return first_codec([name for name in watching if name in features]) is not None
+
     def begin(self) -> CodecChoice | None:
         """The codec to begin with, for the first receivers or for others after them.
 
@@ -45,26 +61,43 @@ class StreamCodec:
         choice = CodecChoice(self._asked_for, "")
         if self._asked_for == AUTO:
             choice = CodecChoice(FIRST_CODEC, "the fewest bytes, at a rate that follows the path")
+            if (first := first_codec(self.usable) or FIRST_CODEC) != FIRST_CODEC:
+                choice = CodecChoice(first, f"a receiver has no {FIRST_CODEC}")
         self._wanted, self._rests_until_ns = None, None
         if self._codec is CODECS[choice.codec]:
             return None
         self._codec = CODECS[choice.codec]
         return choice
 
+    def replace(self, now_ns: int) -> CodecChoice | None:
+        """The codec to go over to since other receivers watch; None: it stays.
+
+        At once where somebody can't decode the one in use, and after a rest where it stood in for
+        H.264 and all have that again.
+        """
+        codec, first = self._codec, first_codec(self.usable)
+        if self._asked_for != AUTO or codec is None or first is None:
+            return None
+        if codec.name not in self.usable:
+            return self._take(CodecChoice(first, f"a receiver has no {codec.name}"), now_ns)
+        stands_in = first == FIRST_CODEC and codec.name in _STAND_INS
+        if not stands_in or self._resting(now_ns):
+            return None
+        return self._take(CodecChoice(first, f"all receivers have {first}"), now_ns)
+
     def review(self, now_ns: int, channels: int, use: CodecUse) -> CodecChoice | None:
         """The codec to go over to with the next frame, which must then be key; None: it stays."""
         if self._asked_for != AUTO or self._codec is None:
             return None
         choice = reconsider(self._codec.name, channels, use)
-        if choice is not None and choice.codec in self._barred:
+        if choice is not None and not self._may_use(choice.codec):
             choice = None
         wanted = None if choice is None else choice.codec
         if wanted != self._wanted:
             self._wanted, self._wanted_since_ns = wanted, now_ns
         if choice is not None and use.behind:
             return self._give_up(choice, now_ns)
-        resting = self._rests_until_ns is not None and now_ns < self._rests_until_ns
-        if choice is None or resting or now_ns - self._wanted_since_ns < STAND_NS:
+        if choice is None or self._resting(now_ns) or now_ns - self._wanted_since_ns < STAND_NS:
             return None
         return self._take(choice, now_ns)
 
@@ -74,6 +107,12 @@ class StreamCodec:
         if self._asked_for != AUTO or codec is None or codec.name == FIRST_CODEC:
             return None
         return self._give_up(CodecChoice(FIRST_CODEC, f"{codec.name} does not work here"), now_ns)
+
+    def _resting(self, now_ns: int) -> bool:
+        return self._rests_until_ns is not None and now_ns < self._rests_until_ns
+
+    def _may_use(self, codec: str) -> bool:
+        return codec in self.usable and codec not in self._barred
 
     def _give_up(self, choice: CodecChoice, now_ns: int) -> CodecChoice:
         assert self._codec is not None  # noqa: S101 -- there is one to give up

@@ -8,6 +8,7 @@ The thin shell between the pure handshake (`shared.crypto.handshake`) and a link
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
@@ -39,12 +40,21 @@ class Handshake(Protocol):
 
 
 class Association:
-    """The sealed control channel of one secured link."""
+    """The sealed control channel of one secured link, and what the two ends agreed on.
+
+    `features` are those that both have (`shared.capabilities`), `peer_kind` is the other end's
+    kind of client.  `ignored` counts what it said that this version does not know: `types` of
+    messages, `fields` of known ones.
+    """
 
     def __init__(self, link: Link, keys: SessionKeys) -> None:
         self.link = link
         self.session_id = keys.session_id
         self.network = keys.network
+        self.suite = keys.suite
+        self.features = keys.features
+        self.peer_kind = keys.peer_kind
+        self.ignored: Counter[str] = Counter()
         self._channel = SecureChannel(keys.control_send, keys.control_receive)
 
     def send(self, message: control.ControlMessage) -> None:
@@ -52,8 +62,16 @@ class Association:
         self.link.send_control(self._channel.seal(control.pack(message)))
 
     async def receive(self) -> control.ControlMessage:
-        """The next control message; raises `AuthenticationFailed` if it was altered."""
-        return control.parse(self._channel.open(await self.link.receive_control()))
+        """The next control message of a type that is known here.
+
+        Raises `AuthenticationFailed` if it was altered, `HandshakeFailed` if it can't be read, and
+        `NotSupported` for one that may not be passed over.
+        """
+        while True:
+            opened = self._channel.open(await self.link.receive_control())
+            message = control.parse(opened, self.ignored)
+            if message is not None:
+                return message
 
 
 def _nothing() -> None:
@@ -68,8 +86,9 @@ async def associate(
     `on_agreed` is called when this end has its keys, before its last message goes out; what it
     raises refuses the other end.
 
-    Raises the handshake's own errors (`WrongCode`, `KeystreamMismatch`, `CodeUsed`,
-    `HandshakeFailed`) after telling the other end, `HandshakeFailed` if it takes more than
+    Raises the handshake's own errors (`WrongCode`, `KeystreamMismatch`, `CodeUsed`, `Busy`,
+    `NotNow`, `HandshakeFailed`) after telling the other end, `HandshakeFailed` if it takes more
+    than
     `HANDSHAKE_TIMEOUT_S`, and `PeerGone` if the link ends first.
     """
     try:

@@ -3,16 +3,22 @@
 JSON objects told apart by `type`: epoch and epoch_ack hand over keys; timings, tally, path and
 quality_notice carry the sender's figures for the receiver's log and screen, receiver_report the
 receiver's for the sender's; key_frame_request and still_request ask for a picture,
-still_cancel for none any more, still_unavailable says that one can't be had; bye ends the session.
-Strict: a type, field or range that is not listed here is refused.  This file gives messages their
-shape and nothing else; order and meaning belong to the sessions.
+still_cancel for none any more, still_unavailable says that one can't be had; notice tells a person
+what happens at the source; bye ends the session.
+
+A type or a field that is not listed here is a later version's: it is passed over and counted,
+unless its message says `"critical": true`.  What is listed is taken strictly: a value of another
+type or range is refused.  This file gives messages their shape and nothing else; order and meaning
+belong to the sessions.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections import Counter
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from shared.crypto.keyschedule import (
     MAX_EPOCH,
@@ -21,7 +27,7 @@ from shared.crypto.keyschedule import (
     EpochReason,
     EpochSecret,
 )
-from shared.errors import HandshakeFailed
+from shared.errors import HandshakeFailed, NotSupported
 from shared.frame import MAX_SIDE, MIN_SIDE
 
 __all__ = [
@@ -74,7 +80,7 @@ _BitRate = Annotated[int, Field(ge=0, le=_U64)]
 _DropReason = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
-class _Message(BaseModel):
+class _Part(BaseModel):
     # Errors must not repeat their input: it may be a secret.
     model_config = ConfigDict(
         strict=True,
@@ -84,6 +90,11 @@ class _Message(BaseModel):
         ser_json_bytes="base64",
         val_json_bytes="base64",
     )
+
+
+class _Message(_Part):
+    # Who does not know all of the message must not go on.  This version marks none of its own.
+    critical: bool = Field(default=False, exclude=True, repr=False)
 
 
 class Epoch(_Message):
@@ -113,7 +124,7 @@ class EpochAck(_Message):
     epoch: _EpochNumber
 
 
-class TimingRow(_Message):
+class TimingRow(_Part):
     """Durations in µs of one frame, named by epoch and counter, known only after it was sealed."""
 
     counter: int = Field(ge=0, le=_U64)
@@ -266,24 +277,71 @@ ControlMessage = Annotated[_AnyMessage, Field(discriminator="type")]
 
 _ADAPTER: TypeAdapter[_AnyMessage] = TypeAdapter(ControlMessage)
 
+_FIELDS = {
+    kind.model_fields["type"].default: kind.model_fields.keys() for kind in get_args(_AnyMessage)
+}
+
 
 def pack(message: ControlMessage) -> bytes:
     """Encode a message as JSON; the limits of its fields keep it under `MAX_MESSAGE_BYTES`."""
     return message.model_dump_json().encode()
 
 
-def parse(data: bytes) -> ControlMessage:
-    """Decode a message that the secure channel opened.
+def parse(data: bytes, ignored: Counter[str] | None = None) -> ControlMessage | None:
+    """Decode a message that the secure channel opened; None for one of a type not known here.
 
-    Raise `HandshakeFailed` if it is none: what an authenticated peer says and this end can't read
+    Messages of unknown types, and unknown fields of a message, are counted in `ignored` as `types`
+    and `fields`.  Raise `NotSupported` where a message that is marked as critical has either,
+    `HandshakeFailed` if it is no message: what an authenticated peer says and this end can't read
     means that the two do not speak the same protocol.
+
+    What this costs is bounded by `MAX_MESSAGE_BYTES`, whatever the peer says; nesting beyond some
+    200 levels and numbers beyond some 4,300 digits are refused.
     """
+    said = _object(data)
+    kind, critical = said.get("type"), said.get("critical", False)
+    if not isinstance(kind, str) or not isinstance(critical, bool):
+        raise _unreadable()
+    known = _FIELDS.get(kind)
+    if known is None:
+        if critical:
+            raise _not_known()
+        if ignored is not None:
+            ignored["types"] += 1
+        return None
+    if ignored is not None and (strange := len(said.keys() - known)):
+        ignored["fields"] += strange
+    try:
+        return _ADAPTER.validate_json(data, extra="forbid" if critical else "ignore")
+    except ValidationError as error:
+        types = {
+            found["type"]
+            for found in error.errors(include_url=False, include_context=False, include_input=False)
+        }
+    # A field that it insists on may be why the others are as they are.
+    raise _not_known() if "extra_forbidden" in types else _unreadable()
+
+
+def _object(data: bytes) -> dict[str, object]:
     if len(data) <= MAX_MESSAGE_BYTES:
         try:
-            return _ADAPTER.validate_json(data)
-        except ValidationError:
-            pass
-    raise HandshakeFailed(
+            said = from_json(data, allow_inf_nan=False)
+        except ValueError:
+            said = None
+        if isinstance(said, dict):
+            return said
+    raise _unreadable()
+
+
+def _unreadable() -> HandshakeFailed:
+    return HandshakeFailed(
         "the other end sent a control message that this version can't read",
         hint="install the same version of Veilscope on both ends",
-    ) from None
+    )
+
+
+def _not_known() -> NotSupported:
+    return NotSupported(
+        "the other end insists on a control message that this version of Veilscope does not know",
+        hint="install the newest version on both ends",
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "AuthenticationFailed",
     "BadInput",
+    "Busy",
     "CodeUsed",
     "DecodeFailed",
     "DeviceUnavailable",
@@ -18,6 +19,9 @@ __all__ = [
     "KeystreamMismatch",
     "LinkFailed",
     "MalformedFrame",
+    "NotNow",
+    "NotSupported",
+    "OtherVersion",
     "OutputFailed",
     "PairingFailed",
     "PeerGone",
@@ -67,6 +71,22 @@ class CodeUsed(PairingFailed):
 
 class HandshakeFailed(PairingFailed):
     """A handshake message was malformed, out of turn, or offered nothing both ends speak."""
+
+
+class OtherVersion(HandshakeFailed):
+    """The two ends speak different versions of the protocol."""
+
+
+class NotSupported(HandshakeFailed):
+    """One end needs what the other does not have: a cipher suite, a codec, something newer."""
+
+
+class Busy(CodeUsed):
+    """Every place at the sender is taken, so every code that it gave out is spent."""
+
+
+class NotNow(PairingFailed):
+    """The sender lets nobody in at this moment."""
 
 
 class KeystreamMismatch(PairingFailed):

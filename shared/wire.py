@@ -21,10 +21,12 @@ from shared.frame import MAX_SIDE, MIN_SIDE
 __all__ = [
     "CODEC_IDS",
     "HEADER",
+    "MAX_LATER_BYTES",
     "METADATA",
     "STAGES",
     "SENDER_ID",
     "SUITE",
+    "SUITES",
     "SUITE_NAME",
     "VERSION",
     "FrameMetadata",
@@ -35,27 +37,37 @@ __all__ = [
     "parse_inner",
 ]
 
-VERSION = 2
+VERSION = 3
 """Of the whole protocol: layout of header and inner, control messages, the handshake's hello.
 Anything else is refused."""
 
+SUITES: Mapping[int, str] = MappingProxyType(
+    {1: "SPAKE2, X25519 + ML-KEM-768, AES-256-GCM over the learned keystream"}
+)
+"""The suites that this version speaks, by number, with their name for people (logs and reports).
+
+1: AES-256-GCM over the learned keystream, AES-256-GMAC inner digest, HKDF-SHA-256; the same number
+names the whole suite in the handshake (SPAKE2-Ed25519, X25519 with ML-KEM-768)."""
+
 SUITE = 1
-"""AES-256-GCM over the learned keystream, AES-256-GMAC inner digest, HKDF-SHA-256.  The same
-number names the whole suite in the handshake (SPAKE2-Ed25519, X25519 with ML-KEM-768)."""
+"""The suite that a sender here chooses: one for all its receivers, who get the same bytes."""
 
 SENDER_ID = 0
 """A session has one sender; the header's field leaves room for more."""
 
-SUITE_NAME = "SPAKE2, X25519 + ML-KEM-768, AES-256-GCM over the learned keystream"
-"""For people: logs and reports."""
+SUITE_NAME = SUITES[SUITE]
 
 HEADER = struct.Struct(">BBHHIQ")
 """version u8, suite u8, flags u16, sender u16, epoch u32, counter u64: 18 bytes."""
 
-METADATA = struct.Struct(">QqBBBHHfI3I")
+METADATA = struct.Struct(">QqBBBHHfI3IH")
 """index u64, captured_at_ns i64, codec u8, channels u8, flags u8 (`_STILL`, `_REPEATED`), width
 u16, height u16, psnr_db f32 (NaN: bit-exact), how many indices back the frame is that this one
-builds on u32 (0: on none), capture / mask / encode in µs u32 each: 43 bytes."""
+builds on u32 (0: on none), capture / mask / encode in µs u32 each, bytes of later fields u16 that
+follow before the payload (`MAX_LATER_BYTES` at most; 0 is sent): 45 bytes."""
+
+MAX_LATER_BYTES = 1024
+"""Of fields that a later version may add to the metadata; this one passes over them."""
 
 CODEC_IDS: Mapping[str, int] = MappingProxyType(
     {"jpeg": 1, "lossless": 2, "h264": 3, "h264-444": 4, "av1": 5}
@@ -65,7 +77,11 @@ CODEC_IDS: Mapping[str, int] = MappingProxyType(
 STAGES = ("capture", "mask", "encode")
 """The sender's stages whose durations are known before the frame is sealed, in wire order."""
 
-_STILL, _REPEATED = 1, 2  # in the metadata's flags; all other bits are 0
+_STILL, _REPEATED = 1, 2  # in the metadata's flags
+
+# Of the flags the low four bits say how a frame is to be taken: one of them that is not known here
+# makes the frame useless.  The high four may be ignored.  0 is sent for all but the two above.
+_MUST_KNOW = 0x0F
 
 _CODEC_NAMES = {number: name for name, number in CODEC_IDS.items()}
 
@@ -128,8 +144,8 @@ def parse_header(sealed: bytes | bytearray | memoryview) -> SealedHeader:
     version, suite, flags, sender, epoch, counter = HEADER.unpack_from(sealed)
     if version != VERSION:
         raise MalformedFrame(f"a sealed frame has version {version}; this end speaks {VERSION}")
-    if suite != SUITE:
-        raise MalformedFrame(f"a sealed frame has suite {suite}; this end speaks {SUITE}")
+    if suite not in SUITES:
+        raise MalformedFrame(f"a sealed frame has suite {suite}, which is not known here")
     return SealedHeader(suite, flags, sender, epoch, counter)
 
 
@@ -161,6 +177,7 @@ def pack_inner(metadata: FrameMetadata, payload: bytes | bytearray | memoryview)
             psnr,
             back,
             *(metadata.stages_us[stage] for stage in STAGES),
+            0,
         )
     except (struct.error, OverflowError):  # OverflowError: a PSNR too large for an f32
         raise BadInput("a frame's metadata field is out of range") from None
@@ -170,12 +187,13 @@ def pack_inner(metadata: FrameMetadata, payload: bytes | bytearray | memoryview)
 def parse_inner(inner: bytes | bytearray | memoryview) -> tuple[FrameMetadata, memoryview]:
     """Split an opened frame into its metadata and its payload (a view, no copy).
 
-    Raise `MalformedFrame` for a codec, size, channel count, flag, PSNR or dependence that no
-    sender may send.
+    Passes over flags and fields that a later version added, where they may be.  Raise
+    `MalformedFrame` for a codec, size, channel count, flag, PSNR or dependence that no sender may
+    send to this version.
     """
     if len(inner) < METADATA.size:
         raise MalformedFrame("an opened frame is shorter than its metadata")
-    index, captured_at_ns, codec, channels, flags, width, height, psnr, back, *stages = (
+    index, captured_at_ns, codec, channels, flags, width, height, psnr, back, *stages, later = (
         METADATA.unpack_from(inner)
     )
     name = _CODEC_NAMES.get(codec)
@@ -184,10 +202,13 @@ def parse_inner(inner: bytes | bytearray | memoryview) -> tuple[FrameMetadata, m
     _check_shape(width, height, channels, MalformedFrame)
     if not math.isnan(psnr) and not (math.isfinite(psnr) and psnr >= 0):
         raise MalformedFrame("an opened frame's PSNR is not a number of dB")
-    if flags & ~(_STILL | _REPEATED):
+    if flags & _MUST_KNOW & ~(_STILL | _REPEATED):
         raise MalformedFrame("an opened frame has a flag that is not known here")
     if back > index or (flags & _STILL and back):
         raise MalformedFrame("an opened frame depends on one that can't be")
+    payload_at = METADATA.size + later
+    if later > MAX_LATER_BYTES or payload_at > len(inner):
+        raise MalformedFrame("an opened frame's later fields are longer than they may be")
     metadata = FrameMetadata(
         index=index,
         captured_at_ns=captured_at_ns,
@@ -201,7 +222,7 @@ def parse_inner(inner: bytes | bytearray | memoryview) -> tuple[FrameMetadata, m
         still=bool(flags & _STILL),
         repeated=bool(flags & _REPEATED),
     )
-    return metadata, memoryview(inner)[METADATA.size :]
+    return metadata, memoryview(inner)[payload_at:]
 
 
 def _check_shape(

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 
 from shared import control
 from shared.association import Association, associate
-from shared.crypto.handshake import DtlsFingerprints, NetworkId, ReceiverHandshake, SessionKeys
+from shared.capabilities import OUR_FEATURES, Capabilities
+from shared.crypto.handshake import (
+    OURS,
+    DtlsFingerprints,
+    NetworkId,
+    ReceiverHandshake,
+    SessionKeys,
+)
 from shared.crypto.keyschedule import ReceiverSchedule
 from shared.crypto.sealing import Opener
 from shared.errors import PeerGone
@@ -93,16 +100,19 @@ class ShakeGenerator:
 
 
 def paired(
-    *, to_receiver: FrameScript | None = None, silence_s: float = LIMIT_S
+    *,
+    to_receiver: FrameScript | None = None,
+    silence_s: float = LIMIT_S,
+    features: frozenset[str] = OUR_FEATURES,
 ) -> tuple[Association, Association]:
-    """A sender's and a receiver's end that have agreed on keys."""
+    """A sender's and a receiver's end that have agreed on keys, and on `features`."""
     ours, theirs = memory_pair(to_receiver=to_receiver, silence_s=silence_s)
     theirs.accept_frames()
     network = NetworkId("bp", bytes(32))
     there, back = b"\x01" * 32, b"\x02" * 32
     return (
-        Association(ours, SessionKeys("00" * 16, network, there, back)),
-        Association(theirs, SessionKeys("00" * 16, network, back, there)),
+        Association(ours, SessionKeys("00" * 16, network, there, back, features=features)),
+        Association(theirs, SessionKeys("00" * 16, network, back, there, features=features)),
     )
 
 
@@ -251,24 +261,35 @@ class Watcher:
                 self.association.send(control.EpochAck(epoch=message.epoch))
 
 
-async def pair_as_receiver(link: MemoryLink, secret: str, network: NetworkId) -> Association:
+async def pair_as_receiver(
+    link: MemoryLink, secret: str, network: NetworkId, capabilities: Capabilities = OURS
+) -> Association:
     """What a receiver does once it is connected."""
     await link.connected()
     ours, theirs = link.fingerprints
     handshake = ReceiverHandshake(
-        secret, DtlsFingerprints(sender=theirs, receiver=ours), lambda _family: network.digest
+        secret,
+        DtlsFingerprints(sender=theirs, receiver=ours),
+        lambda _family: network.digest,
+        capabilities=capabilities,
     )
     return await associate(link, handshake)
 
 
 async def watch(
-    room: RoomDouble, links: Links, peer: str, secret: str, network: NetworkId
+    room: RoomDouble,
+    links: Links,
+    peer: str,
+    secret: str,
+    network: NetworkId,
+    capabilities: Capabilities = OURS,
 ) -> Watcher:
     """Join a session's room as `peer` and pair with it."""
     place = len(links.theirs)
     room.tell(PeerJoined(peer))
     await until(lambda: len(links.theirs) > place)
-    return Watcher(await pair_as_receiver(links.theirs[place], secret, network)).start()
+    association = await pair_as_receiver(links.theirs[place], secret, network, capabilities)
+    return Watcher(association).start()
 
 
 class Tap:

@@ -1,5 +1,7 @@
 """Which codec `--codec auto` means: H.264, and for colour whole colour where there is room for it.
 
+Where a receiver has no H.264, it is the first of `PREFERENCE` that all have.
+
 Pure.  It weighs what was measured (docs/BENCHMARKS.md, "Codecs") and promises nothing: figures are
 of ultrasound and endoscopy on one machine, rounded to the dear side.  JPEG takes several times the
 bits.  AV1 is never chosen: in a row of pictures at few bits it is one to two decibels better than
@@ -9,13 +11,16 @@ half a decibel worse, later and with more pictures lost.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
-__all__ = ["FIRST_CODEC", "CodecChoice", "CodecUse", "reconsider"]
+__all__ = ["FIRST_CODEC", "CodecChoice", "CodecUse", "first_codec", "reconsider"]
 
 FIRST_CODEC = "h264"
 
 _WHOLE = "h264-444"
+
+PREFERENCE = (FIRST_CODEC, _WHOLE, "jpeg", "lossless", "av1")
 
 # Whole colour takes 1.6 to 2.1 times the bits of halved colour at the same quality.  It is taken up
 # with some room beyond that, and given up where the bitrate begins to bind; what halved colour then
@@ -45,6 +50,11 @@ class CodecUse:
     most_bps: float
     spare_time: bool
     behind: bool
+
+
+def first_codec(usable: Collection[str]) -> str | None:
+    """The codec to begin with where only those in `usable` can be used; None: there is none."""
+    return next((codec for codec in PREFERENCE if codec in usable), None)
 
 
 def reconsider(current: str, channels: int, use: CodecUse) -> CodecChoice | None:

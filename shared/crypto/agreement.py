@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
+from shared.capabilities import NATIVE, OUR_FEATURES
 from shared.errors import BadInput
+from shared.wire import SUITE
 
 __all__ = [
     "AgreedKeys",
@@ -65,12 +67,19 @@ class NetworkId:
 
 @dataclass(frozen=True, slots=True)
 class SessionKeys:
-    """What a finished handshake gives one end: keys for a `SecureChannel`, 32 bytes each."""
+    """What a finished handshake gives one end: keys for a `SecureChannel`, 32 bytes each.
+
+    `suite` is the one agreed on (`shared.wire.SUITES`), `features` what both ends have
+    (`shared.capabilities`), `peer_kind` the other end's kind of client, by its own word.
+    """
 
     session_id: str
     network: NetworkId
     control_send: bytes = field(repr=False)
     control_receive: bytes = field(repr=False)
+    suite: int = SUITE
+    features: frozenset[str] = OUR_FEATURES
+    peer_kind: str = NATIVE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The handshake: two people's code becomes two programs' keys.  Runs inside the control channel.
 
     receiver                                   sender
-    hello: suites, shares         ───────────▶
-                                  ◀───────────  hello: suite, session id, shares, network
+    hello: suites, shares, features ─────────▶
+                                  ◀───────────  hello: suite, session id, shares, network, features
     confirm: own network, MAC     ───────────▶  checks; a wrong MAC is a wrong try
     checks; has its result        ◀───────────  has its result; confirm: MAC
 
@@ -14,6 +14,8 @@ and the whole transcript become keys.  The rules:
 - Whatever differs between what the two ends saw (code, a byte of a hello, a DTLS fingerprint) shows
   as a MAC that does not fit: `WrongCode`.  Only what can't be parsed or computed with fails sooner,
   as `HandshakeFailed`.
+- What both ends have (`shared.capabilities`) is part of the hellos, so nobody between can take a
+  feature or a suite away and be unnoticed.
 - Networks are compared after the MAC, so that a `KeystreamMismatch` is never an attacker's fiction.
 - Messages come once and in order.  The first error ends a machine for good, and so does its result.
 - If the last message is lost, altered or overtaken by another, the sender has a result and the
@@ -29,13 +31,15 @@ from __future__ import annotations
 import hmac
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from spake2 import SPAKE2_A, SPAKE2_B, SPAKEError
 from spake2.ed25519_basic import NotOnCurve
 
+from shared.capabilities import Capabilities
+from shared.crypto.aborts import abort_message, wrong_code
 from shared.crypto.agreement import (
     AgreedKeys,
     DtlsFingerprints,
@@ -50,18 +54,25 @@ from shared.crypto.messages import (
     ReceiverHello,
     SenderConfirm,
     SenderHello,
-    abort_message,
     keystream_mismatch,
+    other_version_hello,
     parse_receiver_confirm,
     parse_receiver_hello,
     parse_sender_confirm,
     parse_sender_hello,
-    wrong_code,
 )
-from shared.errors import BadInput, HandshakeFailed, KeystreamMismatch, VeilscopeError
-from shared.wire import SUITE
+from shared.errors import (
+    BadInput,
+    HandshakeFailed,
+    KeystreamMismatch,
+    NotSupported,
+    OtherVersion,
+    VeilscopeError,
+)
+from shared.wire import SUITE, SUITES
 
 __all__ = [
+    "OURS",
     "SESSION_ID_BYTES",
     "DtlsFingerprints",
     "NetworkId",
@@ -75,6 +86,9 @@ __all__ = [
 SESSION_ID_BYTES = 16  # random: no two sessions' logs share a name
 _NONCE_BYTES = 32
 _SENDER_NAME, _RECEIVER_NAME = b"veilscope sender", b"veilscope receiver"
+
+OURS = Capabilities()
+"""What a program of this version can do."""
 
 Entropy = Callable[[int], bytes]
 """Gives that many random bytes.  Anything but `os.urandom` is for reproducible test vectors."""
@@ -126,8 +140,8 @@ class SenderHandshake(_Handshake):
     """The end that made the code.
 
     `code_secret` is `PairingCode.secret`, `session_id` 32 hex digits (`new_session_id`),
-    `fingerprints` what this end sees, `network` the keystream network it will use.  Raise
-    `BadInput` if the session id is not one.
+    `fingerprints` what this end sees, `network` the keystream network it will use, `suite` what its
+    stream is sealed with, whoever watches.  Raise `BadInput` if the session id is not one.
     """
 
     def __init__(
@@ -137,9 +151,13 @@ class SenderHandshake(_Handshake):
         fingerprints: DtlsFingerprints,
         network: NetworkId,
         *,
+        capabilities: Capabilities = OURS,
+        suite: int = SUITE,
         entropy: Entropy = os.urandom,
     ) -> None:
         super().__init__()
+        self._capabilities = capabilities
+        self._suite = suite
         self._session_id = _session_id_bytes(session_id)
         self._fingerprints = fingerprints
         self._network = network
@@ -148,6 +166,7 @@ class SenderHandshake(_Handshake):
             code_secret.encode(), idA=_SENDER_NAME, idB=_RECEIVER_NAME, entropy_f=entropy
         )
         self._keys: AgreedKeys | None = None  # set: the next message is the confirmation
+        self._theirs = Capabilities(frozenset())  # of the receiver's hello, once there is one
         self._code_was_wrong = False
 
     @property
@@ -162,26 +181,34 @@ class SenderHandshake(_Handshake):
         """The sender speaks second: nothing to send yet."""
         return []
 
+    def abort_message(self, error: VeilscopeError) -> bytes:
+        """What to send to the other end; to one of another version, which version this one is."""
+        if isinstance(error, OtherVersion):
+            return other_version_hello()
+        return super().abort_message(error)
+
     def _step(self, message: bytes) -> list[bytes]:
         return self._answer(message) if self._keys is None else self._confirm(message, self._keys)
 
     def _answer(self, message: bytes) -> list[bytes]:
         theirs = parse_receiver_hello(message)
-        if SUITE not in theirs.suites:
-            raise HandshakeFailed(
-                "the receiver speaks none of this sender's cipher suites",
+        if self._suite not in theirs.suites:
+            raise NotSupported(
+                "the receiver does not have this sender's cipher suite",
                 hint="install the same version of Veilscope on both ends",
             )
+        self._theirs = theirs.capabilities
         x25519 = X25519PrivateKey.from_private_bytes(self._entropy(32))
         mlkem_secret, mlkem_ciphertext = _encapsulate(theirs.mlkem_key)
         ours = SenderHello(
-            suite=SUITE,
+            suite=self._suite,
             session_id=self._session_id,
             nonce=self._entropy(_NONCE_BYTES),
             spake2=self._spake2.start(),
             x25519=x25519.public_key().public_bytes_raw(),
             mlkem_ciphertext=mlkem_ciphertext,
             network=self._network,
+            capabilities=self._capabilities,
         ).pack()
         self._keys = session_keys(
             _spake2_key(self._spake2, theirs.spake2),
@@ -207,6 +234,9 @@ class SenderHandshake(_Handshake):
             network=self._network,
             control_send=keys.control_to_receiver,
             control_receive=keys.control_to_sender,
+            suite=self._suite,
+            features=self._capabilities.features & self._theirs.features,
+            peer_kind=self._theirs.kind,
         )
         self._end()
         return [SenderConfirm(_sender_mac(keys.confirm_sender, message)).pack()]
@@ -217,6 +247,7 @@ class ReceiverHandshake(_Handshake):
 
     `code_secret` is `PairingCode.secret`, `fingerprints` what this end sees.  `known_networks`
     gives the digest (32 bytes) of this end's copy of a family, None where it has no such family.
+    `suites` are those that it offers.
     """
 
     def __init__(
@@ -225,9 +256,13 @@ class ReceiverHandshake(_Handshake):
         fingerprints: DtlsFingerprints,
         known_networks: Callable[[str], bytes | None],
         *,
+        capabilities: Capabilities = OURS,
+        suites: Collection[int] = tuple(SUITES),
         entropy: Entropy = os.urandom,
     ) -> None:
         super().__init__()
+        self._capabilities = capabilities
+        self._suites = tuple(suites)
         self._fingerprints = fingerprints
         self._known_networks = known_networks
         self._nonce = entropy(_NONCE_BYTES)
@@ -247,11 +282,12 @@ class ReceiverHandshake(_Handshake):
         if self._hello is not None or self._over:
             raise HandshakeFailed("this handshake was started before")
         self._hello = ReceiverHello(
-            suites=(SUITE,),
+            suites=self._suites,
             nonce=self._nonce,
             spake2=self._spake2.start(),
             x25519=self._x25519.public_key().public_bytes_raw(),
             mlkem_key=self._mlkem.public_key().public_bytes_raw(),
+            capabilities=self._capabilities,
         ).pack()
         return [self._hello]
 
@@ -264,7 +300,7 @@ class ReceiverHandshake(_Handshake):
 
     def _commit(self, message: bytes, hello: bytes) -> list[bytes]:
         offer = parse_sender_hello(message)
-        if offer.suite != SUITE:
+        if offer.suite not in self._suites:
             raise HandshakeFailed("the sender chose a cipher suite that was not offered")
         self._keys = keys = session_keys(
             _spake2_key(self._spake2, offer.spake2),
@@ -295,6 +331,9 @@ class ReceiverHandshake(_Handshake):
             network=offer.network,
             control_send=keys.control_to_sender,
             control_receive=keys.control_to_receiver,
+            suite=offer.suite,
+            features=self._capabilities.features & offer.capabilities.features,
+            peer_kind=offer.capabilities.kind,
         )
         self._end()
         return []

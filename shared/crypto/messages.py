@@ -1,8 +1,13 @@
-"""The handshake's five messages as bytes: two hellos, two confirmations, and the abort.
+"""The handshake's messages as bytes: two hellos and two confirmations.  An abort is in `aborts`.
 
-Every field has one place and one size, so each message has one encoding.  Parsing checks the shape
-only; points, keys and MACs are the state machines' work (`shared.crypto.handshake`).  A message
-that is anything else raises `HandshakeFailed`.
+Kind and version are the first two bytes of a hello in every version, and are looked at before
+anything else, so that ends of different versions can tell each other.  A hello ends with what its
+end can do (`shared.capabilities`) and with room for what later versions add: extensions, which are
+passed over where they are not known, unless their end insists on them.
+
+Parsing checks the shape only; points, keys and MACs are the state machines' work
+(`shared.crypto.handshake`).  A message that is anything else raises `HandshakeFailed`, and nothing
+of it is repeated in the error: it is not known yet to come from anybody in particular.
 """
 
 from __future__ import annotations
@@ -10,35 +15,36 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from shared.capabilities import MAX_FEATURES, MAX_NAME_CHARS, Capabilities
+from shared.crypto.aborts import MISMATCH_HINT, PAIR_AGAIN, SAME_VERSION, malformed, parse_abort
 from shared.crypto.agreement import NetworkId
 from shared.errors import (
     BadInput,
-    CodeUsed,
     HandshakeFailed,
     KeystreamMismatch,
-    PairingFailed,
-    VeilscopeError,
-    WrongCode,
+    NotSupported,
+    OtherVersion,
 )
 from shared.wire import VERSION
 
 __all__ = [
+    "CRITICAL",
+    "MAX_EXTENSIONS",
+    "MAX_HELLO_BYTES",
     "NO_NETWORK",
     "ReceiverConfirm",
     "ReceiverHello",
     "SenderConfirm",
     "SenderHello",
-    "abort_message",
     "keystream_mismatch",
-    "parse_abort",
+    "other_version_hello",
     "parse_receiver_confirm",
     "parse_receiver_hello",
     "parse_sender_confirm",
     "parse_sender_hello",
-    "wrong_code",
 ]
 
-RECEIVER_HELLO, SENDER_HELLO, RECEIVER_CONFIRM, SENDER_CONFIRM, ABORT = 1, 2, 3, 4, 5
+RECEIVER_HELLO, SENDER_HELLO, RECEIVER_CONFIRM, SENDER_CONFIRM = 1, 2, 3, 4
 
 NO_NETWORK = bytes(32)  # the digest of a receiver that has no network of the announced family
 
@@ -47,10 +53,10 @@ _MAX_SUITES = 16
 _RECEIVER_HELLO = struct.Struct("32s33s32s1184s")  # nonce, SPAKE2, X25519, ML-KEM-768 key
 _SENDER_HELLO = struct.Struct("16s32s33s32s1088s32s")  # session id, then as above, ct; network
 
-_OTHER, _WRONG_CODE, _CODE_USED, _MISMATCH = 0, 1, 2, 3  # reasons of an abort
-
-_PAIR_AGAIN = "start both ends again, with the same version of Veilscope, and pair with a new code"
-_MISMATCH_HINT = "use the same version of Veilscope, or the same network file, on both ends"
+MAX_HELLO_BYTES = 8192  # twice what one of today may take, capabilities at their limit included
+MAX_EXTENSIONS = 32
+CRITICAL = 0x80  # of an extension's type: who does not know it must not go on
+_EXTENSION = struct.Struct(">BH")  # type, bytes of its value
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +68,12 @@ class ReceiverHello:
     spake2: bytes
     x25519: bytes
     mlkem_key: bytes
+    capabilities: Capabilities
 
     def pack(self) -> bytes:
         head = bytes((RECEIVER_HELLO, VERSION, len(self.suites), *self.suites))
-        return head + _RECEIVER_HELLO.pack(self.nonce, self.spake2, self.x25519, self.mlkem_key)
+        fixed = _RECEIVER_HELLO.pack(self.nonce, self.spake2, self.x25519, self.mlkem_key)
+        return head + fixed + _pack_capabilities(self.capabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +87,9 @@ class SenderHello:
     x25519: bytes
     mlkem_ciphertext: bytes
     network: NetworkId
+    capabilities: Capabilities
 
     def pack(self) -> bytes:
-        family = self.network.family.encode("ascii")
         fixed = _SENDER_HELLO.pack(
             self.session_id,
             self.nonce,
@@ -90,7 +98,9 @@ class SenderHello:
             self.mlkem_ciphertext,
             self.network.digest,
         )
-        return bytes((SENDER_HELLO, VERSION, self.suite)) + fixed + bytes((len(family),)) + family
+        head = bytes((SENDER_HELLO, VERSION, self.suite))
+        family = _pack_name(self.network.family)
+        return head + fixed + family + _pack_capabilities(self.capabilities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,89 +129,50 @@ class SenderConfirm:
 
 
 def parse_receiver_hello(message: bytes) -> ReceiverHello:
-    body = _body(message, RECEIVER_HELLO, "hello")
-    if len(body) < 2:
-        raise _malformed("hello")
-    _check_version(body[0])
-    count = body[1]
-    if not 1 <= count <= _MAX_SUITES or len(body) != 2 + count + _RECEIVER_HELLO.size:
-        raise _malformed("hello")
-    return ReceiverHello(tuple(body[2 : 2 + count]), *_RECEIVER_HELLO.unpack_from(body, 2 + count))
+    rest = _hello_body(message, RECEIVER_HELLO)
+    count = rest.byte()
+    if not 1 <= count <= _MAX_SUITES:
+        raise malformed("hello")
+    suites = tuple(rest.take(count))
+    nonce, spake2, x25519, mlkem_key = _RECEIVER_HELLO.unpack(rest.take(_RECEIVER_HELLO.size))
+    return ReceiverHello(suites, nonce, spake2, x25519, mlkem_key, _parse_capabilities(rest))
 
 
 def parse_sender_hello(message: bytes) -> SenderHello:
-    body = _body(message, SENDER_HELLO, "hello")
-    if len(body) < 2 + _SENDER_HELLO.size + 1:
-        raise _malformed("hello")
-    _check_version(body[0])
-    session_id, nonce, spake2, x25519, ciphertext, digest = _SENDER_HELLO.unpack_from(body, 2)
-    family_at = 2 + _SENDER_HELLO.size
-    family = body[family_at + 1 :]
-    if len(family) != body[family_at]:
-        raise _malformed("hello")
+    rest = _hello_body(message, SENDER_HELLO)
+    suite = rest.byte()
+    session_id, nonce, spake2, x25519, ciphertext, digest = _SENDER_HELLO.unpack(
+        rest.take(_SENDER_HELLO.size)
+    )
     try:
-        network = NetworkId(family.decode("ascii"), digest)
-    except (UnicodeDecodeError, BadInput):
-        raise _malformed("hello") from None
-    return SenderHello(body[1], session_id, nonce, spake2, x25519, ciphertext, network)
+        network = NetworkId(rest.name(), digest)
+    except BadInput:
+        raise malformed("hello") from None
+    capabilities = _parse_capabilities(rest)
+    return SenderHello(suite, session_id, nonce, spake2, x25519, ciphertext, network, capabilities)
 
 
 def parse_receiver_confirm(message: bytes) -> ReceiverConfirm:
     body = _body(message, RECEIVER_CONFIRM, "confirmation")
     if len(body) != len(NO_NETWORK) + MAC_BYTES:
-        raise _malformed("confirmation")
+        raise malformed("confirmation")
     return ReceiverConfirm(body[: len(NO_NETWORK)], body[len(NO_NETWORK) :])
 
 
 def parse_sender_confirm(message: bytes) -> SenderConfirm:
     body = _body(message, SENDER_CONFIRM, "confirmation")
     if len(body) != MAC_BYTES:
-        raise _malformed("confirmation")
+        raise malformed("confirmation")
     return SenderConfirm(body)
 
 
-def abort_message(error: VeilscopeError) -> bytes:
-    """The message that tells the other end why this one gave up.
+def other_version_hello() -> bytes:
+    """A sender's answer to a hello of another version: a hello that says its own, and no more.
 
-    It carries a reason and no text: nobody on the way can put words on a person's screen.  It is
-    not authenticated either; all that forging one does is to end a handshake.
+    Every version reads that much before anything else.  Of the rest, zeros, there is as much as
+    version 2 wants to see first; it would take an abort for an end without a reason.
     """
-    reason = _OTHER
-    if isinstance(error, WrongCode):
-        reason = _WRONG_CODE
-    elif isinstance(error, CodeUsed):
-        reason = _CODE_USED
-    elif isinstance(error, KeystreamMismatch):
-        reason = _MISMATCH
-    return bytes((ABORT, reason))
-
-
-def parse_abort(message: bytes) -> PairingFailed | None:
-    """The error that an abort stands for, or None if `message` is no abort."""
-    if not message or message[0] != ABORT:
-        return None
-    if len(message) != 2:
-        return _malformed("abort")
-    reason = message[1]
-    if reason == _WRONG_CODE:
-        return wrong_code()
-    if reason == _CODE_USED:
-        return CodeUsed(
-            "the other end says that this code is spent: each code pairs once",
-            hint="ask the sender for a new code",
-        )
-    if reason == _MISMATCH:
-        return KeystreamMismatch(
-            "the other end says that the two keystream networks differ", hint=_MISMATCH_HINT
-        )
-    return HandshakeFailed("the other end gave up on pairing", hint=_PAIR_AGAIN)
-
-
-def wrong_code() -> WrongCode:
-    return WrongCode(
-        "the codes differ, or somebody between the two ends altered the exchange",
-        hint="compare the code by voice and try again; if it was right, do not trust this network",
-    )
+    return bytes((SENDER_HELLO, VERSION)) + bytes(1 + _SENDER_HELLO.size + 1)
 
 
 def keystream_mismatch(family: str, sender: bytes, receiver: bytes) -> KeystreamMismatch:
@@ -210,12 +181,12 @@ def keystream_mismatch(family: str, sender: bytes, receiver: bytes) -> Keystream
         return KeystreamMismatch(
             f"the receiver has no keystream network {family!r} (the sender's is "
             f"{sender[:4].hex()})",
-            hint=_MISMATCH_HINT,
+            hint=MISMATCH_HINT,
         )
     return KeystreamMismatch(
         f"the two ends' keystream networks {family!r} differ: {sender[:4].hex()} at the sender, "
         f"{receiver[:4].hex()} at the receiver",
-        hint=_MISMATCH_HINT,
+        hint=MISMATCH_HINT,
     )
 
 
@@ -226,18 +197,93 @@ def _body(message: bytes, kind: int, name: str) -> bytes:
         raise aborted
     if not message or message[0] != kind:
         raise HandshakeFailed(
-            f"a handshake message came out of turn: a {name} was expected", hint=_PAIR_AGAIN
+            f"a handshake message came out of turn: a {name} was expected", hint=PAIR_AGAIN
         )
     return message[1:]
 
 
-def _check_version(version: int) -> None:
+class _Rest:
+    """What of a hello has not been read; raises `HandshakeFailed` where it is too short."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body, self._at = body, 0
+
+    def __bool__(self) -> bool:
+        return self._at < len(self._body)
+
+    def take(self, nbytes: int) -> bytes:
+        part = self._body[self._at : self._at + nbytes]
+        if len(part) != nbytes:
+            raise malformed("hello")
+        self._at += nbytes
+        return part
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def name(self) -> str:
+        """A length u8 and that many bytes of ASCII, `MAX_NAME_CHARS` at most."""
+        length = self.byte()
+        if length > MAX_NAME_CHARS:
+            raise malformed("hello")
+        try:
+            return self.take(length).decode("ascii")
+        except UnicodeDecodeError:
+            raise malformed("hello") from None
+
+
+def _hello_body(message: bytes, kind: int) -> _Rest:
+    """What follows kind and version, of a hello of this version and of a size to be read."""
+    rest = _Rest(_body(message, kind, "hello"))
+    version = rest.byte()
     if version != VERSION:
-        raise HandshakeFailed(
-            f"the other end speaks version {version} of the protocol, this one {VERSION}",
-            hint="install the same version of Veilscope on both ends",
+        age = "an older" if version < VERSION else "a newer"
+        raise OtherVersion(
+            f"the other end runs {age} version of Veilscope "
+            f"(protocol {version}; this end speaks {VERSION})",
+            hint=SAME_VERSION,
         )
+    if len(message) > MAX_HELLO_BYTES:
+        raise malformed("hello")
+    return rest
 
 
-def _malformed(name: str) -> HandshakeFailed:
-    return HandshakeFailed(f"the other end's {name} message is malformed", hint=_PAIR_AGAIN)
+def _pack_name(name: str) -> bytes:
+    return bytes((len(name),)) + name.encode("ascii")
+
+
+def _pack_capabilities(capabilities: Capabilities) -> bytes:
+    features = sorted(capabilities.features)
+    head = _pack_name(capabilities.kind) + bytes((len(features),))
+    return head + b"".join(_pack_name(name) for name in features)
+
+
+def _parse_capabilities(rest: _Rest) -> Capabilities:
+    """The end of a hello: kind, features, extensions."""
+    kind = rest.name()
+    count = rest.byte()
+    if count > MAX_FEATURES:
+        raise malformed("hello")
+    features = [rest.name() for _ in range(count)]
+    _pass_over_extensions(rest)
+    try:
+        return Capabilities(frozenset(features), kind)
+    except BadInput:
+        raise malformed("hello") from None
+
+
+def _pass_over_extensions(rest: _Rest) -> None:
+    """Read extensions up to the end of the hello; this version knows none."""
+    count, critical = 0, False
+    while rest:
+        kind, nbytes = _EXTENSION.unpack(rest.take(_EXTENSION.size))
+        rest.take(nbytes)
+        count += 1
+        critical = critical or bool(kind & CRITICAL)
+    if count > MAX_EXTENSIONS:
+        raise malformed("hello")
+    if critical:
+        raise NotSupported(
+            "the other end insists on something that this version of Veilscope does not have",
+            hint="install the newest version on both ends",
+        )

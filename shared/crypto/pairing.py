@@ -15,7 +15,7 @@ from functools import cache
 
 from mnemonic import Mnemonic
 
-from shared.errors import BadInput, CodeUsed
+from shared.errors import BadInput, CodeUsed, NotNow
 
 __all__ = ["CODE_WORDS", "MAX_WRONG_TRIES", "PairingCode", "PairingTries"]
 
@@ -116,7 +116,7 @@ class PairingTries:
         return self._used or self._wrong >= MAX_WRONG_TRIES
 
     def begin(self) -> None:
-        """Take a try; raise `CodeUsed` if the code is spent or its last tries are in progress."""
+        """Take a try; raise `CodeUsed` if the code is spent, `NotNow` if its last tries go on."""
         if self._used:
             raise _already_paired()
         if self._wrong >= MAX_WRONG_TRIES:
@@ -125,7 +125,7 @@ class PairingTries:
                 hint="the sender must start again and read out its new code",
             )
         if self._wrong + self._pending >= MAX_WRONG_TRIES:
-            raise CodeUsed(
+            raise NotNow(
                 "too many others are trying this code at this moment",
                 hint="try again in a moment, or ask the sender for a new code",
             )

@@ -87,13 +87,17 @@ class OpenedFrame:
 class Sealer:
     """Seals one sender's frames of one epoch under counters 0, 1, 2, …, each used once.
 
+    `suite` is the one that the handshake agreed on (`shared.wire.SUITES`).
     Safe to draw and seal from several threads.  A pad that is drawn and not sealed leaves a gap in
     the counters, which receivers take for a lost frame.
     """
 
-    def __init__(self, keys: EpochKeys, sender: int, keystream: Keystream) -> None:
+    def __init__(
+        self, keys: EpochKeys, sender: int, keystream: Keystream, *, suite: int = SUITE
+    ) -> None:
         if not 0 <= sender <= MAX_SENDER:
             raise BadInput("a sender is a 16-bit number")
+        self._suite = suite
         self._keys = keys
         self._sender = sender
         self._keystream = keystream
@@ -139,7 +143,7 @@ class Sealer:
         if size != pad.nbytes:
             raise BadInput("a pad must have exactly the size of what it seals")
         header = pack_header(
-            SealedHeader(SUITE, flags, self._sender, self._keys.epoch, pad.counter)
+            SealedHeader(self._suite, flags, self._sender, self._keys.epoch, pad.counter)
         )
         nonce = _nonce(self._keys.salt, pad.counter)
         # All in the pad's own memory: after a pause what is touched for the first time is what
@@ -157,13 +161,17 @@ class Sealer:
 class Opener:
     """Opens one sender's frames of one epoch, each counter once, in any order within the window.
 
+    `suite` is the one that the handshake agreed on: a frame of another is refused.
     The order of checks is part of the protocol: header, replay, tag, mark, keystream, digest.
     Frames may be opened from several threads.
     """
 
-    def __init__(self, keys: EpochKeys, sender: int, keystream: Keystream) -> None:
+    def __init__(
+        self, keys: EpochKeys, sender: int, keystream: Keystream, *, suite: int = SUITE
+    ) -> None:
         if not 0 <= sender <= MAX_SENDER:
             raise BadInput("a sender is a 16-bit number")
+        self._suite = suite
         self._keys = keys
         self._sender = sender
         self._keystream = keystream
@@ -185,6 +193,8 @@ class Opener:
         as seen and reaches the keystream.
         """
         header = parse_header(sealed)
+        if header.suite != self._suite:
+            raise MalformedFrame(f"a sealed frame has suite {header.suite}, not the agreed one")
         if len(sealed) < SEAL_OVERHEAD:
             raise MalformedFrame("a sealed frame is shorter than its digest and tag")
         if header.epoch != self._keys.epoch:

@@ -23,7 +23,7 @@ from aiortc import (
 )
 
 from shared.errors import BadInput, LinkFailed
-from shared.link.descriptions import is_ours
+from shared.link.descriptions import is_ours, without_names
 from shared.link.endpoint import Endpoint
 from shared.link.heartbeat import PEER_SILENCE_S
 from shared.link.iceservers import rtc_ice_server
@@ -122,12 +122,15 @@ class PeerLink(Endpoint):
         return self._local_description()
 
     async def _set_remote(self, kind: str, sdp: str) -> None:
+        sdp = without_names(sdp)
         if not is_ours(sdp):
             raise LinkFailed(f"the other end's {kind} is not one of Veilscope's")
         try:
             await self._connection.setRemoteDescription(RTCSessionDescription(sdp=sdp, type=kind))
         except Exception:  # aiortc's parser raises whatever it stumbles over
             raise LinkFailed(f"the other end's {kind} can't be read") from None
+        if kind == "answer":
+            return  # who answers has our addresses: its own show with its first check
         if not self._sctp().transport.transport.getRemoteCandidates():
             raise LinkFailed(
                 "the other end gave no network address",

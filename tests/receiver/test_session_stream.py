@@ -181,6 +181,14 @@ async def test_a_still_that_the_sender_does_not_hold_is_none(room: RoomDouble) -
         assert told == [], "why there is no still is no reason for the quality"
 
 
+async def test_no_still_is_asked_of_a_sender_that_has_none(room: RoomDouble) -> None:
+    async with watching() as (session, sender, _):
+        await sender.begin_epoch()
+        session._association.features -= {"stills"}
+        assert await session.still(7) is None
+        assert "no exact pictures" in session.still_refusal
+
+
 async def test_a_still_that_nobody_asked_for_is_passed_over(room: RoomDouble) -> None:
     async with watching() as (session, sender, _):
         await sender.begin_epoch()

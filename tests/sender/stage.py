@@ -13,7 +13,8 @@ from sender.journal import SenderJournal
 from sender.session import SenderSession
 from sender.settings import SenderSettings
 from shared import control
-from shared.crypto.handshake import NetworkId
+from shared.capabilities import Capabilities
+from shared.crypto.handshake import OURS, NetworkId
 from shared.frame import Rect
 from shared.keystream.network import DEFAULT_FAMILY, load_network
 from shared.link import PathEstimate
@@ -63,20 +64,24 @@ class Stage:
         assert self.session.code is not None
         return self.session.code.secret
 
-    async def join(self, peer: str, secret: str | None = None) -> Watcher:
-        watcher = await watch(self.room, self.links, peer, secret or self.code(), self.network)
+    async def join(
+        self, peer: str, secret: str | None = None, *, capabilities: Capabilities = OURS
+    ) -> Watcher:
+        watcher = await watch(
+            self.room, self.links, peer, secret or self.code(), self.network, capabilities
+        )
         await until(lambda: any(isinstance(m, control.Epoch) for m in watcher.heard))
         await self.said("a receiver joined", self.joins + 1)
         self.joins += 1
         await until(lambda: self.session._audience._attendees[peer].ready)
         return watcher
 
-    async def knock(self, peer: str, secret: str) -> None:
+    async def knock(self, peer: str, secret: str, capabilities: Capabilities = OURS) -> None:
         """Join in vain; raises what the receiver is told."""
         place = len(self.links.theirs)
         self.room.tell(PeerJoined(peer))
         await until(lambda: len(self.links.theirs) > place)
-        await pair_as_receiver(self.links.theirs[place], secret, self.network)
+        await pair_as_receiver(self.links.theirs[place], secret, self.network, capabilities)
 
     async def said(self, text: str, times: int = 1) -> None:
         await until(lambda: sum(text in notice for notice in self.notices) >= times)

@@ -9,14 +9,25 @@ import pytest
 
 from sender.admission import Admission
 from shared.association import Association
+from shared.capabilities import OUR_FEATURES, Capabilities
 from shared.crypto.handshake import (
+    OURS,
     DtlsFingerprints,
     NetworkId,
     ReceiverHandshake,
     new_session_id,
 )
 from shared.crypto.pairing import PairingCode
-from shared.errors import CodeUsed, KeystreamMismatch, LinkFailed, PeerGone, WrongCode
+from shared.errors import (
+    Busy,
+    CodeUsed,
+    KeystreamMismatch,
+    LinkFailed,
+    NotNow,
+    NotSupported,
+    PeerGone,
+    WrongCode,
+)
 from shared.link.memory import MemoryLink, memory_pair
 from tests.doubles import (
     LIMIT_S,
@@ -50,6 +61,7 @@ class Door:
     """An `Admission` and the receivers that knock at it."""
 
     places: int = 1
+    needs: str = "lossless"
     server: Server = field(default_factory=Server)
     codes: list[PairingCode] = field(default_factory=list)
     links: list[MemoryLink] = field(default_factory=list)
@@ -62,9 +74,14 @@ class Door:
             NETWORK,
             places=self.places,
             on_code=self.codes.append,
+            check=self._check,
         )
         self.server.door = self.admission
         self.admission.open()
+
+    def _check(self, features: frozenset[str]) -> None:
+        if self.needs not in features:
+            raise NotSupported("it lacks a codec")
 
     @property
     def secret(self) -> str:
@@ -76,12 +93,14 @@ class Door:
         self.links += [ours, theirs]
         return NegotiatedLink(ours), theirs
 
-    async def knock(self, secret: str, network: NetworkId = NETWORK) -> tuple[object, object]:
+    async def knock(
+        self, secret: str, network: NetworkId = NETWORK, capabilities: Capabilities = OURS
+    ) -> tuple[object, object]:
         """What the sender and the receiver each got: an association, or an error."""
         ours, theirs = self.ends()
         results = await asyncio.gather(
             self.admission.admit(f"peer {len(self.links)}", ours),  # type: ignore[arg-type]
-            pair_as_receiver(theirs, secret, network),
+            pair_as_receiver(theirs, secret, network, capabilities),
             return_exceptions=True,
         )
         return results[0], results[1]
@@ -119,7 +138,9 @@ async def test_places_run_out() -> None:
         assert door.admission.code is None
         assert len(door.codes) == 2, "a code was made that nobody may use"
         assert not door.admission.guessed_at
-        assert kinds([await door.knock(second)]) == [(CodeUsed, CodeUsed)]
+        told = await door.knock(second)
+        assert kinds([told]) == [(Busy, Busy)]
+        assert "every place" in str(told[1]) and "overheard" in told[1].hint  # type: ignore[attr-defined]
         await door.close()
 
 
@@ -154,7 +175,7 @@ async def test_of_four_wrong_tries_at_once_at_most_three_are_judged() -> None:
         door = Door()
         results = await asyncio.gather(*(door.knock(WRONG) for _ in range(4)))
         judged = [sender for sender, _ in results if isinstance(sender, WrongCode)]
-        refused = [sender for sender, _ in results if isinstance(sender, CodeUsed)]
+        refused = [both for both in results if kinds([both]) == [(NotNow, NotNow)]]
         assert (len(judged), len(refused)) == (3, 1)
         assert door.admission.guessed_at
         await door.close()
@@ -246,8 +267,28 @@ async def test_a_closed_door_lets_nobody_in() -> None:
         code = door.secret
         door.admission.close()
         assert door.admission.code is None
-        assert kinds([await door.knock(code)]) == [(CodeUsed, CodeUsed)]
+        assert kinds([await door.knock(code)]) == [(NotNow, NotNow)]
         assert not door.admission.guessed_at
+        await door.close()
+
+
+async def test_who_lacks_what_the_stream_needs_is_told_so_and_the_code_stays_good() -> None:
+    async with asyncio.timeout(LIMIT_S):
+        door = Door(needs="h264-444")
+        without = Capabilities(OUR_FEATURES - {"h264-444"})
+        for _ in range(4):
+            told = await door.knock(door.secret, capabilities=without)
+            assert kinds([told]) == [(NotSupported, NotSupported)]
+            assert "codec" in str(told[1])
+        assert isinstance((await door.knock(door.secret))[0], Association)
+        await door.close()
+
+
+async def test_what_a_wrong_code_lacks_is_not_asked() -> None:
+    async with asyncio.timeout(LIMIT_S):
+        door = Door(needs="h264-444")
+        told = await door.knock(WRONG, capabilities=Capabilities(frozenset()))
+        assert kinds([told]) == [(WrongCode, WrongCode)]
         await door.close()
 
 

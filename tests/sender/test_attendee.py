@@ -14,6 +14,7 @@ from sender.attendee import TIMINGS_EVERY, Attendee
 from sender.pipeline import SealedFrame
 from shared import control
 from shared.association import Association
+from shared.capabilities import OUR_FEATURES
 from shared.crypto.keyschedule import EpochSecret
 from shared.errors import AuthenticationFailed, PeerGone
 from shared.frame import EncodedFrame
@@ -94,9 +95,10 @@ async def a_stage(
     drops_before: Mapping[str, int] | None = None,
     silence_s: float = LIMIT_S,
     first_epoch: int | None = 1,
+    features: frozenset[str] = OUR_FEATURES,
 ) -> AsyncIterator[Stage]:
     """`first_epoch`: as if it had been handed over, so that tests need not read the message."""
-    ours, theirs = paired(silence_s=silence_s)
+    ours, theirs = paired(silence_s=silence_s, features=features)
     sent: list[SealedFrame] = []
     attendee = Attendee(
         "peer",
@@ -137,6 +139,17 @@ async def test_a_frame_is_offered_only_to_a_path_that_is_ready() -> None:
     assert not attendee.offer(sealed(0))
     await ours.link.close()
     await theirs.link.close()
+
+
+async def test_a_frame_in_a_codec_that_the_receiver_lacks_is_not_offered() -> None:
+    async with a_stage(features=frozenset({"h264", "lossless"})) as stage:
+        await stage.acknowledge(1)
+        await stage.ready()
+        assert not stage.attendee.offer(sealed(0))
+    async with a_stage(features=frozenset({"jpeg"})) as stage:
+        await stage.acknowledge(1)
+        await stage.ready()
+        assert stage.attendee.offer(sealed(0))
 
 
 async def test_the_next_frame_waits_until_the_last_has_left() -> None:

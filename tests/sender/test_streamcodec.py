@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sender.streamcodec import AUTO, REST_NS, STAND_NS, StreamCodec
+from shared.codecs import CODECS
 from shared.codecs.choice import CodecChoice, CodecUse
 
 ROOM = CodecUse(used_bps=2e6, most_bps=40e6, spare_time=True, behind=False)
@@ -113,3 +114,71 @@ def test_a_path_that_wavers_changes_it_a_few_times_a_minute_at_most(period_s: in
         if review(codec, at * 10**9 // 30, ROOM if at // 30 // period_s % 2 else NONE)
     ]
     assert len(changes) <= 3
+
+
+# -- receivers that can't decode all -------------------------------------------------------------
+
+ALL = frozenset(CODECS)
+
+
+def test_whole_colour_is_not_taken_up_where_a_receiver_lacks_it() -> None:
+    codec = auto()
+    codec.usable = ALL - {"h264-444"}
+    assert all(review(codec, now, ROOM) is None for now in range(0, 10 * REST_NS, 10**9))
+    codec.usable = ALL
+    assert any(review(codec, now, ROOM) for now in range(11 * REST_NS, 12 * REST_NS, 10**9))
+
+
+def test_a_receiver_that_lacks_the_codec_in_use_changes_it_at_once_even_while_it_rests() -> None:
+    codec = auto()
+    review(codec, 0, ROOM)
+    assert review(codec, STAND_NS, ROOM) is not None
+    assert codec.replace(STAND_NS + 1) is None
+    codec.usable = ALL - {"h264-444"}
+    choice = codec.replace(STAND_NS + 1)
+    assert choice == CodecChoice("h264", "a receiver has no h264-444")
+    codec.usable = frozenset({"lossless", "jpeg", "stills"})
+    choice = codec.replace(STAND_NS + 2)
+    assert choice == CodecChoice("jpeg", "a receiver has no h264")
+
+
+def test_what_stood_in_for_h264_is_given_up_after_a_rest_once_all_have_it() -> None:
+    codec = auto()
+    codec.usable = frozenset({"jpeg"})
+    assert codec.replace(0) is not None
+    codec.usable = ALL
+    assert codec.replace(REST_NS - 1) is None
+    assert codec.replace(REST_NS) == CodecChoice("h264", "all receivers have h264")
+    assert codec.replace(10 * REST_NS) is None
+
+
+def test_it_begins_with_what_all_have() -> None:
+    codec = StreamCodec("auto")
+    codec.usable = frozenset({"jpeg", "lossless"})
+    assert codec.begin() == CodecChoice("jpeg", "a receiver has no h264")
+
+
+def test_a_codec_that_was_asked_for_is_not_replaced() -> None:
+    codec = StreamCodec("jpeg")
+    codec.begin()
+    codec.usable = frozenset({"h264"})
+    assert codec.replace(0) is None
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "features", "watching", "suits"),
+    [
+        ("auto", ALL, ALL, True),
+        ("auto", {"jpeg", "stills"}, ALL, True),
+        ("auto", {"jpeg"}, {"h264", "jpeg"}, True),
+        ("auto", {"jpeg"}, {"h264", "stills"}, False),
+        ("auto", {"stills", "notices"}, ALL | {"stills"}, False),
+        ("lossless", ALL, ALL, True),
+        ("lossless", {"h264"}, ALL, False),
+        ("lossless", {"lossless"}, {"lossless"}, True),
+    ],
+)
+def test_a_receiver_suits_the_stream_if_a_codec_is_left_that_all_have(
+    asked_for: str, features: set[str], watching: set[str], suits: bool
+) -> None:
+    assert StreamCodec(asked_for).suits(features, watching) is suits

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
 from shared import control
 from shared.association import Association, associate
+from shared.capabilities import OUR_FEATURES
 from shared.crypto.handshake import (
     DtlsFingerprints,
     NetworkId,
@@ -16,7 +18,15 @@ from shared.crypto.handshake import (
     abort_message,
     new_session_id,
 )
-from shared.errors import AuthenticationFailed, CodeUsed, HandshakeFailed, PeerGone, WrongCode
+from shared.errors import (
+    AuthenticationFailed,
+    CodeUsed,
+    HandshakeFailed,
+    NotSupported,
+    OtherVersion,
+    PeerGone,
+    WrongCode,
+)
 from shared.link.memory import MemoryLink, memory_pair
 
 NETWORK = NetworkId("bp", bytes(range(32)))
@@ -129,3 +139,60 @@ async def test_a_control_message_from_somebody_else_is_refused() -> None:
         with pytest.raises(AuthenticationFailed, match="altered"):
             await receiver.receive()
         await asyncio.gather(sender.link.close(), receiver.link.close())
+
+
+async def test_both_ends_know_what_they_have_in_common_and_what_the_other_is() -> None:
+    async with asyncio.timeout(10):
+        sender, receiver = await paired()
+        assert sender.features == receiver.features == OUR_FEATURES
+        assert sender.peer_kind == receiver.peer_kind == "native"
+        assert sender.suite == receiver.suite == 1
+        await asyncio.gather(sender.link.close(), receiver.link.close())
+
+
+def say(association: Association, said: object) -> None:
+    association.link.send_control(association._channel.seal(json.dumps(said).encode()))
+
+
+async def test_what_is_not_known_is_passed_over_and_counted() -> None:
+    async with asyncio.timeout(10):
+        sender, receiver = await paired()
+        for said in ({"type": "new"}, {"type": "newer", "critical": False}):
+            say(sender, said)
+        say(sender, {"type": "epoch_ack", "epoch": 3, "new": 1})
+        assert await receiver.receive() == control.EpochAck(epoch=3)
+        assert receiver.ignored == {"types": 2, "fields": 1}
+        say(sender, {"type": "new", "critical": True})
+        with pytest.raises(NotSupported):
+            await receiver.receive()
+        await asyncio.gather(sender.link.close(), receiver.link.close())
+
+
+async def test_a_sender_tells_a_receiver_of_version_2_in_words_that_that_reads() -> None:
+    async with asyncio.timeout(10):
+        sender, receiver = memory_pair()
+        await asyncio.gather(sender.connected(), receiver.connected())
+        at_sender, _ = handshakes(sender, receiver)
+        associating = asyncio.create_task(associate(sender, at_sender))
+        receiver.send_control(b"\x01\x02\x01\x01" + bytes(1281))
+        with pytest.raises(OtherVersion, match="protocol 2; this end speaks 3"):
+            await associating
+        await sender.close()
+        answer = await receiver.receive_control()
+        assert answer[:2] == b"\x02\x03", "its version is the first that version 2 looks at"
+        assert len(answer) >= 1 + 2 + 1233 + 1, "version 2 takes anything shorter as malformed"
+        await receiver.close()
+
+
+async def test_a_receiver_that_a_sender_of_version_2_refuses_says_what_that_is() -> None:
+    async with asyncio.timeout(10):
+        sender, receiver = memory_pair()
+        await asyncio.gather(sender.connected(), receiver.connected())
+        _, at_receiver = handshakes(sender, receiver)
+        associating = asyncio.create_task(associate(receiver, at_receiver))
+        assert (await sender.receive_control())[:2] == b"\x01\x03"
+        sender.send_control(b"\x05\x00")
+        await sender.close()
+        with pytest.raises(OtherVersion, match="older version of Veilscope"):
+            await associating
+        await receiver.close()

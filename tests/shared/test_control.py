@@ -1,8 +1,11 @@
-"""Messages inside the secure channel: strict, typed, and silent about their secrets."""
+"""Messages inside the secure channel: typed, silent about their secrets, strict in what is known
+and patient with what is not.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from shared.control import (
     Epoch,
     EpochAck,
     KeyFrameRequest,
+    Notice,
     PathReport,
     QualityNotice,
     ReceiverReport,
@@ -30,7 +34,7 @@ from shared.control import (
     parse,
 )
 from shared.crypto.keyschedule import EpochSecret
-from shared.errors import HandshakeFailed
+from shared.errors import HandshakeFailed, NotSupported
 
 u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (16, 32, 64))
 epoch_number = st.integers(1, 2**32 - 1)
@@ -81,6 +85,13 @@ messages = st.one_of(
         bitrate_bps=st.none() | u64,
         quality=st.none() | st.integers(1, 100),
     ),
+    st.builds(
+        Notice,
+        kind=st.from_regex(r"\A[a-z][a-z0-9_]{0,31}\Z"),
+        text=st.text(max_size=50).filter(str.isprintable),
+        lasting=st.booleans(),
+        since_ns=st.none() | st.integers(-(2**63), 2**63 - 1),
+    ),
     st.builds(KeyFrameRequest, index=u64),
     st.builds(StillRequest, index=u64),
     st.builds(StillCancel, index=u64),
@@ -121,9 +132,9 @@ def test_an_epoch_carries_what_the_schedules_exchange() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"type": "hello"}, {"type": None}, {"epoch": 0}, {"epoch": 2**32}, {"epoch": "2"},
+    [{"type": 5}, {"type": None}, {"epoch": 0}, {"epoch": 2**32}, {"epoch": "2"},
      {"epoch": 2.0}, {"epoch": True}, {"secret": "_1P_"}, {"secret": "!" * 44}, {"secret": 5},
-     {"sender": -1}, {"sender": 2**16}, {"reason": "whim"}, {"extra": 1}],
+     {"sender": -1}, {"sender": 2**16}, {"reason": "whim"}, {"critical": 1}, {"critical": None}],
 )  # fmt: skip
 def test_a_field_that_is_not_exactly_as_listed_is_refused(change: dict[str, Any]) -> None:
     parse(json.dumps(EPOCH).encode())
@@ -135,6 +146,73 @@ def test_a_field_that_is_not_exactly_as_listed_is_refused(change: dict[str, Any]
 def test_a_missing_field_is_refused(missing: str) -> None:
     with pytest.raises(HandshakeFailed):
         parse(json.dumps({k: v for k, v in EPOCH.items() if k != missing}).encode())
+
+
+# -- what later versions may say ------------------------------------------------------------------
+
+names = st.from_regex(r"\A[a-z][a-z0-9_]{0,31}\Z").filter(lambda name: name != "critical")
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(messages, st.dictionaries(names.map(lambda name: "new_" + name), anything, min_size=1))
+def test_fields_of_a_later_version_are_passed_over_and_counted(
+    message: Any, added: dict[str, Any]
+) -> None:
+    ignored: Counter[str] = Counter()
+    data = json.dumps(added | json.loads(pack(message))).encode()
+    assert parse(data, ignored) == message
+    assert ignored == {"fields": len(added)}
+
+
+@given(st.dictionaries(names, anything))
+def test_a_message_of_a_later_version_is_passed_over_and_counted(said: dict[str, Any]) -> None:
+    ignored: Counter[str] = Counter()
+    assert parse(json.dumps(said | {"type": "new_type"}).encode(), ignored) is None
+    assert ignored == {"types": 1}
+
+
+def test_a_field_of_a_later_version_inside_a_row_is_passed_over() -> None:
+    row = {"counter": 1, "epoch": 1, "keystream_us": 1, "seal_us": 1, "send_us": 1, "new": [2]}
+    timings = parse(json.dumps({"type": "timings", "rows": [row]}).encode())
+    assert isinstance(timings, Timings) and len(timings.rows) == 1
+    with pytest.raises(NotSupported):
+        parse(json.dumps({"type": "timings", "rows": [row], "critical": True}).encode())
+
+
+@pytest.mark.parametrize(
+    "said", [{"type": "new_type"}, EPOCH | {"new": 1}, EPOCH | {"new": 1, "epoch": "two"}]
+)
+def test_a_critical_message_that_is_not_known_whole_is_refused_and_none_of_it_repeated(
+    said: dict[str, Any],
+) -> None:
+    with pytest.raises(NotSupported, match="does not know") as caught:
+        parse(json.dumps(said | {"critical": True, "words": "call this number"}).encode())
+    assert "new" not in str(caught.value) and "call" not in str(caught.value)
+    assert "newest version" in caught.value.hint
+
+
+def test_a_critical_message_that_is_known_whole_is_as_any_other() -> None:
+    told = parse(json.dumps(EPOCH | {"critical": True}).encode())
+    assert isinstance(told, Epoch)
+    assert told.epoch == 2
+    assert parse(json.dumps(EPOCH | {"critical": False}).encode()) == parse(
+        json.dumps(EPOCH).encode()
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["[" * 30_000 + "]" * 30_000, '{"a":' * 10_000 + "1" + "}" * 10_000, "9" * 60_000, "NaN"],
+    ids=["lists", "objects", "digits", "no number"],
+)
+@pytest.mark.parametrize("kind", ["new_type", "epoch_ack"])
+def test_a_value_that_nobody_can_need_is_refused_wherever_it_stands(kind: str, value: str) -> None:
+    with pytest.raises(HandshakeFailed):
+        parse(f'{{"type": "{kind}", "epoch": 1, "new": {value}}}'.encode())
 
 
 @given(st.binary(max_size=100))

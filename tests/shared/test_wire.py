@@ -17,9 +17,11 @@ from shared.errors import BadInput, MalformedFrame
 from shared.wire import (
     CODEC_IDS,
     HEADER,
+    MAX_LATER_BYTES,
     METADATA,
     STAGES,
     SUITE,
+    SUITES,
     FrameMetadata,
     SealedHeader,
     pack_header,
@@ -45,6 +47,7 @@ metadatas = st.builds(
     psnr_db=st.none() | st.floats(0, 200, width=32),
     stages_us=st.fixed_dictionaries(dict.fromkeys(STAGES, u32)),
     still=st.booleans(),
+    repeated=st.booleans(),
 ).flatmap(
     lambda metadata: (
         st.just(metadata)
@@ -87,6 +90,16 @@ def test_known_inners(case: dict[str, Any]) -> None:
     assert bytes(view) == payload
 
 
+@pytest.mark.parametrize("case", VECTORS["inners_of_a_later_version"])
+def test_known_inners_of_a_later_version_are_read_without_what_it_added(
+    case: dict[str, Any],
+) -> None:
+    fields = {name: value for name, value in case.items() if name not in ("bytes", "payload")}
+    metadata, view = parse_inner(bytes.fromhex(case["bytes"]))
+    assert metadata == FrameMetadata(**fields)
+    assert view.hex() == case["payload"]
+
+
 @given(headers, st.binary(max_size=40))
 def test_a_header_reads_back_as_it_was_written(header: SealedHeader, body: bytes) -> None:
     packed = pack_header(header)
@@ -99,7 +112,7 @@ def test_a_header_reads_back_as_it_was_written(header: SealedHeader, body: bytes
 def test_an_inner_reads_back_as_it_was_written(metadata: FrameMetadata, payload: bytes) -> None:
     inner = pack_inner(metadata, payload)
     assert len(inner) == METADATA.size + len(payload)
-    assert METADATA.size == 43
+    assert METADATA.size == 45
     parsed, view = parse_inner(inner)
     assert parsed == metadata
     assert view == payload
@@ -137,7 +150,7 @@ def test_every_truncation_is_malformed() -> None:
 
 
 @pytest.mark.parametrize("at", [0, 1])
-@pytest.mark.parametrize("value", [0, 3, 255])
+@pytest.mark.parametrize("value", [0, 2, 4, 255])
 def test_another_version_or_suite_is_malformed(at: int, value: int) -> None:
     header = bytearray(pack_header(SealedHeader(SUITE, 0, 1, 1, 0)))
     header[at] = value
@@ -148,7 +161,8 @@ def test_another_version_or_suite_is_malformed(at: int, value: int) -> None:
 def inner_with(**changes: Any) -> bytes:
     fields: dict[str, Any] = {"index": 1, "captured": 2, "codec": 1, "channels": 3, "flags": 0}
     fields |= {"width": 640, "height": 480, "psnr": 40.0, "back": 1}
-    return METADATA.pack(*(fields | changes).values(), 1, 2, 3)
+    fields |= {"capture_us": 1, "mask_us": 2, "encode_us": 3, "later": 0}
+    return METADATA.pack(*(fields | changes).values())
 
 
 @pytest.mark.parametrize(
@@ -156,12 +170,34 @@ def inner_with(**changes: Any) -> bytes:
     [{"codec": 0}, {"codec": 255}, {"channels": 0}, {"channels": 2}, {"channels": 4},
      {"width": 15}, {"width": 4097}, {"height": 0}, {"height": 65535},
      {"psnr": math.inf}, {"psnr": -math.inf}, {"psnr": -0.5}, {"back": 2}, {"flags": 4},
-     {"flags": 128}, {"flags": 1}, {"flags": 5, "back": 0}],
+     {"flags": 8}, {"flags": 1}, {"flags": 5, "back": 0}, {"flags": 0xF4}, {"later": 1}],
 )  # fmt: skip
 def test_an_inner_that_no_sender_may_send_is_malformed(changes: dict[str, Any]) -> None:
     parse_inner(inner_with())
     with pytest.raises(MalformedFrame):
         parse_inner(inner_with(**changes))
+
+
+@given(
+    st.integers(0, 15), st.integers(0, 2 * MAX_LATER_BYTES), st.binary(max_size=20), st.booleans()
+)
+def test_high_flags_and_later_fields_are_passed_over_within_their_limit(
+    high: int, nbytes: int, payload: bytes, repeated: bool
+) -> None:
+    flags = high << 4 | (2 if repeated else 0)
+    inner = inner_with(flags=flags, later=nbytes) + bytes(nbytes) + payload
+    if nbytes > MAX_LATER_BYTES:
+        with pytest.raises(MalformedFrame):
+            parse_inner(inner)
+        return
+    metadata, view = parse_inner(inner)
+    assert bytes(view) == payload
+    assert metadata.repeated is repeated
+    assert not metadata.still
+
+
+def test_the_suite_that_is_sent_is_one_that_is_understood() -> None:
+    assert SUITE in SUITES
 
 
 @pytest.mark.parametrize(

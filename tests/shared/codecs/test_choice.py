@@ -7,13 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.codecs import CODECS
-from shared.codecs.choice import FIRST_CODEC, CodecUse, reconsider
+from shared.codecs.choice import FIRST_CODEC, CodecUse, first_codec, reconsider
 
 MBIT = 1_000_000
 
 
 def test_there_is_a_codec_to_begin_with() -> None:
     assert FIRST_CODEC in CODECS
+
+
+def test_what_to_begin_with_is_the_best_that_can_be_used() -> None:
+    assert first_codec(CODECS) == FIRST_CODEC
+    assert all(first_codec({name, "stills"}) == name for name in CODECS)
+    assert first_codec({"stills"}) is None
 
 
 def _use(

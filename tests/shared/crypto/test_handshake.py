@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import itertools
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,8 +13,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spake2 import SPAKE2_A, SPAKE2_B
 from spake2.ed25519_basic import Zero
+from spake2.parameters.ed25519 import ParamsEd25519
 
+from shared.capabilities import BROWSER, MAX_FEATURES, OUR_FEATURES, Capabilities
 from shared.crypto import messages
 from shared.crypto.agreement import DtlsFingerprints, NetworkId, SessionKeys
 from shared.crypto.handshake import (
@@ -22,9 +28,13 @@ from shared.crypto.handshake import (
 )
 from shared.errors import (
     BadInput,
+    Busy,
     CodeUsed,
     HandshakeFailed,
     KeystreamMismatch,
+    NotNow,
+    NotSupported,
+    OtherVersion,
     PairingFailed,
     PeerGone,
     VeilscopeError,
@@ -45,19 +55,21 @@ def a_sender(
     code: str = CODE,
     fingerprints: DtlsFingerprints = FINGERPRINTS,
     network: NetworkId = NETWORK,
+    **more: Any,
 ) -> SenderHandshake:
-    return SenderHandshake(code, SESSION, fingerprints, network)
+    return SenderHandshake(code, SESSION, fingerprints, network, **more)
 
 
 def a_receiver(
     code: str = CODE,
     fingerprints: DtlsFingerprints = FINGERPRINTS,
     held: NetworkId | None = NETWORK,
+    **more: Any,
 ) -> ReceiverHandshake:
     def known(family: str) -> bytes | None:
         return held.digest if held is not None and held.family == family else None
 
-    return ReceiverHandshake(code, fingerprints, known)
+    return ReceiverHandshake(code, fingerprints, known, **more)
 
 
 @dataclass
@@ -165,6 +177,8 @@ def test_known_answers_of_a_recorded_handshake(
             bytes.fromhex(case["sender_fingerprint"]), bytes.fromhex(case["receiver_fingerprint"])
         ),
         lambda family: network if family == case["family"] else None,
+        capabilities=Capabilities(frozenset(case["receiver_features"]), case["receiver_kind"]),
+        suites=case["suites"],
         entropy=seeded_entropy(seed),
     )
     assert [m.hex() for m in receiver.start()] == [case["receiver_hello"]]
@@ -173,8 +187,38 @@ def test_known_answers_of_a_recorded_handshake(
     assert receiver.receive(bytes.fromhex(case["sender_confirm"])) == []
     assert receiver.result is not None
     assert receiver.result.session_id == case["session_id"]
+    assert receiver.result.suite == case["suite"]
+    assert receiver.result.peer_kind == case["sender_kind"]
+    assert sorted(receiver.result.features) == case["features"]
+    heard = messages.parse_sender_hello(bytes.fromhex(case["sender_hello"])).capabilities
+    assert heard == Capabilities(frozenset(case["sender_features"]), case["sender_kind"])
     assert receiver.result.control_send.hex() == case["control_to_sender"]
     assert receiver.result.control_receive.hex() == case["control_to_receiver"]
+
+
+def test_spake2_is_what_the_docs_say_for_a_second_implementation() -> None:
+    """docs/PROTOCOL.md, Shares; only the arithmetic of points is the package's."""
+    digits = "15cfd18e385952982b6a8f8c7854963b58e34388c8e6dae891db756481a02312"
+    group, m = ParamsEd25519.group, ParamsEd25519.group.bytes_to_element(bytes.fromhex(digits))
+    digits = "f04f2e7eb734b2a8f8b472eaf9c3c632576ac64aea650b496a8a20ff00e583c3"
+    n, password = group.bytes_to_element(bytes.fromhex(digits)), CODE.encode()
+    sender = SPAKE2_A(password, idA=b"veilscope sender", idB=b"veilscope receiver")
+    receiver = SPAKE2_B(password, idA=b"veilscope sender", idB=b"veilscope receiver")
+    theirs, (x, ours) = receiver.start(), (7**80 % group.order(), sender.start())
+
+    prk = hmac.digest(bytes(32), password, "sha256")
+    first = hmac.digest(prk, b"SPAKE2 pw\x01", "sha256")
+    oversized = first + hmac.digest(prk, first + b"SPAKE2 pw\x02", "sha256")[:16]
+    w = int.from_bytes(oversized, "big") % group.order()
+
+    def h(data: bytes) -> bytes:
+        return hashlib.sha256(data).digest()
+
+    blinded = group.Base.scalarmult(x).add(m.scalarmult(w)).to_bytes()
+    k = group.bytes_to_element(theirs[1:]).add(n.scalarmult(-w)).scalarmult(x).to_bytes()
+    names = h(b"veilscope sender") + h(b"veilscope receiver")
+    assert h(h(password) + names + blinded + theirs[1:] + k) == receiver.finish(b"A" + blinded)
+    assert (ours[:1], theirs[:1], len(ours)) == (b"A", b"B", 33)
 
 
 # -- codes, fingerprints and networks that differ ------------------------------------------------
@@ -250,14 +294,21 @@ def test_one_altered_byte_anywhere_never_lets_both_ends_succeed(
         assert isinstance(outcome.sender_error, PairingFailed)
 
 
-RECEIVER_HELLO_FIELDS = {"nonce": 4, "x25519": 4 + 32 + 33, "mlkem": 4 + 32 + 33 + 32}
+RECEIVER_HELLO_FIELDS = {
+    "nonce": 4,
+    "x25519": 4 + 32 + 33,
+    "mlkem": 4 + 32 + 33 + 32,
+    "feature": -1,
+}
 SENDER_HELLO_FIELDS = {
     "session id": 3,
     "nonce": 3 + 16,
     "x25519": 3 + 16 + 32 + 33,
     "ciphertext": 3 + 16 + 32 + 33 + 32,
     "network digest": 3 + 16 + 32 + 33 + 32 + 1088,
-    "family": -1,
+    "family": 3 + 16 + 32 + 33 + 32 + 1088 + 32 + 1,
+    "client kind": 3 + 16 + 32 + 33 + 32 + 1088 + 32 + 3 + 1,
+    "feature": -1,
 }
 
 
@@ -422,21 +473,17 @@ def test_an_x25519_share_whose_secret_would_be_zero_is_refused(point: bytes) -> 
 
 
 def test_an_ml_kem_key_out_of_range_is_refused() -> None:
-    outcome = run(a_sender(), a_receiver(), altering(0, lambda m: m[:101] + b"\xff" * 1184))
+    outcome = run(
+        a_sender(), a_receiver(), altering(0, lambda m: m[:101] + b"\xff" * 1184 + m[1285:])
+    )
     assert_both_failed(outcome, HandshakeFailed)
 
 
 def test_no_common_suite_is_refused_and_a_suite_not_offered_too() -> None:
-    outcome = run(a_sender(), a_receiver(), altering(0, lambda m: m[:3] + b"\x09" + m[4:]))
-    assert_both_failed(outcome, HandshakeFailed)
+    outcome = run(a_sender(), a_receiver(suites=(9, 200)))
+    assert_both_failed(outcome, NotSupported)
     outcome = run(a_sender(), a_receiver(), altering(1, lambda m: m[:2] + b"\x09" + m[3:]))
     assert_both_failed(outcome, HandshakeFailed)
-
-
-def test_another_version_is_refused_by_name() -> None:
-    outcome = run(a_sender(), a_receiver(), altering(0, lambda m: flipped(m, 1, 3)))
-    assert_both_failed(outcome, HandshakeFailed)
-    assert "version 1" in str(outcome.sender_error)
 
 
 @pytest.mark.parametrize("number", range(4))
@@ -465,6 +512,257 @@ def test_garbage_is_refused(garbage: bytes) -> None:
     ):
         with pytest.raises(PairingFailed):
             parse(garbage)
+
+
+# -- what the two ends have in common ------------------------------------------------------------
+
+features = st.frozensets(st.from_regex(r"\A[a-z0-9][a-z0-9._-]{0,31}\Z"), max_size=MAX_FEATURES)
+
+
+@settings(max_examples=15, deadline=None)
+@given(features, features, features)
+def test_the_session_has_what_both_ends_have(
+    common: frozenset[str], one: frozenset[str], other: frozenset[str]
+) -> None:
+    ours = frozenset(sorted(common | one)[:MAX_FEATURES])
+    theirs = frozenset(sorted(common | other)[:MAX_FEATURES])
+    outcome = run(
+        a_sender(capabilities=Capabilities(ours)),
+        a_receiver(capabilities=Capabilities(theirs, BROWSER)),
+    )
+    assert outcome.sender is not None and outcome.receiver is not None
+    assert outcome.sender.features == outcome.receiver.features == ours & theirs
+    assert (outcome.sender.peer_kind, outcome.receiver.peer_kind) == ("browser", "native")
+
+
+def test_a_kind_of_client_that_is_not_known_here_is_taken_as_it_is() -> None:
+    outcome = run(a_sender(), a_receiver(capabilities=Capabilities(OUR_FEATURES, "glasses")))
+    assert outcome.sender is not None
+    assert outcome.sender.peer_kind == "glasses"
+
+
+@pytest.mark.parametrize("feature", sorted(OUR_FEATURES))
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_feature_that_somebody_between_takes_away_ends_the_handshake(
+    number: int, feature: str
+) -> None:
+    """Well-formed to the last byte: it parses, and both find that they saw different hellos."""
+    parse = (messages.parse_receiver_hello, messages.parse_sender_hello)[number]
+
+    def strip(message: bytes) -> bytes:
+        less = replace(parse(message), capabilities=Capabilities(OUR_FEATURES - {feature})).pack()
+        assert feature not in parse(less).capabilities.features
+        return less
+
+    assert_both_failed(run(a_sender(), a_receiver(), altering(number, strip)), WrongCode)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_another_client_kind_than_was_sent_ends_the_handshake(number: int) -> None:
+    parse = (messages.parse_receiver_hello, messages.parse_sender_hello)[number]
+
+    def dress_up(message: bytes) -> bytes:
+        return replace(parse(message), capabilities=Capabilities(OUR_FEATURES, BROWSER)).pack()
+
+    assert_both_failed(run(a_sender(), a_receiver(), altering(number, dress_up)), WrongCode)
+
+
+def test_suites_of_a_later_version_are_passed_over_and_taking_one_away_ends_the_handshake() -> None:
+    outcome = run(a_sender(), a_receiver(suites=(200, 1, 7)))
+    assert outcome.sender is not None and outcome.receiver is not None
+    assert outcome.sender.suite == outcome.receiver.suite == 1
+
+    def strip(message: bytes) -> bytes:
+        return replace(messages.parse_receiver_hello(message), suites=(1,)).pack()
+
+    stripped = run(a_sender(), a_receiver(suites=(200, 1, 7)), altering(0, strip))
+    assert_both_failed(stripped, WrongCode)
+
+
+def extended(monkeypatch: pytest.MonkeyPatch, *extensions: bytes) -> None:
+    """Both ends are of a later version of this protocol and add extensions to their hellos."""
+    for hello in (messages.ReceiverHello, messages.SenderHello):
+        pack = hello.pack
+
+        def more(self: Any, pack: Callable[[Any], bytes] = pack) -> bytes:
+            return pack(self) + b"".join(extensions)
+
+        monkeypatch.setattr(hello, "pack", more)
+
+
+def an_extension(kind: int, value: bytes = b"") -> bytes:
+    return bytes((kind,)) + len(value).to_bytes(2, "big") + value
+
+
+def test_extensions_of_a_later_version_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    extended(monkeypatch, an_extension(1, b"new"), an_extension(127), an_extension(1, b"again"))
+    outcome = run(a_sender(), a_receiver())
+    assert outcome.sender is not None and outcome.receiver is not None
+
+
+def test_a_critical_extension_that_is_not_known_ends_it_and_none_of_it_is_repeated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    extended(monkeypatch, an_extension(1), an_extension(messages.CRITICAL | 1, b"call this number"))
+    outcome = run(a_sender(), a_receiver())
+    assert_both_failed(outcome, NotSupported)
+    assert "insists" in str(outcome.sender_error)
+    assert "call" not in str(outcome.sender_error) + str(outcome.receiver_error)
+
+
+def test_a_hello_is_bounded_in_extensions_and_bytes() -> None:
+    (hello,) = a_receiver().start()
+    messages.parse_receiver_hello(hello + an_extension(1) * messages.MAX_EXTENSIONS)
+    room = messages.MAX_HELLO_BYTES - len(hello)
+    messages.parse_receiver_hello(hello + an_extension(1, bytes(room - 3)))
+    for too_much in (
+        an_extension(1) * (messages.MAX_EXTENSIONS + 1),
+        an_extension(1, bytes(room - 2)),
+    ):
+        with pytest.raises(HandshakeFailed):
+            messages.parse_receiver_hello(hello + too_much)
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"",
+        b"\x06native",
+        b"\x00\x00",
+        b"\x06NATIVE\x00",
+        b"\x06nat\nve\x00",
+        b"\x06nat\xc3\xa4e\x00",
+        b"\x21" + b"a" * 33 + b"\x00",
+        b"\x06native\x01",
+        b"\x06native\x01\x00",
+        b"\x06native\x01\x05a\x1b[2J",
+        b"\x06native\x41" + b"\x01a" * 65,
+        b"\x06native\x00\x01",
+        b"\x06native\x00\x01\x00\x02a",
+    ],
+)
+def test_capabilities_of_no_such_form_are_refused(tail: bytes) -> None:
+    fixed = a_receiver().start()[0][:1285]
+    messages.parse_receiver_hello(fixed + b"\x06native\x00")
+    with pytest.raises(HandshakeFailed, match="malformed"):
+        messages.parse_receiver_hello(fixed + tail)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200) | st.lists(st.binary(max_size=40)).map(
+    lambda names: b"\x06native" + bytes((len(names) & 255,)) + b"".join(
+        bytes((len(name),)) + name for name in names
+    )
+))  # fmt: skip
+def test_whatever_ends_a_hello_it_parses_within_the_limits_or_is_refused(tail: bytes) -> None:
+    """No other error than the typed ones, and nothing that could not be shown gets through."""
+    for parse, fixed in (
+        (messages.parse_receiver_hello, b"\x01\x03\x01\x01" + bytes(1281)),
+        (messages.parse_sender_hello, b"\x02\x03\x01" + bytes(1233) + b"\x02bp"),
+    ):
+        try:
+            said = parse(fixed + tail).capabilities  # type: ignore[operator]
+        except HandshakeFailed:
+            continue
+        assert len(said.features) <= MAX_FEATURES
+        assert all(name.isascii() and name.isprintable() for name in (*said.features, said.kind))
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_hello_with_any_bytes_changed_parses_or_is_refused(data: st.DataObject) -> None:
+    recorded = run(a_sender(), a_receiver()).traffic
+    number = data.draw(st.integers(0, 1))
+    message = bytearray(recorded[number])
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(message) - 1) | st.integers(1280, len(message) - 1))
+        message[at] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.none() | st.integers(0, len(message)))
+    parse = (messages.parse_receiver_hello, messages.parse_sender_hello)[number]
+    try:
+        parse(bytes(message[:cut]))
+    except PairingFailed:
+        return
+
+
+def test_capabilities_that_could_not_be_sent_are_not_made() -> None:
+    Capabilities(frozenset(map(str, range(MAX_FEATURES))))
+    for bad in ({"A"}, {""}, {"a" * 33}, {"a b"}, set(map(str, range(MAX_FEATURES + 1)))):
+        with pytest.raises(BadInput):
+            Capabilities(frozenset(bad))
+    with pytest.raises(BadInput):
+        Capabilities(OUR_FEATURES, "")
+
+
+# -- ends of other versions ----------------------------------------------------------------------
+
+
+def version_2_hears(message: bytes, *, from_sender: bool) -> str:
+    """What protocol 2 makes of the other end's first message, as its code does."""
+    least = 1 + 2 + struct.calcsize("16s32s33s32s1088s32s") + 1 if from_sender else 3
+    if message[0] == 5:
+        return "the other end gave up on pairing" if len(message) == 2 else "malformed"
+    if message[0] != (2 if from_sender else 1):
+        return "out of turn"
+    if len(message) < least:
+        return "malformed"
+    if message[1] != 2:
+        return f"the other end speaks version {message[1]} of the protocol, this one 2"
+    return "understood"
+
+
+def a_hello_of_version_2() -> bytes:
+    return bytes((1, 2, 1, 1)) + bytes(32 + 33 + 32 + 1184)
+
+
+def test_a_receiver_of_version_2_and_this_sender_each_say_what_is_wrong() -> None:
+    sender = a_sender()
+    with pytest.raises(
+        OtherVersion, match=r"an older version .* \(protocol 2; this end speaks 3\)"
+    ):
+        sender.receive(a_hello_of_version_2())
+    answer = sender.abort_message(OtherVersion("x"))
+    told = version_2_hears(answer, from_sender=True)
+    assert told == "the other end speaks version 3 of the protocol, this one 2"
+    assert not sender.code_was_wrong
+
+
+def test_a_sender_of_version_2_and_this_receiver_each_say_what_is_wrong() -> None:
+    receiver = a_receiver()
+    (hello,) = receiver.start()
+    told = version_2_hears(hello, from_sender=False)
+    assert told == "the other end speaks version 3 of the protocol, this one 2"
+    with pytest.raises(OtherVersion, match="protocol 2 or older; this end speaks 3") as caught:
+        receiver.receive(bytes((5, 0)))  # all that version 2 has to say
+    assert "same version" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("version", "age"), [(0, "older"), (2, "older"), (4, "newer"), (255, "newer")]
+)
+@pytest.mark.parametrize("number", [0, 1])
+def test_another_version_is_named_by_who_meets_it_whatever_follows_it(
+    number: int, version: int, age: str
+) -> None:
+    sender, receiver = a_sender(), a_receiver()
+    outcome = run(
+        sender, receiver, altering(number, lambda m: bytes((m[0], version)) + b"\xff" * 7)
+    )
+    # Where the other end is of this version after all, what went to and fro was altered.
+    assert isinstance(outcome.sender_error, HandshakeFailed)
+    assert isinstance(outcome.receiver_error, HandshakeFailed)
+    met = outcome.receiver_error if number else outcome.sender_error
+    assert type(met) is OtherVersion
+    assert f"{age} version of Veilscope (protocol {version}; this end speaks 3)" in str(met)
+    assert not sender.code_was_wrong
+
+
+def test_a_version_is_heard_before_anything_that_this_one_expects_of_a_hello() -> None:
+    """A later version may make its hello as long as it likes."""
+    for parse, kind in ((messages.parse_receiver_hello, 1), (messages.parse_sender_hello, 2)):
+        for length in (2, 100, 60_000):
+            with pytest.raises(OtherVersion):
+                parse(bytes((kind, 4)) + bytes(length - 2))  # type: ignore[operator]
 
 
 # -- the machine's own rules ---------------------------------------------------------------------
@@ -510,6 +808,9 @@ def test_a_receiver_starts_once_and_listens_only_after_that() -> None:
     [
         (WrongCode("x"), WrongCode),
         (CodeUsed("x"), CodeUsed),
+        (Busy("x"), Busy),
+        (NotNow("x"), NotNow),
+        (NotSupported("x"), NotSupported),
         (KeystreamMismatch("x"), KeystreamMismatch),
         (HandshakeFailed("x"), HandshakeFailed),
         (PeerGone("x"), HandshakeFailed),
@@ -527,6 +828,26 @@ def test_an_abort_raises_the_same_error_at_the_other_end_and_is_no_wrong_try(
         assert type(caught.value) is heard
         assert end.result is None
     assert not sender.code_was_wrong
+
+
+@pytest.mark.parametrize("reason", [8, 100, 254, 255])
+def test_an_abort_for_a_reason_of_a_later_version_is_one_for_any_other(reason: int) -> None:
+    receiver = a_receiver()
+    receiver.start()
+    with pytest.raises(HandshakeFailed, match="gave up") as caught:
+        receiver.receive(bytes((5, reason)))
+    assert type(caught.value) is HandshakeFailed
+
+
+def test_a_receiver_that_meets_another_version_says_so_in_its_abort() -> None:
+    abort = a_receiver().abort_message(OtherVersion("x"))
+    with pytest.raises(OtherVersion, match="another version"):
+        a_sender().receive(abort)
+
+
+def test_no_abort_of_this_version_is_one_of_an_older_version() -> None:
+    for error in (HandshakeFailed("x"), PeerGone("x"), BadInput("x"), OtherVersion("x")):
+        assert abort_message(error)[1] != 0
 
 
 def test_an_abort_can_not_carry_words() -> None:

@@ -442,3 +442,13 @@ def test_reprs_hide_key_and_pad() -> None:
     assert repr(sealer.draw(8)) == "Pad(counter=0, nbytes=8)"
     for shown in (repr(keys), repr(sealer), repr(Opener(keys, 1, Fixed()))):
         assert not any(part in shown for part in ("KK", "LL", "MM", "NN"))
+
+
+def test_a_frame_of_another_suite_than_was_agreed_on_is_refused(keystream: Any) -> None:
+    sealed = seal(Sealer(KEYS, SENDER, keystream()), b"inner")
+    with pytest.raises(MalformedFrame, match="agreed"):
+        Opener(KEYS, SENDER, keystream(), suite=2).open(sealed)
+    later = seal(Sealer(KEYS, SENDER, keystream(), suite=2), b"inner")
+    assert later[1] == 2
+    with pytest.raises(MalformedFrame):
+        Opener(KEYS, SENDER, keystream()).open(later)

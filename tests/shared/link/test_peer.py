@@ -270,7 +270,6 @@ async def test_by_default_no_server_is_asked():
         lambda sdp: sdp.replace("a=fingerprint:", "a=no:"),
         lambda sdp: sdp.replace("typ host", "typ nonsense"),
         lambda sdp: sdp.replace(" 127.0.0.1 ", " asks-all-networks.local "),
-        lambda sdp: sdp + "a=candidate:1 1 udp 1 asks-all-networks.local 9 typ host\r\n",
         lambda sdp: sdp + "a=candidate:cut\r\n",
         lambda sdp: "".join(
             line for line in sdp.splitlines(keepends=True) if not line.startswith("a=candidate")
@@ -282,6 +281,37 @@ async def test_an_offer_that_is_none_is_refused(spoil):
     async with PeerLink(host_addresses=LOCAL) as sender, PeerLink(host_addresses=LOCAL) as receiver:
         with pytest.raises(LinkFailed):
             await receiver.accept_offer(spoil(await sender.create_offer()))
+
+
+def without_candidates(sdp: str) -> str:
+    lines = sdp.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("a=candidate"))
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda sdp: sdp.replace(" 127.0.0.1 ", " 6f1c2d3e-hidden.local "),
+        lambda sdp: sdp + "a=candidate:9 1 udp 1 asks-all-networks.local 9 typ host\r\n",
+        without_candidates,
+    ],
+    ids=["a name", "a name beside an address", "no candidate"],
+)
+async def test_an_answer_that_hides_its_address_behind_a_name_connects(hide, monkeypatch):
+    """As browsers do.  No name is looked up: the answering end's checks show its address."""
+
+    async def refuse(*_):
+        raise AssertionError("a name was looked up")
+
+    monkeypatch.setattr("aioice.ice.get_or_create_mdns_protocol", refuse)
+    async with PeerLink(host_addresses=LOCAL) as sender, PeerLink(host_addresses=LOCAL) as receiver:
+        answer = await receiver.accept_offer(await sender.create_offer())
+        assert hide(answer) != answer
+        await sender.accept_answer(hide(answer))
+        await asyncio.gather(sender.connected(), receiver.connected())
+        sender.send_control(b"hello")
+        async with asyncio.timeout(10):
+            assert await receiver.receive_control() == b"hello"
 
 
 async def test_an_unreachable_peer_fails_in_the_time_given_and_says_what_helps():
