@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -145,22 +146,34 @@ def receive(
         playout_delay_ms=playout_delay,
     )
     keeping: list[Sink] = []
+    recording = None if record is None else RecordSink(record, on_failure=warn)
     if save_frames is not None:
         sealed_folder = save_frames if save_sealed else None
         keeping.append(FilesSink(save_frames, sealed_folder=sealed_folder, on_failure=warn))
-    if record is not None:
-        keeping.append(RecordSink(record, on_failure=warn))
+    if recording is not None:
+        keeping.append(recording)
     with SessionReport(report, log=log, frames=save_frames) as drawing:
         lines = None if drawing.log is None else JsonLinesLog(drawing.log, on_failure=warn)
+        journal = ReceiverJournal(lines)
+        if recording is not None:
+            recording.on_next = partial(_recording_goes_on, journal)
         app = ReceiverProgram(
             settings,
-            ReceiverJournal(lines),
+            journal,
             keeping,
             drawing,
             snapshots=snapshots,
             limit=frames,
         )
         run_async(lambda: app.run(CodeEntry(known_code, code_file)))
+
+
+def _recording_goes_on(
+    journal: ReceiverJournal, path: Path, number: int, size: tuple[int, int]
+) -> None:
+    pictures = f"pictures of {size[0]}x{size[1]}"
+    journal.event("recording goes on", f"in file {number}: {pictures}")
+    stdout.print(f"the recording goes on in {path.name}: {pictures}", soft_wrap=True, markup=False)
 
 
 def _shows_window(display: str) -> bool:

@@ -18,6 +18,7 @@ from shared.wire import FrameMetadata
 
 __all__ = ["Arrival", "Key", "Ledger"]
 
+MOST_US = 2**32 - 1  # 71 minutes: the most that the wire has room for
 MAX_PENDING = 120  # frames; four seconds at 30 fps: timings come twice a second, or no more
 
 Key = tuple[int, int]
@@ -113,6 +114,7 @@ class Ledger:
         at_sender_us = sum(metadata.stages_us.values())
         if timing is not None:
             at_sender_us += timing.keystream_us + timing.seal_us + timing.send_us
+        clamped = metadata.stages_us["capture"] >= MOST_US  # the source has stood still for so long
         left_at_ns = captured_at_ns + at_sender_us * 1000
         stages = ShownStages(
             capture=metadata.stages_us["capture"] / 1e3,
@@ -121,7 +123,7 @@ class Ledger:
             keystream=None if timing is None else timing.keystream_us / 1e3,
             seal=None if timing is None else timing.seal_us / 1e3,
             send=None if timing is None else timing.send_us / 1e3,
-            network=(arrival.received_at_ns - left_at_ns) / 1e6,
+            network=None if clamped else (arrival.received_at_ns - left_at_ns) / 1e6,
             open=(arrival.opened_at_ns - arrival.received_at_ns) / 1e6,
             hold=(arrival.released_at_ns - arrival.opened_at_ns) / 1e6,
             decode=(arrival.decoded_at_ns - arrival.released_at_ns) / 1e6,
@@ -141,4 +143,5 @@ class Ledger:
             psnr_db=metadata.psnr_db,
             lossless=metadata.psnr_db is None,
             stages_ms=stages,
+            repeated=metadata.repeated,
         )

@@ -8,6 +8,7 @@ and the first failure is never hidden behind a later one.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -16,6 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from receiver.codeentry import CodeEntry
 from receiver.journal import ReceiverJournal
+from receiver.linelimit import LineLimit
 from receiver.session import ReceiverSession
 from receiver.sessionreport import SessionReport
 from receiver.settings import ReceiverSettings
@@ -23,6 +25,7 @@ from receiver.sinks import SessionInfo, ShownFrame, Sink
 from receiver.sinks.files import prepare_folder
 from receiver.sinks.viewer import Still
 from receiver.sinks.window import WindowSink
+from shared.control import Notice
 from shared.errors import PeerGone, VeilscopeError
 from shared.telemetry.live import LiveFacts, LivePanel, LiveState
 from shared.telemetry.records import DropReason
@@ -64,6 +67,7 @@ class ReceiverProgram:
         self._window: WindowSink | None = None
         self._session: ReceiverSession
         self._stills: set[asyncio.Task[None]] = set()
+        self._lines = LineLimit()
         self._told = asyncio.Event()
         self._enough = asyncio.Event()
 
@@ -91,7 +95,11 @@ class ReceiverProgram:
             await _start(self._window, stack)
         while True:
             session = ReceiverSession(
-                code, self._settings, journal=self._journal, on_quality=self._quality_changed
+                code,
+                self._settings,
+                journal=self._journal,
+                on_quality=self._quality_changed,
+                on_notice=self._noticed,
             )
             self._say_in_window("pairing with the sender")
             try:
@@ -187,6 +195,12 @@ class ReceiverProgram:
         if self._window is not None:
             self._window.show_quality(reason)
 
+    def _noticed(self, notice: Notice) -> None:
+        if self._window is not None:
+            self._window.show_notice(notice)
+        if self._lines.allowed(time.monotonic_ns()):
+            stdout.print(f"the sender: {notice.text}", soft_wrap=True, markup=False)
+
     async def _fetch_still(self, index: int) -> None:
         """Get the frozen picture once more, lossless."""
         shown: ShownFrame | None = None
@@ -235,13 +249,14 @@ class ReceiverProgram:
         )
 
     def _facts(self, session: ReceiverSession) -> LiveFacts:
+        lasting = "; ".join(notice.text for notice in session.lasting)
         return LiveFacts(
             role="receiver",
             state=self._state,
             session=session.session_id,
             keystream=session.keystream.family,
             figures=session.journal.snapshot(),
-            note=session.journal.quality_reason,
+            note=lasting or session.journal.quality_reason,
         )
 
 

@@ -32,6 +32,7 @@ from shared.errors import HandshakeFailed, PeerGone, VeilscopeError
 from shared.link.iceservers import usable_ice_servers
 from shared.link.peer import LinkFactory, PeerLink
 from shared.newest import SlotClosed
+from shared.noticeboard import NoticeBoard
 from shared.telemetry.records import DropReason, KeystreamIdentity
 from shared.telemetry.tally import drop_reason
 from shared.wire import SENDER_ID
@@ -45,6 +46,9 @@ REPORT_EVERY_S = 0.5  # the sender knows that we are there, and how the picture 
 
 class ReceiverSession:
     """Receives from the sender that made `code`.
+
+    `on_quality(reason)` is called when the sender tells of changed quality, `on_notice(notice)`
+    when it tells of anything else; `since_ns` is then on this machine's clock.
 
     Use as an async context manager and iterate: on entry the two ends have paired; the iteration
     gives the newest `ShownFrame` each time and ends when the sender ends; leaving the block says
@@ -63,12 +67,15 @@ class ReceiverSession:
         *,
         journal: ReceiverJournal | None = None,
         on_quality: Callable[[str], None] | None = None,
+        on_notice: Callable[[control.Notice], None] | None = None,
         link_factory: LinkFactory = PeerLink,
     ) -> None:
         self.settings = settings or ReceiverSettings()
         self.journal = journal or ReceiverJournal()
         self._code = code if isinstance(code, PairingCode) else PairingCode.parse(code)
         self._on_quality = on_quality
+        self._on_notice = on_notice
+        self._board = NoticeBoard()
         self._link_factory = link_factory
 
         self._exit = AsyncExitStack()
@@ -90,6 +97,11 @@ class ReceiverSession:
     def keystream(self) -> KeystreamIdentity:
         """The keystream network that both ends agreed on."""
         return self._keystream
+
+    @property
+    def lasting(self) -> tuple[control.Notice, ...]:
+        """What the sender told that still holds; `since_ns` is on this machine's clock."""
+        return tuple(self._board)
 
     @property
     def goodbye(self) -> control.Bye | None:
@@ -258,12 +270,27 @@ class ReceiverSession:
                     self.journal.quality_changed(message.reason)
                     if self._on_quality is not None:
                         self._on_quality(message.reason)
+                case control.Notice():
+                    self._noticed(self._by_our_clock(message))
                 case control.StillUnavailable():
                     self._stills.came(message.index, None, message.detail)
                 case control.Bye():
                     self._bye = message
                 case _:
                     continue  # the rest flows the other way
+
+    def _noticed(self, notice: control.Notice) -> None:
+        self.journal.noticed(notice, ends=self._board.take(notice))
+        if self._on_notice is not None:
+            self._on_notice(notice)
+
+    def _by_our_clock(self, notice: control.Notice) -> control.Notice:
+        """`notice` with its `since_ns` on this machine's clock, and not in the future."""
+        clock, now_ns = self._link.clock.estimate, time.monotonic_ns()
+        if notice.since_ns is None:
+            return notice
+        since_ns = now_ns if clock is None else min(now_ns, clock.to_local(notice.since_ns)[0])
+        return notice.model_copy(update={"since_ns": since_ns})
 
     # -- frames -----------------------------------------------------------------------------------
 

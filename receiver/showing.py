@@ -51,6 +51,8 @@ class Showing:
             self.handover.put(decoded)
             return
         captured_at_ns, _ = self._captured_at_ns(decoded)
+        if decoded.metadata.repeated:  # it was due long ago, but after those that wait
+            captured_at_ns = time.monotonic_ns()
         # A stamp of the future, or a clock estimate that is off, must not stop the picture.
         due_ns = min(captured_at_ns, time.monotonic_ns()) + self._delay_ns
         self.handover.put_at(decoded, due_ns, decoded.image.nbytes + len(decoded.sealed))
@@ -60,7 +62,7 @@ class Showing:
         metadata = decoded.metadata
         captured_at_ns, bound_ns = self._captured_at_ns(decoded)
         return ShownFrame(
-            frame=Frame(metadata.index, captured_at_ns, decoded.image),
+            frame=Frame(metadata.index, captured_at_ns, decoded.image, repeated=metadata.repeated),
             sealed=decoded.sealed,
             latency_ms=None if bound_ns is None else (now_ns - captured_at_ns) / 1e6,
             latency_bound_ms=None if bound_ns is None else bound_ns / 1e6,

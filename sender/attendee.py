@@ -19,7 +19,7 @@ from sender.reference import Reference
 from sender.stillwish import StillWish
 from shared import control
 from shared.association import Association
-from shared.capabilities import BROWSER, STILLS
+from shared.capabilities import BROWSER, NOTICES, STILLS
 from shared.crypto.keyschedule import EpochSecret
 from shared.errors import PeerGone, VeilscopeError
 from shared.link import PathEstimate
@@ -216,6 +216,11 @@ class Attendee:
     def tell_quality(self, notice: control.QualityNotice) -> None:
         """Tell the receiver that quality changed, and why."""
         self._tell(notice)
+
+    def tell_notice(self, notice: control.Notice) -> None:
+        """Tell the receiver something that its person should know, if it can show that."""
+        if NOTICES in self.features:
+            self._tell(notice)
 
     def tell_path(self, target_bps: int | None) -> control.PathReport | None:
         """Tell the receiver what its path carries, if that is measured; returns what was told."""

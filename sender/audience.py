@@ -17,6 +17,7 @@ from sender.pipeline import SealedFrame
 from shared import control
 from shared.association import Association
 from shared.capabilities import OUR_FEATURES
+from shared.noticeboard import NoticeBoard
 from shared.telemetry.records import DropReason
 
 __all__ = ["Audience"]
@@ -34,6 +35,7 @@ class Audience(Collection[Attendee]):
         self._attendees: dict[str, Attendee] = {}
         self._numbers = count(1)
         self._quality: control.QualityNotice | None = None
+        self._board = NoticeBoard()
         self._dismissed = False
 
     def __iter__(self) -> Iterator[Attendee]:
@@ -77,10 +79,12 @@ class Audience(Collection[Attendee]):
         )
 
     def add(self, attendee: Attendee) -> None:
-        """From now on it is offered and told what all are, and first why quality is as it is."""
+        """From now on it is offered and told what all are, and first what is told already."""
         self._attendees[attendee.peer] = attendee
         if self._quality is not None:
             attendee.tell_quality(self._quality)
+        for notice in self._board:
+            attendee.tell_notice(notice)
 
     def remove(self, attendee: Attendee) -> None:
         """It has gone; a frame that only it was offered, and never sent, is lost."""
@@ -109,6 +113,18 @@ class Audience(Collection[Attendee]):
         self._quality = notice
         for attendee in self:
             attendee.tell_quality(notice)
+
+    def tell_notice(self, notice: control.Notice) -> bool:
+        """Tell all, and those who come later while it lasts; whether it ends one that lasted."""
+        ends = self._board.take(notice)
+        for attendee in self:
+            attendee.tell_notice(notice)
+        return ends
+
+    @property
+    def lasting(self) -> tuple[control.Notice, ...]:
+        """The notices in force."""
+        return tuple(self._board)
 
     def tell_figures(self, target_bps: int | None) -> None:
         """Tell each what it was sent and what its path carries; the log keeps the latter."""

@@ -11,7 +11,7 @@ import typer
 from sender.console import Console
 from sender.journal import SenderJournal, SourceFacts
 from sender.masking import Masking
-from sender.playback import play
+from sender.playback import DEFAULT_TIMEOUT_S, play
 from sender.privacy import parse_rect
 from sender.rate import DEFAULT_LATENCY_MS, Preference
 from sender.session import SenderSession
@@ -114,6 +114,16 @@ def send(
         typer.Option(metavar="WIDTHxHEIGHT", help="Size of a phantom's or a camera's picture."),
     ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Begin again when the source ends.")] = False,
+    source_timeout: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.0,
+            max=1e6,
+            envvar="VEILSCOPE_SOURCE_TIMEOUT",
+            help="End when a live source has given no new picture for this long; 0 for never.",
+        ),
+    ] = DEFAULT_TIMEOUT_S,
     frames: Annotated[
         int | None, typer.Option(min=1, help="End after this many frames of the source.")
     ] = None,
@@ -199,6 +209,7 @@ def send(
                 fps=fps,
                 loop=loop,
                 frames=frames,
+                timeout_s=source_timeout,
             )
         )
     finally:
@@ -215,11 +226,12 @@ async def _run(
     fps: float | None,
     loop: bool,
     frames: int | None,
+    timeout_s: float,
 ) -> None:
     console = Console(code_file, settings.signaling)
     console.forget_code()  # of a sender that was killed: a receiver must not take it for ours
     session = SenderSession(
-        play(source, fps=fps, loop=loop, frames=frames, masking=masking),
+        play(source, fps=fps, loop=loop, frames=frames, masking=masking, timeout_s=timeout_s),
         settings,
         journal=journal,
         on_code=console.code,

@@ -58,9 +58,13 @@ class Console:
         stdout.print(Text(text), soft_wrap=True)
 
     def facts(self, session: SenderSession, kind: str, *, ended: bool = False) -> LiveFacts:
-        """What the panel shows now: the newest notice for a while, then why quality is as it is."""
+        """What the panel shows now.
+
+        The newest notice for a while, then what lasts, then why quality is as it is.
+        """
         state: LiveState = "ended" if ended else "live" if session.receivers else "waiting"
         fresh = self._clock() - self._noted_at < NOTE_S
+        lasting = "; ".join(notice.text for notice in session.lasting)
         return LiveFacts(
             role="sender",
             state=state,
@@ -68,7 +72,7 @@ class Console:
             keystream=session.keystream.family if session.receivers else None,
             source=kind,
             figures=session.journal.snapshot(),
-            note=self._note if fresh else session.journal.quality_reason,
+            note=self._note if fresh else lasting or session.journal.quality_reason,
         )
 
     def forget_code(self) -> None:

@@ -92,6 +92,7 @@ class SenderJournal(Journal):
             psnr_db=encoded.psnr_db,
             lossless=encoded.lossless,
             stages_ms=SentStages(**stages, send=(sent_at_ns - frame.sealed_at_ns) / 1e6),
+            repeated=frame.repeated,
         )
         self.counted(line)
         self.write(line)

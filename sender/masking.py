@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from sender.privacy import fit_masks
 from sender.sources.source import SourcePicture
+from shared.control import Notice
 from shared.frame import Rect
 
 __all__ = ["Masking"]
@@ -31,3 +32,7 @@ class Masking:
         if self._rects and size != self._size:
             return (Rect(0, 0, *size),)
         return *picture.masks, *(picture.geometry.grown(rect) for rect in self._rects)
+
+    def notices(self) -> list[Notice]:
+        """Return what both ends should be told since the last call."""
+        return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sender.journal import SenderJournal
+from shared.control import Notice
 
 __all__ = ["Notices"]
 
@@ -33,6 +34,11 @@ class Notices:
         """Quality was lowered or raised, in one line with its reason."""
         self._journal.quality_changed(reason)
         self._say(reason)
+
+    def source(self, notice: Notice, *, ends: bool) -> None:
+        """Something of the source that the receivers are told too; `ends` what lasted until now."""
+        self._journal.noticed(notice, ends=ends)
+        self._say(notice.text)
 
     def _say(self, line: str) -> None:
         if self._on_notice is not None:

@@ -25,13 +25,14 @@ from shared.frame import MIN_SIDE, EncodedFrame, Frame, Image, checked_image
 from shared.keystream.ahead import KeystreamAhead
 from shared.keystream.backend import Backend
 from shared.quality import PEAK, psnr_db
-from shared.strip import draw_strip
+from shared.strip import draw_strip, strip_fits
 from shared.wire import STAGES, FrameMetadata, pack_inner
 
 __all__ = ["Pipeline", "SealedFrame", "scaled_size"]
 
 MAX_EARLY_NS = 1_000_000_000  # a stamp taken a moment ahead is rounded to now
-MAX_LATE_NS = 3600 * 1_000_000_000  # the wire has room for 71 minutes
+MAX_LATE_NS = 3600 * 1_000_000_000  # nothing waits for an hour; a source may stand still for days
+MOST_US = 2**32 - 1  # the wire has room for 71 minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class SealedFrame:
     """One frame ready to be sent; `stages_us` are consecutive and start at `captured_at_ns`.
 
     `depends_on` is the index of the frame that a receiver must have decoded just before.  A `still`
-    is a picture sent once more on request.
+    is a picture sent once more on request, a `repeated` one for want of a new one.
     """
 
     index: int
@@ -52,13 +53,14 @@ class SealedFrame:
     stages_us: dict[str, int]
     depends_on: int | None = None
     still: bool = False
+    repeated: bool = False
 
 
 class Pipeline:
     """Turns frames into sealed bytes under the epoch in force.
 
-    With `strip` each picture's index and capture time are drawn into it (`shared.strip`).  An
-    encoder must be given by `encode_with` before the first frame.
+    With `strip` each picture's index and capture time are drawn into it (`shared.strip`), if it is
+    large enough.  An encoder must be given by `encode_with` before the first frame.
     """
 
     def __init__(
@@ -128,7 +130,7 @@ class Pipeline:
         _check_capture_time(frame, taken_up)
         epoch.schedule.keys(epoch.number, taken_up)
         image = apply_masks(checked_image(frame.image), frame.masks)
-        if self._strip:
+        if self._strip and strip_fits(image):
             image = image if frame.masks else image.copy()
             draw_strip(image, frame.index, frame.captured_at_ns)
         masked = self._clock_ns()
@@ -143,7 +145,7 @@ class Pipeline:
         self._recent.add(frame.index, frame.captured_at_ns, image)
         encoded_at = self._clock_ns()
         stages_us = {
-            "capture": max(0, taken_up - frame.captured_at_ns) // 1000,
+            "capture": min(max(0, taken_up - frame.captured_at_ns) // 1000, MOST_US),
             "mask": (masked - taken_up) // 1000,
             "encode": (encoded_at - masked) // 1000,
         }
@@ -224,6 +226,7 @@ class Pipeline:
             stages_us=stages_us,
             depends_on=metadata.depends_on,
             still=metadata.still,
+            repeated=metadata.repeated,
         )
 
     def close(self) -> None:
@@ -266,7 +269,8 @@ def _psnr_of_both(image: Image, smaller: Image, coded_db: float | None) -> float
 
 
 def _check_capture_time(frame: Frame, now_ns: int) -> None:
-    if not -MAX_EARLY_NS <= now_ns - frame.captured_at_ns <= MAX_LATE_NS:
+    age_ns = now_ns - frame.captured_at_ns
+    if age_ns < -MAX_EARLY_NS or (age_ns > MAX_LATE_NS and not frame.repeated):
         raise BadInput(
             "a frame's capture time is not of this machine's monotonic clock",
             hint="stamp frames with time.monotonic_ns() at the moment of capture",

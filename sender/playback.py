@@ -1,35 +1,40 @@
 """Playing a source: pictures that block become frames that arrive at their moment.
 
-A thread reads the source ahead; the event loop releases frame `i` at start + i / fps, numbers it
-and stamps it.  A file waits for its moment.  A live source is never made to wait: what nobody has
-taken by the time the next picture comes is replaced by it, which shows as a gap in the numbers.
+A thread reads the source ahead (`capture`); the event loop releases each picture of a file at its
+moment (`moments`), and one of a live source as soon as it is there, numbers it and stamps it.
 
-Late frames are released at once and never in a burst: whoever falls behind by more than one frame
-interval gets the rest that much later.  Nothing here drops pictures of a file; what the network
-can't take is dropped by the session.
+Late frames are released at once and never in a burst.  Nothing here drops pictures of a file; what
+the network can't take is dropped by the session.  A live source that stands still (`standstill`) is
+told of, and its last picture goes on being given about once a second, with the time at which it
+came first.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass
+from contextlib import aclosing
 
+from sender.capture import AHEAD, Capture, Captured, Nothing
 from sender.masking import Masking
-from sender.sources.source import Source, SourcePicture, checked_fps
-from shared.errors import BadInput, SourceFailed, VeilscopeError
-from shared.frame import Frame, Image, Rect
+from sender.moments import Moments
+from sender.sources.source import Source, checked_fps
+from sender.standstill import StandStill
+from shared.control import Notice
+from shared.errors import BadInput
+from shared.frame import Frame, Gap
+from shared.noticeboard import NoticeBoard
 
-__all__ = ["AHEAD", "play"]
+__all__ = ["AHEAD", "DEFAULT_TIMEOUT_S", "Played", "play"]
 
-AHEAD = 4  # pictures decoded before their moment: rides out a slow one, costs 100 MB at 4K RGB
-_CLOSE_TIMEOUT_S = 2.0  # how long closing waits for a source that is blocked in a read
+DEFAULT_TIMEOUT_S = 1800.0  # an examination may pause for half an hour; a forgotten one must end
 
-_logger = logging.getLogger(__name__)
+Played = Frame | Gap | Notice
+"""What playing a source gives, in order: a frame, a gap in its place, something to tell."""
+
+Clock = Callable[[], int]
+Sleep = Callable[[float], Awaitable[object]]
 
 
 async def play(
@@ -39,174 +44,126 @@ async def play(
     loop: bool = False,
     frames: int | None = None,
     masking: Masking | None = None,
-    clock: Callable[[], int] = time.monotonic_ns,
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-) -> AsyncGenerator[Frame, None]:
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    clock: Clock = time.monotonic_ns,
+    sleep: Sleep = asyncio.sleep,
+    patience: Sleep = asyncio.sleep,
+) -> AsyncGenerator[Played, None]:
     """Yield the frames of `source`, each at its moment, and close the source in the end.
 
-    `fps` overrides the source's rate (a live source keeps its own pace), `loop` starts anew
-    whenever the pictures end, `frames` is how many to yield at most, `masking` says what is hidden
-    of each (None: nothing).  `Frame.index` counts from 0 and goes on counting across loops;
+    `fps` overrides the source's rate and its pictures' own times (a live source keeps its own
+    pace), `loop` starts anew whenever the pictures end, `frames` is how many of the source to yield
+    at most, `masking` says what is hidden of each (None: what the source declares).  `index` counts
+    from 0 and goes on counting across loops; a picture that can't be shown is a `Gap`.
     `captured_at_ns` is, by `clock` (ns), when a picture of a file was released or one of a live
-    source was delivered.
+    source was delivered.  `timeout_s` is how long a live source may stand still, 0 for ever.
+    Pictures of a file wait by `sleep`, a live source is waited for by `patience`, both in seconds.
 
-    Raises `SourceFailed` after the last good frame where the source fails midway, and where it
-    holds no picture; `BadInput` for an impossible `fps` or `frames`.  Ending early
-    stops the thread and closes the source; wrap the call in `contextlib.aclosing`, as Python closes
-    an abandoned generator only some time later.
+    Raises `SourceFailed` after the last good frame where the source fails midway or stands still
+    too long, and where it holds no picture; `BadInput` for an impossible `fps`, `frames` or
+    `timeout_s`.  Ending early stops the thread and closes the source; wrap the call in
+    `contextlib.aclosing`, as Python closes an abandoned generator only some time later.
     """
     try:
-        interval_ns = round(1e9 / checked_fps(fps, source.info.fps))
+        rate = checked_fps(fps, source.info.fps)
         if frames is not None and frames < 1:
             raise BadInput("the number of frames must be at least 1")
+        if not 0 <= timeout_s < float("inf"):
+            raise BadInput("the source's timeout is a number of seconds, 0 for none")
     except BadInput:
         source.close()
         raise
-    live = source.info.live
-    handover = _Handover(asyncio.get_running_loop(), 1 if live else AHEAD, newest_only=live)
-    thread = threading.Thread(
-        target=_capture,
-        args=(source, handover, loop, frames, masking, clock),
-        name="veilscope-capture",
-        daemon=True,  # a device that never returns from a read must not keep the program alive
-    )
-    thread.start()
-    yielded = 0
-    due_ns: int | None = None
+    capture = Capture(source, loop=loop, most=frames, masking=masking, clock=clock)
+    if source.info.live:
+        timeout_ns = round(timeout_s * 1e9) or None
+        standing = StandStill(clock(), fps=source.info.fps, timeout_ns=timeout_ns)
+        playing = _live(capture, standing, clock, patience)
+    else:
+        moments = Moments(round(1e9 / rate))
+        playing = _paced(capture, moments, clock, sleep, own_times=fps is None)
+    given = 0
     try:
-        while frames is None or yielded < frames:
-            picture = await handover.take()
-            if picture is None:
+        async with aclosing(playing):
+            async for event in playing:
+                yield event
+                if isinstance(event, Gap) or (isinstance(event, Frame) and not event.repeated):
+                    given += 1
+                if given == frames:
+                    return
+    finally:
+        await capture.close()
+
+
+async def _paced(
+    capture: Capture, moments: Moments, clock: Clock, sleep: Sleep, *, own_times: bool
+) -> AsyncGenerator[Played, None]:
+    """A file: each picture waits for its moment."""
+    while (event := await capture.take()) is not Nothing.MORE:
+        if isinstance(event, Captured):
+            at_s = event.picture.at_s if own_times else None
+            now_ns = clock()
+            due_ns = moments.due_ns(at_s, now_ns, begins=event.begins)
+            if now_ns < due_ns:
+                await sleep((due_ns - now_ns) / 1e9)
+            yield _frame(event, event.place, clock())
+        elif isinstance(event, Gap | Notice):
+            if isinstance(event, Gap):
+                moments.passed_over()
+            yield event
+
+
+async def _live(
+    capture: Capture, standing: StandStill, clock: Clock, patience: Sleep
+) -> AsyncGenerator[Played, None]:
+    """A live source: each picture as it comes, and the last one again while it stands still."""
+    last: Captured | None = None
+    newest = -1  # index
+    added = 0  # frames that are not the source's own: those after them count on from there
+    explained = NoticeBoard()  # what the source itself tells of why it gives nothing
+    timer = _begun(patience, standing.look_ns - clock())
+    try:
+        while True:
+            if timer.done():
+                timer = _begun(patience, standing.look_ns - clock())
+            event = await capture.take_before(timer)
+            if event is Nothing.MORE:
                 return
-            captured_at_ns = picture.delivered_at_ns
-            if not live:
+            if event is Nothing.YET:
                 now_ns = clock()
-                due_ns = now_ns if due_ns is None else due_ns
-                if now_ns < due_ns:
-                    await sleep((due_ns - now_ns) / 1e9)
-                captured_at_ns = clock()
-                if captured_at_ns - due_ns > interval_ns:
-                    due_ns = captured_at_ns
-                due_ns += interval_ns
-            yield Frame(picture.index, captured_at_ns, picture.image, picture.masks)
-            yielded += 1
-    finally:
-        handover.close()
-        await asyncio.to_thread(thread.join, _CLOSE_TIMEOUT_S)
-        if thread.is_alive():
-            _logger.warning("the source is blocked in a read; it is left behind")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Picture:
-    index: int
-    delivered_at_ns: int
-    image: Image
-    masks: tuple[Rect, ...]
-
-
-class _Handover:
-    """A few pictures on their way from the capture thread to the event loop.
-
-    When full it makes the thread wait, or with `newest_only` lets go of the oldest.
-    """
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, depth: int, *, newest_only: bool = False
-    ) -> None:
-        self._loop = loop
-        self._depth = depth
-        self._newest_only = newest_only
-        self._changed = threading.Condition()
-        self._pictures: deque[_Picture] = deque()
-        self._ended = False
-        self._error: VeilscopeError | None = None
-        self._closed = False
-        self._arrived = asyncio.Event()
-
-    def put(self, picture: _Picture) -> bool:
-        """Hand over one picture (capture thread); False once nobody wants any more."""
-        with self._changed:
-            while len(self._pictures) >= self._depth and not self._closed:
-                if self._newest_only:
-                    self._pictures.popleft()
-                else:
-                    self._changed.wait()
-            if self._closed:
-                return False
-            self._pictures.append(picture)
-        return self._wake()
-
-    def end(self, error: VeilscopeError | None) -> None:
-        """Say that no picture follows, and why (capture thread)."""
-        with self._changed:
-            self._ended, self._error = True, error
-        self._wake()
-
-    async def take(self) -> _Picture | None:
-        """Return the next picture, None after the last (event loop); raises the source's error."""
-        while True:
-            with self._changed:
-                if self._pictures:
-                    picture = self._pictures.popleft()
-                    self._changed.notify()
-                    return picture
-                if self._ended:
-                    if self._error is not None:
-                        raise self._error
-                    return None
-                self._arrived.clear()
-            await self._arrived.wait()
-
-    def close(self) -> None:
-        """Let the thread go (event loop)."""
-        with self._changed:
-            self._closed = True
-            self._pictures.clear()
-            self._changed.notify()
-
-    def _wake(self) -> bool:
-        try:
-            self._loop.call_soon_threadsafe(self._arrived.set)
-        except RuntimeError:  # the loop has gone without closing us
-            return False
-        return True
-
-
-def _capture(
-    source: Source,
-    handover: _Handover,
-    loop: bool,
-    frames: int | None,
-    masking: Masking | None,
-    clock: Callable[[], int],
-) -> None:
-    """Read the source into the handover until it ends, fails, or is wanted no more (thread)."""
-    error: VeilscopeError | None = None
-    index = 0
-    try:
-        while True:
-            before = index
-            for reading in source.pictures():
-                if not isinstance(reading, SourcePicture):
+                if now_ns < standing.look_ns:  # the timer runs since an earlier picture
                     continue
-                masks = () if masking is None else masking.masks(reading)
-                if not handover.put(_Picture(index, clock(), reading.image, masks)):
-                    return
-                index += 1
-                if index == frames and not source.info.live:
-                    return
-            if index == before:
-                raise SourceFailed("the source holds no picture")
-            if not loop:
-                return
-    except VeilscopeError as failure:
-        error = failure
-    except Exception as failure:  # its text may hold the name of a file
-        error = SourceFailed(f"the source failed while it was read ({type(failure).__name__})")
+                told = standing.look(now_ns, capture.heard_ns, explained=any(explained))
+                if told is not None:
+                    yield told
+                if last is not None:
+                    last, notices = await capture.masked_anew(last)
+                    for notice in notices:
+                        yield notice
+                    added, newest = added + 1, newest + 1
+                    yield _frame(last, newest, last.delivered_at_ns)
+            elif isinstance(event, Captured):
+                if not event.repeated:
+                    told = standing.moved(event.delivered_at_ns)
+                    if told is not None:
+                        yield told
+                last, newest = event, event.place + added
+                yield _frame(event, newest, event.delivered_at_ns)
+            elif isinstance(event, Gap):
+                newest = event.index + added
+                yield Gap(newest, event.why)
+            elif isinstance(event, Notice):
+                if event.kind.startswith("source_"):
+                    explained.take(event)
+                yield event
     finally:
-        try:
-            source.close()
-        except Exception as failure:
-            _logger.warning("closing the source failed (%s)", type(failure).__name__)
-        handover.end(error)
+        timer.cancel()
+
+
+def _begun(patience: Sleep, ns: int) -> asyncio.Future[object]:
+    return asyncio.ensure_future(patience(max(0, ns) / 1e9))
+
+
+def _frame(captured: Captured, index: int, captured_at_ns: int) -> Frame:
+    return Frame(
+        index, captured_at_ns, captured.picture.image, captured.masks, repeated=captured.repeated
+    )

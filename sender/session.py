@@ -35,7 +35,7 @@ from shared.crypto.handshake import NetworkId, new_session_id
 from shared.crypto.keyschedule import EpochSecret
 from shared.crypto.pairing import PairingCode
 from shared.errors import NotSupported, VeilscopeError
-from shared.frame import Frame
+from shared.frame import Frame, Gap
 from shared.keystream.backend import Backend, open_backend
 from shared.keystream.network import KeystreamNetwork, load_network
 from shared.link.iceservers import usable_ice_servers
@@ -53,6 +53,8 @@ TELL_EVERY_S = 1.0  # how often the receivers are told what was sent and dropped
 class SenderSession:
     """Streams `frames` to the receivers that pair with its code.
 
+    Plain frames will do; a `Gap` in the place of one is counted, a `Notice` told at both ends.
+
     Use as an async context manager: on entry the room is open and `code` is ready to be read out;
     `await finished()` returns when the frames end, or when the last receiver has left and no
     other can join; leaving the block says goodbye to the receivers and closes everything.
@@ -65,7 +67,7 @@ class SenderSession:
 
     def __init__(
         self,
-        frames: AsyncIterator[Frame],
+        frames: AsyncIterator[Frame | Gap | control.Notice],
         settings: SenderSettings | None = None,
         *,
         journal: SenderJournal | None = None,
@@ -102,6 +104,11 @@ class SenderSession:
     def receivers(self) -> int:
         """How many receivers are watching now."""
         return len(self._audience)
+
+    @property
+    def lasting(self) -> tuple[control.Notice, ...]:
+        """What both ends were told that still holds."""
+        return self._audience.lasting
 
     async def __aenter__(self) -> Self:
         self._outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -175,6 +182,7 @@ class SenderSession:
             audience=self._audience,
             journal=self.journal,
             on_codec=partial(self._notices.event, "codec"),
+            on_notice=self._source_told,
         )
 
     async def _open_room(
@@ -281,6 +289,9 @@ class SenderSession:
     def _deserted(self) -> None:
         self._stream.discard()
         self._steering.deserted()
+
+    def _source_told(self, notice: control.Notice) -> None:
+        self._notices.source(notice, ends=self._audience.tell_notice(notice))
 
     def _quality_changed(self, notice: control.QualityNotice) -> None:
         self._notices.quality(notice.reason)

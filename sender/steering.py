@@ -49,13 +49,14 @@ class Steering:
         self._pace = FrameRate(fps or DEFAULT_FPS)
         self._keys = KeyFrames()
         self._controller: RateController | None = None
-        self._channels = 0  # of the newest frame; 0 before the first
+        self._shape = (0, 0, 0)  # width, height and channels of the newest frame
+        self._changed_quality = False  # as the receivers were told, for pictures of this shape
         self._untold: str | None = None  # why the codec changed, until a frame of it is encoded
 
     @property
     def inter(self) -> bool:
         """Whether frames build on one another."""
-        return self._codec.codec is not None and self._channels in self._codec.codec.inter
+        return self._codec.codec is not None and self._shape[2] in self._codec.codec.inter
 
     @property
     def begins(self) -> bool:
@@ -71,7 +72,7 @@ class Steering:
 
         `features` are those that all who watch have.
         """
-        self._channels = frame.channels
+        self._see_shape(frame)
         self._codec.usable = features
         if self._controller is None:
             return self._codec.begin()
@@ -83,6 +84,16 @@ class Steering:
         if use is None:
             return None
         return self._changed(self._codec.review(time.monotonic_ns(), frame.channels, use))
+
+    def _see_shape(self, frame: Frame) -> None:
+        """Pictures of another size, or grey and not colour, begin anew: little learned holds."""
+        shape = (frame.width, frame.height, frame.channels)
+        if shape == self._shape:
+            return
+        self._shape, self._controller = shape, None
+        if self._changed_quality:
+            self._untold = f"quality begun anew: the picture is {frame.width}x{frame.height} now"
+            self._changed_quality = False
 
     def failed(self) -> CodecChoice | None:
         """The encoder failed: the codec to go on with, None where there is none."""
@@ -97,6 +108,7 @@ class Steering:
         """Nobody watches any more: what is known of their paths is not of the next one's."""
         self._controller = None
         self._untold = None
+        self._changed_quality = False
 
     def open_encoder(self, codec: str) -> Encoder:
         """An encoder for what `choose` chose; takes a moment, so not for the event loop."""
@@ -109,6 +121,8 @@ class Steering:
 
     def takes(self, frame: Frame) -> bool:
         """Whether `frame` is one of those that the frame rate of the moment has room for."""
+        if frame.repeated:
+            return True
         plan = self.plan
         fps = plan.fps if plan is not None and plan.thinned else None
         return self._pace.takes(frame.captured_at_ns, fps)
@@ -124,6 +138,7 @@ class Steering:
         for change in plan.changes:
             size = scaled_size(frame.width, frame.height, plan.scale)
             self._on_change(self._notice(change, plan, *size))
+            self._changed_quality = True
         return plan
 
     def needs_key(
@@ -162,8 +177,11 @@ class Steering:
             return
         if self._untold is not None:
             reason, self._untold = self._untold, None
+            self._changed_quality = True
             plan = self._controller.plan
             self._on_change(self._notice(reason, plan, encoded.width, encoded.height))
+        if sealed.repeated:
+            return  # what it came to is no measure of those that move
         busy_us = sum(stages[stage] for stage in ("mask", "encode", "keystream", "seal"))
         self._controller.encoded(
             len(encoded.payload),

@@ -8,6 +8,7 @@ What gave way is counted with its reason.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -16,9 +17,11 @@ from functools import partial
 from sender.audience import Audience
 from sender.journal import SenderJournal
 from sender.pipeline import Pipeline, SealedFrame
+from sender.sourcestory import SourceStory
 from sender.steering import Steering
+from shared.control import Notice
 from shared.errors import BadInput, DecodeFailed
-from shared.frame import Frame
+from shared.frame import Frame, Gap
 from shared.newest import Newest, SlotClosed
 from shared.telemetry.records import DropReason
 
@@ -34,12 +37,13 @@ class Stream:
     """The stream of one session.
 
     `worker` is the pipeline's thread.  `on_codec(told)` is called with the codec that the stream
-    begins with, and why, where it was not asked for.
+    begins with, and why, where it was not asked for; `on_notice(notice)` with what both ends are
+    to be told of the source.
     """
 
     def __init__(
         self,
-        frames: AsyncIterator[Frame],
+        frames: AsyncIterator[Frame | Gap | Notice],
         pipeline: Pipeline,
         worker: Executor,
         *,
@@ -47,6 +51,7 @@ class Stream:
         audience: Audience,
         journal: SenderJournal,
         on_codec: Callable[[str], None],
+        on_notice: Callable[[Notice], None],
     ) -> None:
         self._frames = frames
         self._pipeline = pipeline
@@ -55,6 +60,8 @@ class Stream:
         self._audience = audience
         self._journal = journal
         self._on_codec = on_codec
+        self._on_notice = on_notice
+        self._story = SourceStory()
         self._slot: Newest[Frame] = Newest()
         self._processing = False
 
@@ -83,18 +90,26 @@ class Stream:
 
     async def _take_in(self) -> None:
         try:
-            async for frame in self._frames:
-                if not self._audience:
-                    self._journal.dropped(DropReason.NO_RECEIVER, frame.index)
-                elif not self._steering.takes(frame):
-                    self._journal.dropped(DropReason.RATE_LIMITED, frame.index)
-                elif (replaced := self._slot.put(frame)) is not None:
-                    self._journal.dropped(self._why_replaced(), replaced.index)
+            async for event in self._frames:
+                for notice in self._story.of(event, time.monotonic_ns()):
+                    self._on_notice(notice)
+                if isinstance(event, Gap):
+                    self._journal.dropped(DropReason.SOURCE_DAMAGED, event.index)
+                elif isinstance(event, Frame):
+                    self._take_up(event)
         except Exception as error:  # the frames before it still go out; then `run` raises it
             self._slot.close(error)
         else:
             self._slot.close()
         self._audience.changed.set()
+
+    def _take_up(self, frame: Frame) -> None:
+        if not self._audience:
+            self._journal.dropped(DropReason.NO_RECEIVER, frame.index)
+        elif not self._steering.takes(frame):
+            self._journal.dropped(DropReason.RATE_LIMITED, frame.index)
+        elif (replaced := self._slot.put(frame)) is not None:
+            self._journal.dropped(self._why_replaced(), replaced.index)
 
     def _why_replaced(self) -> DropReason:
         """Why a frame was not taken up before the next one came."""

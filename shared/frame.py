@@ -19,6 +19,7 @@ __all__ = [
     "MIN_SIDE",
     "EncodedFrame",
     "Frame",
+    "Gap",
     "Image",
     "Rect",
     "checked_image",
@@ -113,6 +114,14 @@ class Frame:
     @property
     def channels(self) -> int:
         return 1 if self.image.ndim == 2 else 3
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A frame of the source that has no picture: `why` is a line for the person, without a name."""
+
+    index: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

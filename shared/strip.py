@@ -23,7 +23,16 @@ from numpy.typing import NDArray
 from shared.errors import BadInput
 from shared.frame import Image
 
-__all__ = ["COLUMNS", "MIN_WIDTH", "ROWS", "Strip", "draw_strip", "read_strip", "strip_height"]
+__all__ = [
+    "COLUMNS",
+    "MIN_WIDTH",
+    "ROWS",
+    "Strip",
+    "draw_strip",
+    "read_strip",
+    "strip_fits",
+    "strip_height",
+]
 
 COLUMNS, ROWS = 64, 2  # cells: 128 bits
 MIN_WIDTH = 4 * COLUMNS  # pixels: cells of less than four pixels a side do not survive coding
@@ -48,6 +57,12 @@ def strip_height(width: int) -> int:
     return max(1, round(ROWS * width / COLUMNS))
 
 
+def strip_fits(image: Image) -> bool:
+    """Whether `image` is large enough for the strip to be read back from it."""
+    height, width = image.shape[:2]
+    return bool(width >= MIN_WIDTH and height >= strip_height(width))
+
+
 def draw_strip(image: Image, index: int, captured_at_ns: int) -> None:
     """Draw the strip over the top of `image`, uint8 `(H, W)` or `(H, W, 3)`, in place.
 
@@ -56,7 +71,7 @@ def draw_strip(image: Image, index: int, captured_at_ns: int) -> None:
     """
     height, width = image.shape[:2]
     rows = strip_height(width)
-    if width < MIN_WIDTH or height < rows:
+    if not strip_fits(image):
         raise BadInput(
             f"a {width}x{height} picture is too small for the measuring strip",
             hint=f"it needs {MIN_WIDTH} pixels in width",

@@ -26,7 +26,7 @@ from shared.crypto.handshake import (
 from shared.crypto.keyschedule import ReceiverSchedule
 from shared.crypto.sealing import Opener
 from shared.errors import PeerGone
-from shared.frame import Frame, Image, Rect
+from shared.frame import Frame, Gap, Image, Rect
 from shared.link.link import ReceivedFrame
 from shared.link.memory import FrameScript, MemoryLink, memory_pair
 from shared.wire import SENDER_ID, FrameMetadata, parse_header, parse_inner
@@ -297,10 +297,15 @@ class Tap:
 
     def __init__(self, masks: tuple[Rect, ...] = ()) -> None:
         self._masks = masks
-        self._frames: asyncio.Queue[Frame | Exception | None] = asyncio.Queue()
+        self._frames: asyncio.Queue[Frame | Gap | control.Notice | Exception | None] = (
+            asyncio.Queue()
+        )
 
     def give(self, index: int) -> None:
         self._frames.put_nowait(Frame(index, time.monotonic_ns(), picture(index), self._masks))
+
+    def say(self, event: Frame | Gap | control.Notice) -> None:
+        self._frames.put_nowait(event)
 
     def fail(self, error: Exception) -> None:
         self._frames.put_nowait(error)
@@ -308,7 +313,7 @@ class Tap:
     def end(self) -> None:
         self._frames.put_nowait(None)
 
-    async def frames(self) -> AsyncIterator[Frame]:
+    async def frames(self) -> AsyncIterator[Frame | Gap | control.Notice]:
         while (frame := await self._frames.get()) is not None:
             if isinstance(frame, Exception):
                 raise frame

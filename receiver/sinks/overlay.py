@@ -18,7 +18,7 @@ from PIL import Image as PilImage
 from PIL import ImageDraw, ImageFont
 
 from shared.frame import Image
-from shared.telemetry.live import STALE_AFTER_MS
+from shared.telemetry.live import STALE_AFTER_MS, STALE_REPEATING_MS
 from shared.telemetry.tiers import tier
 
 __all__ = ["OverlayFacts", "bar_height", "compose"]
@@ -34,6 +34,7 @@ BLUE: Colour = (35, 90, 170)
 TIER: dict[str, Colour] = {"green": GREEN, "amber": AMBER, "red": (255, 105, 97)}
 
 
+BROWN: Colour = (140, 90, 15)
 DARK_BLUE: Colour = (28, 56, 98)
 GREY: Colour = (70, 70, 78)
 DARK_GREEN: Colour = (40, 80, 50)
@@ -53,7 +54,9 @@ class OverlayFacts:
     age_ms: float | None = None
     """Capture to now of the picture on the screen."""
     silence_ms: float | None = None
-    """Since a new picture came."""
+    """Since a picture came."""
+    repeated: bool = False
+    """The source stands still: the picture was shown before, and comes about every second."""
     latency_ms: float | None = None
     latency_bound_ms: float | None = None
     fps: float | None = None
@@ -67,10 +70,13 @@ class OverlayFacts:
     """Of a frozen picture: how it stands with its lossless copy."""
     sealed_view: bool = False
     message: str = ""
+    banners: tuple[str, ...] = ()
+    """What the sender told that lasts."""
 
     @property
     def stale(self) -> bool:
-        return self.silence_ms is not None and self.silence_ms > STALE_AFTER_MS
+        limit_ms = STALE_REPEATING_MS if self.repeated else STALE_AFTER_MS
+        return self.silence_ms is not None and self.silence_ms > limit_ms
 
 
 def bar_height(width: int) -> int:
@@ -104,12 +110,15 @@ def compose(image: Image | None, facts: OverlayFacts, size: tuple[int, int]) -> 
             x += place + font
         top += _row_height(font)
     _draw_states(canvas, _states(facts, has_image=image is not None), top, font)
+    below = 10
     if image is None:
         _draw_banner(canvas, facts.waiting, max(room.shape[0] // 2 - font, 0), BLUE, font + 3)
     elif facts.stale and not facts.frozen:
         cv2.rectangle(canvas, (0, 0), (width - 1, height - 1), RED, 4)
         said = f"STALE: no new picture for {_silence_s(facts):.0f} s"
-        _draw_banner(canvas, said, 10, RED, font + 3)
+        below = _draw_banner(canvas, said, below, RED, font + 3)
+    for banner in facts.banners:
+        below = _draw_banner(canvas, banner, below, BROWN, font + 3)
     return canvas
 
 
@@ -149,7 +158,7 @@ def _figures(facts: OverlayFacts) -> list[_Item]:
         text = f"age {age:.0f} ms" if age < 10_000 else f"age {age / 1e3:.0f} s"
         # How old a picture gets that a person holds says nothing of the network.
         items.append(_Item(text, "age 8888 ms", DIM if facts.frozen else TIER[tier(age)]))
-    if facts.latency_ms is not None:
+    if facts.latency_ms is not None and not facts.repeated:  # then it is the age
         bound = "" if facts.latency_bound_ms is None else f" ± {facts.latency_bound_ms:.1f}"
         text = f"latency {facts.latency_ms:.0f}{bound} ms"
         items.append(_Item(text, "latency 888 ± 88.8 ms", TIER[tier(facts.latency_ms)]))
@@ -235,10 +244,13 @@ def _draw_states(
         x += width + font + 12
 
 
-def _draw_banner(canvas: NDArray[np.uint8], text: str, top: int, ground: Colour, font: int) -> None:
+def _draw_banner(canvas: NDArray[np.uint8], text: str, top: int, ground: Colour, font: int) -> int:
+    """Draw a line over the picture; returns where the next one may begin."""
+    text = _cut(text, max(canvas.shape[1] - 40, 1), font)
     left = max(0, (canvas.shape[1] - _width(text, font)) // 2 - 14)
     canvas[top : top + font + 16, left : left + _width(text, font) + 28] = ground
     _draw_text(canvas, text, (left + 14, top + 7), font, (255, 255, 255))
+    return top + font + 20
 
 
 def _draw_lock(canvas: NDArray[np.uint8], x: int, y: int, size: int, colour: Colour) -> None:

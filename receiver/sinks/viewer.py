@@ -12,7 +12,9 @@ from enum import Enum, auto
 from receiver.sinks import SessionInfo, ShownFrame
 from receiver.sinks.overlay import OverlayFacts
 from receiver.sinks.sealed_view import sealed_picture
+from shared.control import Notice
 from shared.frame import Image
+from shared.noticeboard import NoticeBoard
 
 __all__ = ["MESSAGE_NS", "Asked", "Still", "Viewer"]
 
@@ -49,6 +51,7 @@ class Viewer:
         self.current: ShownFrame | None = None
         self._arrived_at_ns = 0
         self._still_state = ""
+        self._board = NoticeBoard()
         self._message = ""
         self._message_until_ns = 0
 
@@ -56,6 +59,12 @@ class Viewer:
         """The two ends have agreed: pictures are to come."""
         self.info = info
         self.waiting = "paired: waiting for the first picture"
+
+    def noticed(self, notice: Notice, now_ns: int) -> None:
+        """The sender told: what lasts stays up, other things are said for a moment."""
+        self._board.take(notice)
+        if not notice.lasting:
+            self.say(notice.text, now_ns)
 
     def arrived(self, shown: ShownFrame, now_ns: int) -> bool:
         """A new frame came; False if the person holds another one."""
@@ -112,12 +121,15 @@ class Viewer:
         keystream = None if self.info is None else self.info.keystream
         message = self._message if now_ns < self._message_until_ns else ""
         if shown is None:
-            return OverlayFacts(keystream, waiting=self.waiting, message=message)
+            return OverlayFacts(
+                keystream, waiting=self.waiting, message=message, banners=self._banners(now_ns)
+            )
         captured_at_ns = shown.frame.captured_at_ns
         return OverlayFacts(
             keystream,
             age_ms=None if shown.latency_ms is None else (now_ns - captured_at_ns) / 1e6,
             silence_ms=(now_ns - self._arrived_at_ns) / 1e6,
+            repeated=shown.frame.repeated,
             latency_ms=shown.latency_ms,
             latency_bound_ms=shown.latency_bound_ms,
             fps=shown.fps,
@@ -129,7 +141,11 @@ class Viewer:
             still=self._still_state,
             sealed_view=self.sealed_view,
             message=message,
+            banners=self._banners(now_ns),
         )
+
+    def _banners(self, now_ns: int) -> tuple[str, ...]:
+        return tuple(_with_time(notice, now_ns) for notice in self._board)
 
     def _freeze(self) -> Asked | None:
         if self.frozen:
@@ -141,3 +157,18 @@ class Viewer:
         exact = self.current.psnr_db is None
         self._still_state = "lossless" if exact else "fetching it lossless"
         return None if exact else Asked.STILL
+
+
+def _with_time(notice: Notice, now_ns: int) -> str:
+    """A notice that lasts, and since when: "the source stands still since 12 s"."""
+    if notice.since_ns is None:
+        return notice.text
+    seconds = max(0, now_ns - notice.since_ns) // 1_000_000_000
+    if seconds < 120:
+        return f"{notice.text} since {seconds} s"
+    minutes = seconds // 60
+    return (
+        f"{notice.text} since {minutes} min"
+        if minutes < 120
+        else f"{notice.text} since {minutes // 60} h"
+    )

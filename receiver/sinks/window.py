@@ -23,6 +23,7 @@ from receiver.sinks.files import encode_png
 from receiver.sinks.overlay import bar_height, compose
 from receiver.sinks.viewer import Asked, Still, Viewer
 from receiver.sinks.windowguard import WindowGuard
+from shared.control import Notice
 from shared.errors import OutputFailed
 from shared.privatefile import write_private
 
@@ -132,6 +133,10 @@ class WindowSink:
             viewer.quality_reason = reason
 
         self._tell(change)
+
+    def show_notice(self, notice: Notice) -> None:
+        """Say what the sender told, while it lasts or for a moment; never blocks."""
+        self._tell(lambda viewer: viewer.noticed(notice, time.monotonic_ns()))
 
     def close(self) -> None:
         """Close the window.

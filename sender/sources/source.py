@@ -109,7 +109,10 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back files and devices; a second call does nothing."""
+        """Give back files and devices; a second call does nothing.
+
+        A live source may be closed while it is read in another thread, which then ends its pass.
+        """
         ...
 
 

@@ -115,7 +115,8 @@ def stage_rows(log: SessionLog) -> list[StageRow]:
     kind = SentStages if log.session.role == "sender" else ShownStages
     rows = []
     for name in kind.model_fields:
-        known = [v for f in log.frames if (v := getattr(f.stages_ms, name)) is not None]
+        lines = [f.stages_ms for f in log.frames if not f.repeated]
+        known = [v for stages in lines if (v := getattr(stages, name)) is not None]
         if known:
             p50, p95, most = np.percentile(known, [50, 95, 100]).tolist()
             rows.append(StageRow(name, float(np.mean(known)), p50, p95, most))
@@ -225,6 +226,9 @@ def _tone(event: str) -> str:
 
 
 def _latency(frame: FrameLine | SentFrameLine) -> float | None:
+    """None too for a repeated frame: how long its source stood still is no latency."""
+    if frame.repeated:
+        return None
     if isinstance(frame, FrameLine):
         return frame.latency_ms
     known = [v for name in SentStages.model_fields if (v := getattr(frame.stages_ms, name))]
@@ -232,7 +236,7 @@ def _latency(frame: FrameLine | SentFrameLine) -> float | None:
 
 
 def _freezes(log: SessionLog) -> list[float]:
-    """When freezes ended; while the person held the picture there was none."""
+    """When freezes ended; there was none while the picture was held or the source stood still."""
     if log.session.role == "sender":
         return []
     held = [drop.at_s for drop in log.drops if drop.reason is DropReason.FROZEN]
@@ -242,7 +246,9 @@ def _freezes(log: SessionLog) -> list[float]:
         while held and held[0] <= frame.at_s:
             detector.pause()
             held.pop(0)
-        if detector.add(round(frame.at_s * 1e9)):
+        if frame.repeated:
+            detector.pause()
+        elif detector.add(round(frame.at_s * 1e9)):
             moments.append(frame.at_s)
     return moments
 

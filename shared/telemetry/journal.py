@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from shared.control import PathReport
+from shared.control import Notice, PathReport
 from shared.telemetry.log import JsonLinesLog
 from shared.telemetry.metrics import Metrics, Snapshot
 from shared.telemetry.records import (
@@ -91,8 +91,17 @@ class Journal:
         self.write(EpochLine(at_s=self._at_s(), epoch=epoch, reason=reason))
 
     def event(self, event: str, detail: str = "") -> None:
-        """Something that a person would want to know of."""
+        """Something that a person would want to know of; may be told from any thread."""
         self.write(EventLine(at_s=self._at_s(), event=event, detail=detail))
+
+    def noticed(self, notice: Notice, *, ends: bool = False) -> None:
+        """The sender told both ends; its `since_ns` is on this machine's clock.
+
+        `ends`: it ends one that lasted.
+        """
+        since_s = None if notice.since_ns is None else self.seconds(notice.since_ns)
+        event = notice.kind.replace("_", " ") + (" ended" if ends else "")
+        self.write(EventLine(at_s=self._at_s(), event=event, detail=notice.text, since_s=since_s))
 
     def quality_changed(self, reason: str) -> None:
         """Quality was lowered or raised: "quality lowered: path 2.1 Mbit/s"."""

@@ -25,11 +25,20 @@ from shared.telemetry.records import Role
 from shared.telemetry.tiers import tier
 from shared.terminal import stdout
 
-__all__ = ["STALE_AFTER_MS", "LiveFacts", "LivePanel", "LiveState", "render", "status_line"]
+__all__ = [
+    "STALE_AFTER_MS",
+    "STALE_REPEATING_MS",
+    "LiveFacts",
+    "LivePanel",
+    "LiveState",
+    "render",
+    "status_line",
+]
 
-LiveState = Literal["waiting", "live", "frozen", "stale", "ended"]
+LiveState = Literal["waiting", "live", "still", "frozen", "stale", "ended"]
 
 STALE_AFTER_MS = 1000.0  # a person who looks at a still picture for 1 s must be told
+STALE_REPEATING_MS = 2500.0  # of a source that stands still a picture comes about every second
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
 
@@ -37,6 +46,7 @@ TIER_STYLE = {"green": "green", "amber": "yellow", "red": "bold red"}
 STATE_TEXT: dict[LiveState, tuple[str, str]] = {
     "waiting": ("waiting for the other end", "yellow"),
     "live": ("live", "bold green"),
+    "still": ("live, the source stands still", "yellow"),
     "frozen": ("frozen by the viewer", "bold cyan"),
     "stale": ("STALE", "bold white on red"),
     "ended": ("ended", "dim"),
@@ -57,18 +67,25 @@ class LiveFacts:
 
     @property
     def shown_state(self) -> LiveState:
-        """Instead of `live` `frozen` by the viewer, or `stale` for want of a frame for 1 s."""
+        """Instead of `live`, what a person must know of it.
+
+        That the viewer has `frozen` it, that it is `stale` for want of a frame for 1 s, or that
+        the source stands `still`.
+        """
         if self.state == "live" and self.figures.holding:
             return "frozen"
         if self.state == "live" and self.is_silent:
             return "stale"
+        if self.state == "live" and self.figures.repeated:
+            return "still"
         return self.state
 
     @property
     def is_silent(self) -> bool:
-        """Whether no frame has come for 1 s."""
+        """Whether no frame has come for 1 s, or longer than one that is repeated may take."""
         silence_ms = self.figures.silence_ms
-        return silence_ms is not None and silence_ms > STALE_AFTER_MS
+        limit_ms = STALE_REPEATING_MS if self.figures.repeated else STALE_AFTER_MS
+        return silence_ms is not None and silence_ms > limit_ms
 
 
 def render(facts: LiveFacts) -> Panel:

@@ -57,6 +57,8 @@ class Snapshot:
     loss: float | None = None
     silence_ms: float | None = None
     """How long ago the newest frame was shown (sender: sent), or came while the person held one."""
+    repeated: bool = False
+    """The source stands still: the newest frame was shown (sender: sent) before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +87,28 @@ class Metrics:
         self._tally = DropTally()
         self._freezes = FreezeDetector()
         self._holding = False
-        self._held_since_shown = False
-        self._held_gaps = 0  # between two frames shown, in which the person held the picture
+        self._paused_since_shown = False
+        self._standing = False
+        self._held_gaps = 0  # between two frames shown, in which it was held or stood still
         self._held_ns = 0
         self._path: tuple[int, float, float] | None = None
         self._recent: deque[_Recent] = deque(maxlen=WINDOW_FRAMES)
 
     def add_frame(self, line: FrameLine | SentFrameLine, at_ns: int) -> None:
-        """Count a frame shown (at the sender: sent) at `at_ns`, monotonic ns."""
+        """Count a frame shown (at the sender: sent) at `at_ns`, monotonic ns.
+
+        Of one that is repeated only the bytes count: the time until the next that is not is one in
+        which no frame could be shown.
+        """
+        if line.repeated:
+            self._add_repeated(line, at_ns)
+            return
         if self._last_ns is None:
             self._first_ns = at_ns
-        elif self._held_since_shown:
+        elif self._paused_since_shown:
             self._held_gaps += 1
             self._held_ns += at_ns - self._last_ns
-        self._holding = self._held_since_shown = False
+        self._holding = self._paused_since_shown = self._standing = False
         self._last_ns = self._came_ns = at_ns
         self._latest = line
         self._frames += 1
@@ -116,11 +126,19 @@ class Metrics:
         self._recent.append(_Recent(at_ns, line.bytes, latency, self._held_gaps, self._held_ns))
         self._forget_before(at_ns - WINDOW_NS)
 
+    def _add_repeated(self, line: FrameLine | SentFrameLine, at_ns: int) -> None:
+        self._standing = self._paused_since_shown = True
+        self._came_ns = at_ns
+        self._latest = line
+        self._bytes += line.bytes
+        self._tally.shown(line.frame)
+        self._freezes.pause()
+
     def add_drop(self, reason: DropReason, at_ns: int, index: int | None = None) -> None:
         """Count a drop at `at_ns`; `index` is the frame's where that is known for certain."""
         self._tally.dropped(reason, index)
         if reason is DropReason.FROZEN:
-            self._holding = self._held_since_shown = True
+            self._holding = self._paused_since_shown = True
             self._came_ns = at_ns
             self._freezes.pause()
 
@@ -173,6 +191,7 @@ class Metrics:
             rtt_ms=self._path[1] if self._path else None,
             loss=self._path[2] if self._path else None,
             silence_ms=None if self._came_ns is None else (now_ns - self._came_ns) / 1e6,
+            repeated=self._standing,
         )
 
     def fps(self, now_ns: int) -> float:

@@ -47,6 +47,14 @@ def _round_to_us(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
+def _is_false(value: object) -> bool:
+    return value is False
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 Figure = Annotated[float | None, BeforeValidator(_finite_or_none)]
 """A measured number; NaN and infinities become null."""
 
@@ -64,6 +72,7 @@ class DropReason(StrEnum):
     NO_RECEIVER = "no_receiver"  # sender: nobody was there to send it to
     RATE_LIMITED = "rate_limited"  # sender: left out, since the frame rate was lowered
     RECEIVER_SILENT = "receiver_silent"  # sender: nothing was heard of the receiver for a while
+    SOURCE_DAMAGED = "source_damaged"  # sender: the source's picture could not be read
     NOT_RECEIVED = "not_received"  # receiver: left the sender and never came
     SUPERSEDED = "superseded"  # receiver: a newer one or the end came before it could be shown
     FROZEN = "frozen"  # receiver: the person had frozen the picture
@@ -129,7 +138,11 @@ class ShownStages(SentStages):
 
 
 class SentFrameLine(_Line):
-    """One frame that left the sender; `bytes` counts the sealed frame."""
+    """One frame that left the sender; `bytes` counts the sealed frame.
+
+    One that is `repeated` (else not written) was sent before: its source stands still, and it is in
+    no figure.
+    """
 
     type: Literal["frame"] = "frame"
     at_s: Seconds
@@ -143,10 +156,15 @@ class SentFrameLine(_Line):
     psnr_db: Figure
     lossless: bool
     stages_ms: SentStages
+    repeated: bool = Field(default=False, exclude_if=_is_false)
 
 
 class FrameLine(_Line):
-    """One frame that the receiver showed; `latency_ms` is capture to shown, ± the bound."""
+    """One frame that the receiver showed; `latency_ms` is capture to shown, ± the bound.
+
+    That of one that is `repeated` (else not written) is its age: its source stands still, and it is
+    in no figure.
+    """
 
     type: Literal["frame"] = "frame"
     at_s: Seconds
@@ -162,6 +180,7 @@ class FrameLine(_Line):
     psnr_db: Figure
     lossless: bool
     stages_ms: ShownStages
+    repeated: bool = Field(default=False, exclude_if=_is_false)
 
 
 class DropLine(_Line):
@@ -183,12 +202,16 @@ class EpochLine(_Line):
 
 
 class EventLine(_Line):
-    """Something a person would want to know of: a receiver joined, the peer gone."""
+    """Something a person would want to know of: a receiver joined, the peer gone.
+
+    `since_s`, on the scale of `at_s`, is when what is told began, where that is known.
+    """
 
     type: Literal["event"] = "event"
     at_s: Seconds
     event: str
     detail: str = ""
+    since_s: Milliseconds = Field(default=None, exclude_if=_is_none)
 
 
 class PathLine(_Line):

@@ -31,6 +31,7 @@ REASONS: dict[DropReason, str] = {
     DropReason.LINK_BUSY: "the path was full, and a newer frame took its place",
     DropReason.SENDER_BUSY: "the sender was at work on the one before, and a newer one came",
     DropReason.NO_RECEIVER: "nobody was there to send it to",
+    DropReason.SOURCE_DAMAGED: "damaged in the source",
     DropReason.RATE_LIMITED: "left out, since the frame rate was lowered",
     DropReason.RECEIVER_SILENT: "nothing was heard of the receiver for a while",
     DropReason.NOT_RECEIVED: "never reached the receiver",

@@ -79,6 +79,34 @@ async def test_three_programs_stream_losslessly_and_leave_logs_frames_and_a_repo
         assert sum(word in re.findall(r"[a-z]+", text) for word in words) < 2
 
 
+async def test_the_name_of_the_source_is_in_no_log_and_does_not_reach_the_other_end(
+    tmp_path: Path,
+) -> None:
+    code_file, folder = tmp_path / "code", tmp_path / "ROE^RICHARD-19700101"
+    logs = {end: tmp_path / f"{end}.jsonl" for end in ("sender", "receiver")}
+    folder.mkdir()
+    for index in range(3):
+        picture = np.full((64, 80), 60 * index, np.uint8)
+        cv2.imwrite(str(folder / f"ROE^RICHARD-{index}.png"), picture)
+    (folder / "ROE^RICHARD-3.png").write_bytes(b"no picture")  # what is said of it names it neither
+    async with (
+        signaling() as url,
+        program(
+            "sender", *both(url), "--source", folder, "--fps", "25", "--frames", "30", "--loop",
+            "--code-file", code_file, "--log", logs["sender"],
+        ) as sender,
+        program(
+            "receiver", *both(url), "--code-file", code_file, "--display", "none",
+            "--log", logs["receiver"], "--report", tmp_path / "report.html",
+        ) as receiver,
+    ):  # fmt: skip
+        _, received = await asyncio.gather(sender.ended(), receiver.ended())
+    texts = [path.read_text() for path in (*logs.values(), tmp_path / "report.html")]
+    assert '"frame"' in texts[0]
+    for text in (*texts, received.output, received.errors):
+        assert not re.search("roe|richard|19700101", text, re.IGNORECASE)
+
+
 async def test_a_wrong_code_ends_the_receiver_with_status_3_and_leaves_the_sender_waiting(
     tmp_path: Path,
 ) -> None:

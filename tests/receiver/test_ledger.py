@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -151,3 +152,16 @@ def test_every_shown_frame_gets_one_line_however_its_pieces_are_ordered(
     lines += ledger.take(everything=True)
     assert sorted(line.frame for line in lines) == list(range(count))
     assert all(line.stages_ms.seal is not None for line in lines)
+
+
+def test_a_repeated_frame_is_as_old_as_its_picture_and_is_marked() -> None:
+    ledger = Ledger(BEGAN_NS)
+    hour = 3600 * 1000
+    told = arrival(0, captured_ms=100 * hour)
+    stages = {"capture": 2**32 - 1, "mask": 200, "encode": 3000}
+    ledger.arrived(replace(told, metadata=replace(told.metadata, repeated=True, stages_us=stages)))
+    line = ledger.shown(0, shown_at(102 * hour), CLOCK)
+    assert line is not None
+    assert line.repeated
+    assert line.latency_ms == pytest.approx(2 * hour + 20)
+    assert line.stages_ms.network is None, "the wire has no room for how long it waited"

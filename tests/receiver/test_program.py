@@ -22,6 +22,7 @@ from receiver.sessionreport import SessionReport
 from receiver.settings import ReceiverSettings
 from receiver.sinks import SessionInfo, ShownFrame, Sink
 from receiver.sinks.viewer import Still
+from shared.control import Notice
 from shared.crypto.pairing import PairingCode
 from shared.errors import BadInput, OutputFailed, PeerGone, WrongCode
 from shared.frame import Frame
@@ -52,7 +53,10 @@ class FakeSession:
         *,
         journal: ReceiverJournal,
         on_quality: Callable[[str], None],
+        on_notice: Callable[[Notice], None],
     ) -> None:
+        self.tell = on_notice
+        self.lasting: tuple[Notice, ...] = ()
         self.journal = journal
         self.session_id = "ab12"
         self.keystream = KeystreamIdentity(family="bp", digest="ab" * 32, backend="cpu")
@@ -616,3 +620,19 @@ async def test_a_folder_for_snapshots_is_made_before_the_code_is_used(
         await run(window=True, snapshots=tmp_path / "file" / "folder")
     assert "--snapshots" in failed.value.hint
     assert sessions == []
+
+
+async def test_what_the_sender_tells_is_printed_and_a_flood_of_it_is_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Telling(Keeper):
+        def show(self, shown: ShownFrame) -> None:
+            if shown.frame.index == 3:
+                for number in range(500):
+                    text = f"the source stands still, {number}"
+                    sessions[0].tell(Notice(kind="source_still", text=text))
+
+    await run(Telling())
+    lines = [line for line in capsys.readouterr().out.splitlines() if "stands still" in line]
+    assert lines[0] == "the sender: the source stands still, 0"
+    assert 5 <= len(lines) <= 20

@@ -32,7 +32,7 @@ from shared.crypto.sealing import Sealer
 from shared.errors import HandshakeFailed, PeerGone, RoomUnavailable, WrongCode
 from shared.keystream.network import DEFAULT_FAMILY, load_network
 from shared.link.memory import MemoryLink
-from shared.telemetry.records import DropReason, FrameLine, Line
+from shared.telemetry.records import DropReason, EventLine, FrameLine, Line
 from shared.wire import SENDER_ID, FrameMetadata, pack_inner
 from signaling.client import PeerLeft, Relayed, Room
 from signaling.messages import IceServer
@@ -476,3 +476,36 @@ async def test_a_session_left_at_once_leaves_no_coroutine_behind(
             await sender.link.close()
         gc.collect()
     assert [w for w in caught if "never awaited" in str(w.message)] == []
+
+
+async def test_what_the_sender_tells_is_kept_logged_and_handed_on_by_this_end_s_clock(
+    room: RoomDouble,
+) -> None:
+    told: list[control.Notice] = []
+    async with watching() as (session, sender, journal):
+        session._on_notice = told.append
+        since_ns = sender.link.now_ns() - 12_000_000_000
+        notices = [
+            control.Notice(kind="source_still", text="a", lasting=True, since_ns=since_ns),
+            control.Notice(kind="of_another_version", text="b", lasting=True),
+            control.Notice(kind="from_the_future", text="c", lasting=True, since_ns=2**62),
+            control.Notice(kind="of_another_version", text="d"),
+        ]
+        for notice in notices:
+            sender.say(notice)
+        await until(lambda: len(told) == 4)
+        now_ns = time.monotonic_ns()
+        ages_s = [None if n.since_ns is None else (now_ns - n.since_ns) / 1e9 for n in told]
+        assert ages_s[0] is not None and ages_s[0] >= 11.9
+        assert ages_s[1] is None
+        assert ages_s[2] is not None and ages_s[2] >= 0
+        assert [notice.text for notice in session.lasting] == ["a", "c"]
+        events = [line for line in journal.lines if isinstance(line, EventLine)]
+        assert [(event.event, event.detail) for event in events[-4:]] == [
+            ("source still", "a"),
+            ("of another version", "b"),
+            ("from the future", "c"),
+            ("of another version ended", "d"),
+        ]
+        assert events[-4].since_s is not None
+        assert events[-4].since_s <= events[-4].at_s - 11.9

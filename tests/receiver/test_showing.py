@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -233,3 +233,16 @@ def test_a_line_is_written_once_the_sender_has_told_its_part(shower: Shower) -> 
     assert [line.frame for line in written] == [1, 0]
     assert written[1].stages_ms.send is None
     shower.journal.write = write  # type: ignore[method-assign]
+
+
+def test_a_repeated_frame_is_due_after_those_that_wait_and_presented_with_its_true_age(
+    shower: Shower, due: list[int]
+) -> None:
+    frame = decoded(0, captured_at_ns=NOW_NS - 90_000 * MS)
+    frame = replace(frame, metadata=replace(frame.metadata, repeated=True))
+    showing = shower.showing(DELAY_MS)
+    showing.hand_over(frame)
+    assert due == [NOW_NS + 40 * MS]
+    presented = showing.present(frame, NOW_NS)
+    assert presented.frame.repeated
+    assert presented.latency_ms == 90_000.0

@@ -14,7 +14,7 @@ from sender.attendee import TIMINGS_EVERY, Attendee
 from sender.pipeline import SealedFrame
 from shared import control
 from shared.association import Association
-from shared.capabilities import OUR_FEATURES
+from shared.capabilities import NOTICES, OUR_FEATURES
 from shared.crypto.keyschedule import EpochSecret
 from shared.errors import AuthenticationFailed, PeerGone
 from shared.frame import EncodedFrame
@@ -150,6 +150,16 @@ async def test_a_frame_in_a_codec_that_the_receiver_lacks_is_not_offered() -> No
         await stage.acknowledge(1)
         await stage.ready()
         assert stage.attendee.offer(sealed(0))
+
+
+@pytest.mark.parametrize("shows", [True, False])
+async def test_notices_go_to_a_receiver_that_can_show_them(shows: bool) -> None:
+    notice = control.Notice(kind="source_still", text="it stands still", lasting=True)
+    features = OUR_FEATURES if shows else OUR_FEATURES - {NOTICES}
+    async with a_stage(features=features) as stage:
+        stage.attendee.tell_notice(notice)
+        await stage.attendee.say_goodbye("ended", "", {})
+        assert (notice in await stage.words()) is shows
 
 
 async def test_the_next_frame_waits_until_the_last_has_left() -> None:

@@ -22,6 +22,7 @@ class Session:
 
     receivers: int = 1
     session_id: str = "ab" * 16
+    lasting: tuple[Any, ...] = ()
     journal: SenderJournal = field(default_factory=SenderJournal)
     keystream: Any = field(default_factory=lambda: type("Identity", (), {"family": "bp"}))
 

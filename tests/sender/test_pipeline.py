@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
@@ -92,6 +94,51 @@ def test_the_psnr_that_is_sent_is_that_of_the_picture_shown(make_pipeline: MakeP
     assert expected is not None
     assert sealed.encoded.psnr_db == pytest.approx(expected, abs=1e-4)
     assert metadata.psnr_db == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("codec", ["lossless", "jpeg"])
+def test_the_psnr_of_a_picture_made_smaller_is_against_the_whole_picture(
+    make_pipeline: MakePipeline, codec: str
+) -> None:
+    schedule = SenderSchedule(SENDER_ID)
+    secret = schedule.start(BORN_NS)
+    pipeline = make_pipeline(SteppingClock(BORN_NS), codec=codec)
+    pipeline.enter_epoch(schedule, secret.epoch)
+    fine = np.tile(np.array([[40, 200], [200, 40]], np.uint8), (32, 48))  # all lost in a half
+    sealed = pipeline.process(frame(image=fine), key=True, scale=Fraction(1, 2))
+    metadata, small = opened(sealed, secret)
+    assert small.shape == (32, 48)
+    enlarged = cv2.resize(small, (96, 64), interpolation=cv2.INTER_LINEAR)
+    expected = psnr_db(fine, np.asarray(enlarged, np.uint8))
+    assert expected is not None and expected < 12
+    for told in (sealed.encoded.psnr_db, metadata.psnr_db):
+        assert told == pytest.approx(expected, abs=0.3), "it is against the small picture"
+
+
+def test_a_picture_made_smaller_is_never_called_lossless(make_pipeline: MakePipeline) -> None:
+    schedule = SenderSchedule(SENDER_ID)
+    pipeline = make_pipeline(SteppingClock(BORN_NS))
+    pipeline.enter_epoch(schedule, schedule.start(BORN_NS).epoch)
+    whole = pipeline.process(frame(3), key=True)
+    assert whole.encoded.lossless
+    assert not pipeline.process(frame(4), key=True, scale=Fraction(1, 2)).encoded.lossless
+
+
+def test_a_repeated_picture_may_be_days_old_and_keeps_its_capture_time(
+    make_pipeline: MakePipeline,
+) -> None:
+    schedule = SenderSchedule(SENDER_ID)
+    secret = schedule.start(BORN_NS)
+    pipeline = make_pipeline(SteppingClock(BORN_NS))
+    pipeline.enter_epoch(schedule, secret.epoch)
+    days_ago_ns = BORN_NS - 3 * 86_400 * S
+    still = Frame(7, days_ago_ns, picture(7), repeated=True)
+    metadata, _ = opened(pipeline.process(still, key=True), secret)
+    assert metadata.repeated
+    assert metadata.captured_at_ns == days_ago_ns
+    assert metadata.stages_us["capture"] == 2**32 - 1
+    with pytest.raises(BadInput, match="monotonic clock"):
+        pipeline.process(Frame(8, BORN_NS + 2 * S, picture(8), repeated=True), key=True)
 
 
 def test_masks_are_black_before_the_encoder_sees_the_picture(make_pipeline: MakePipeline) -> None:

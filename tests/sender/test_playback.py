@@ -6,16 +6,19 @@ import asyncio
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from sender.masking import Masking
 from sender.playback import AHEAD, play
 from sender.sources import SourceInfo
 from sender.sources.geometry import Geometry
-from sender.sources.source import SourcePicture
+from sender.sources.source import Reading, Skipped, SourcePicture
+from shared.control import Notice
 from shared.errors import BadInput, SourceFailed
-from shared.frame import Frame
+from shared.frame import Frame, Gap, Rect
 
 MS = 1_000_000  # nanoseconds
 
@@ -276,7 +279,7 @@ class Stuck(Scripted):
 async def test_closing_does_not_wait_forever_for_a_source_blocked_in_a_read(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("sender.playback._CLOSE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("sender.capture._CLOSE_TIMEOUT_S", 0.05)
     source = Stuck()
     playing = play(source)
     try:
@@ -299,3 +302,68 @@ async def test_the_event_loop_runs_while_the_source_blocks() -> None:
         assert not waiting.done()
         source.free.set()
         assert await waiting is None
+
+
+class Readings(Scripted):
+    """A file whose passes are these readings."""
+
+    def __init__(self, *readings: Reading) -> None:
+        super().__init__(len(readings))
+        self.readings = readings
+
+    def pictures(self) -> Iterator[Reading]:  # type: ignore[override]
+        self.passes += 1
+        yield from self.readings
+
+
+def timed(number: int, at_s: float) -> SourcePicture:
+    return replace(numbered(number), at_s=at_s)
+
+
+async def test_pictures_with_times_of_their_own_come_at_these_and_loops_follow_smoothly() -> None:
+    source = Readings(timed(0, 0.0), timed(1, 0.04), timed(2, 0.5))
+    frames = await played(source, Clock(), loop=True, frames=6)
+    assert times_ms(frames) == [0, 40, 500, 600, 640, 1100]
+
+
+async def test_a_rate_given_by_hand_overrides_the_pictures_own_times() -> None:
+    source = Readings(timed(0, 0.0), timed(1, 0.04), timed(2, 0.5))
+    assert times_ms(await played(source, Clock(), fps=50.0)) == [0, 20, 40]
+
+
+async def test_a_damaged_picture_is_a_gap_in_its_place_and_the_pace_goes_on() -> None:
+    source = Readings(numbered(0), Skipped("cut short"), numbered(2))
+    came: list[object] = await played(source, Clock(), loop=True, frames=6)  # type: ignore[assignment]
+    assert [getattr(event, "index", None) for event in came] == [0, 1, 2, 3, 4, 5]
+    assert came[1] == Gap(1, "cut short")
+    frames = [event for event in came if isinstance(event, Frame)]
+    assert times_ms(frames) == [0, 200, 300, 500]
+
+
+async def test_notices_of_the_source_and_of_its_masking_keep_their_place() -> None:
+    class Told(Masking):
+        def notices(self) -> list[Notice]:
+            return [Notice(kind="text_masked", text="found")]
+
+    source = Readings(numbered(0), Notice(kind="source_lost", text="gone"), numbered(1))
+    came: list[object] = await played(source, Clock(), masking=Told(numbered(0)))  # type: ignore[assignment]
+    kinds = [event.kind if isinstance(event, Notice) else "frame" for event in came]
+    assert kinds == ["text_masked", "frame", "source_lost", "text_masked", "frame"]
+
+
+async def test_without_masking_what_the_source_declares_is_hidden() -> None:
+    source = Readings(replace(numbered(0), masks=(Rect(0, 0, 4, 4),)))
+    (frame,) = await played(source, Clock())
+    assert frame.masks == (Rect(0, 0, 4, 4),)
+
+
+async def test_a_source_of_damaged_pictures_alone_fails_with_the_reason() -> None:
+    with pytest.raises(SourceFailed, match="no picture of the source can be shown: cut short"):
+        await played(Readings(Skipped("cut short"), Skipped("cut short")), Clock(), loop=True)
+
+
+async def test_a_file_that_shows_one_picture_for_long_stands_not_still() -> None:
+    source = Readings(*[numbered(7)] * 50)
+    frames = await played(source, Clock())
+    assert len(frames) == 50
+    assert not any(frame.repeated for frame in frames)

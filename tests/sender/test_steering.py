@@ -249,6 +249,52 @@ def test_one_that_comes_when_all_have_left_gets_the_first_codec(clock: Clock) ->
     assert auto.run(1, nbytes=8_000) == ["h264", "h264-444", "h264"]
 
 
+@pytest.mark.parametrize("shape", [(240, 320), (480, 640, 3), (960, 1280)])
+def test_pictures_of_another_size_or_colour_begin_anew_and_that_is_told(
+    clock: Clock, shape: tuple[int, ...]
+) -> None:
+    notices: list[control.QualityNotice] = []
+    made = steering(notices)
+    for rate_bps in (40_000_000, 350_000):
+        clock.now_ns += 33_000_000
+        bitrate(made, Receiver(rate_bps=rate_bps))
+    assert notices, "nothing was lowered"
+    told, controller = len(notices), made._controller
+    other = Frame(9, 0, np.zeros(shape, np.uint8))
+    assert made.choose(other) is None, "it goes on in the codec that was asked for"
+    assert made.begins
+    plan = made.plan_for(other, [Receiver(rate_bps=40_000_000)])  # type: ignore[list-item]
+    assert made._controller is not controller
+    assert made._controller is not None
+    facts = made._controller._facts
+    assert (facts.width, facts.height) == (shape[1], shape[0])
+    assert plan.scale == 1
+    made.encoded(a_frame(nbytes=900))
+    size = f"{shape[1]}x{shape[0]}"
+    assert notices[told].reason == f"quality begun anew: the picture is {size} now"
+    made.choose(Frame(10, 0, np.zeros(shape, np.uint8)))
+    made.encoded(a_frame(nbytes=900))
+    assert len(notices) == told + 1
+
+
+def test_another_size_is_no_news_of_quality_where_none_was_told(clock: Clock) -> None:
+    notices: list[control.QualityNotice] = []
+    made = steering(notices)
+    bitrate(made, Receiver(rate_bps=400_000_000))
+    made.choose(COLOUR)
+    made.plan_for(COLOUR, [Receiver(rate_bps=400_000_000)])  # type: ignore[list-item]
+    made.encoded(a_frame(nbytes=900))
+    assert notices == []
+
+
+def test_auto_begins_in_the_first_codec_for_pictures_of_another_size(clock: Clock) -> None:
+    auto = Auto(clock)
+    assert auto.run(30, nbytes=8_000) == ["h264", "h264-444"]
+    choice = auto.made.choose(FRAME)
+    assert choice is not None
+    assert choice.codec == "h264"
+
+
 # -- key frames, and what a frame is good for ------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from receiver.sinks import overlay
 from receiver.sinks.overlay import (
     BLUE,
+    BROWN,
     DARK_BLUE,
     GREEN,
     RED,
@@ -200,3 +201,30 @@ def test_a_figure_too_long_for_its_place_leaves_the_next_one_alone() -> None:
         for codec in ("a" * 99, "a")
     ]
     assert np.array_equal(*bars)
+
+
+def test_what_lasts_is_a_banner_each_over_the_picture_and_beside_the_stale_one() -> None:
+    one = compose(GREY, replace(FACTS, banners=("the source stands still since 12 s",)), SIZE)
+    two = compose(GREY, replace(FACTS, banners=("stands still", "is hidden")), SIZE)
+    rows = [np.flatnonzero((c == np.array(BROWN)).all(axis=2).any(axis=1)) for c in (one, two)]
+    assert pixels_of(one, BROWN) > 2000
+    assert len(rows[1]) > 1.8 * len(rows[0])
+    both = compose(GREY, replace(FACTS, silence_ms=5000.0, banners=("stands still",)), SIZE)
+    assert pixels_of(both, RED) > 5000
+    assert pixels_of(both, BROWN) > 1000
+
+
+@pytest.mark.parametrize("size", [(64, 64), (320, 240), (800, 600)])
+def test_banners_of_any_length_and_number_fit_a_window_of_any_size(size: tuple[int, int]) -> None:
+    facts = replace(FACTS, banners=("x" * 200,) * 8)
+    assert compose(GREY, facts, size).shape == (size[1], size[0], 3)
+    assert compose(None, facts, size).shape == (size[1], size[0], 3)
+
+
+def test_a_repeated_picture_is_stale_only_once_the_next_one_is_overdue() -> None:
+    still = replace(FACTS, repeated=True, latency_ms=60_000.0)
+    assert not replace(still, silence_ms=1500.0).stale
+    assert replace(still, silence_ms=2600.0).stale
+    assert not np.array_equal(
+        compose(GREY, still, SIZE), compose(GREY, replace(still, repeated=False), SIZE)
+    ), "its age is no latency"

@@ -69,14 +69,60 @@ def test_a_grey_picture_stays_grey(tmp_path: Path) -> None:
     assert np.abs(picture - image[:, :, None]).max() <= 6
 
 
-def test_a_frame_of_another_size_is_fitted_with_bars(tmp_path: Path) -> None:
+def test_a_smaller_picture_of_the_same_proportions_is_enlarged(tmp_path: Path) -> None:
     white = np.full((48, 64, 3), 255, np.uint8)
-    tall = np.full((96, 32, 3), 255, np.uint8)
-    record(tmp_path / "s.mkv", [(0, white), (40, tall)])
-    picture = decoded(tmp_path / "s.mkv")[1][1]
-    assert picture.shape == (48, 64, 3)
-    assert picture[24, 32].min() > 230
-    assert picture[24, 5].max() < 25
+    record(tmp_path / "s.mkv", [(0, white), (40, white[:36, :48]), (80, white)])
+    assert [path.name for path in tmp_path.iterdir()] == ["s.mkv"]
+    pictures = [picture for _, picture in decoded(tmp_path / "s.mkv")]
+    assert [picture.shape for picture in pictures] == [(48, 64, 3)] * 3
+    assert pictures[1].min() > 230
+
+
+@pytest.mark.parametrize("size", [(96, 128), (96, 32), (17, 640)])
+def test_a_picture_that_the_file_can_t_hold_whole_goes_on_in_the_next(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    first, other = smooth(48, 64, 90), smooth(*size, 120)
+    (tmp_path / "s-2.mp4").write_bytes(b"of an earlier recording")
+    told = []
+    sink = RecordSink(tmp_path / "s.mp4")
+    sink.on_next = lambda *what: told.append(what)
+    sink.start()
+    for index, image in enumerate([first, first, other, other, other]):
+        sink.show(shown(index, index * 40, image))
+    sink.close()
+    assert told == [(tmp_path / "s-3.mp4", 2, (size[1], size[0]))]
+    assert (tmp_path / "s-2.mp4").read_bytes() == b"of an earlier recording"
+    assert [at_ms for at_ms, _ in decoded(tmp_path / "s.mp4")] == [0, 40]
+    after = decoded(tmp_path / "s-3.mp4")
+    assert [at_ms for at_ms, _ in after] == [0, 40, 80]
+    assert np.abs(after[0][1].astype(int) - other).mean() < 8
+
+
+def test_a_recording_of_a_source_that_changes_all_the_time_has_a_bounded_number_of_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.sinks.record.MOST_FILES", 3)
+    shapes = [smooth(48, 64, 90), smooth(64, 48, 90)] * 4
+    record(tmp_path / "s.mp4", [(40 * index, image) for index, image in enumerate(shapes)])
+    files = sorted(tmp_path.iterdir())
+    assert [path.name for path in files] == ["s-2.mp4", "s-3.mp4", "s.mp4"]
+    assert sum(len(decoded(path)) for path in files) == 8, "a picture is in no file"
+
+
+def test_a_source_that_stands_still_is_as_long_in_the_recording_as_it_was_watched(
+    tmp_path: Path,
+) -> None:
+    image = smooth(32, 32, 90)
+    sink = RecordSink(tmp_path / "s.mp4")
+    sink.start()
+    sink.show(shown(0, 0, image))
+    for index, age_ms in ((1, 1000.0), (2, 2000.0)):
+        still = Frame(index, 5_000_000_000, image, repeated=True)
+        sink.show(ShownFrame(still, b"", age_ms, 0.5, 41.0, 1, "jpeg", 30.0))
+    sink.show(shown(3, 3000, image))
+    sink.close()
+    assert [at_ms for at_ms, _ in decoded(tmp_path / "s.mp4")] == [0, 1000, 2000, 3000]
 
 
 def test_times_that_stand_still_or_run_back_are_put_in_order(tmp_path: Path) -> None:
@@ -127,7 +173,7 @@ def test_a_failure_of_any_kind_is_told_and_the_container_is_closed(
     path = tmp_path / "x.mkv"
     sink = RecordSink(path, on_failure=failures.append)
     sink.start()
-    container = sink._container
+    container = sink._video._container  # type: ignore[union-attr]
     closed = threading.Event()
 
     class Container:
@@ -138,7 +184,7 @@ def test_a_failure_of_any_kind_is_told_and_the_container_is_closed(
             container.close()
             closed.set()
 
-    sink._container = Container()
+    sink._video._container = Container()  # type: ignore[union-attr]
     for index in range(3):
         sink.show(shown(index, index * 33, smooth(32, 32, 90)))
     with pytest.raises(OutputFailed, match="3 frames are missing") as failed:
@@ -158,7 +204,7 @@ def test_a_failure_at_the_end_is_told_though_no_frame_is_missing(tmp_path: Path)
         def close(self) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    sink._container = Container()
+    sink._video._container = Container()  # type: ignore[union-attr]
     with pytest.raises(OutputFailed, match="No space left"):
         sink.close()
 

@@ -7,6 +7,7 @@ import pytest
 
 from receiver.sinks import SessionInfo, ShownFrame
 from receiver.sinks.viewer import MESSAGE_NS, Asked, Still, Viewer
+from shared.control import Notice
 from shared.frame import Frame
 
 MS = 1_000_000
@@ -133,3 +134,39 @@ def test_keys_that_mean_nothing_do_nothing() -> None:
     assert viewer.press("x") is None
     assert viewer.facts(0) == before
     assert viewer.press("q") is Asked.QUIT
+
+
+def test_what_the_sender_told_that_lasts_stays_up_with_the_time_until_it_ends() -> None:
+    viewer = looking_at(1)
+    still = Notice(kind="source_still", text="it stands still", lasting=True, since_ns=0)
+    viewer.noticed(still, 1000 * MS)
+    hidden = Notice(kind="picture_hidden", text="it is hidden", lasting=True)
+    viewer.noticed(hidden, 1000 * MS)
+    banners = [viewer.facts(seconds * 1000 * MS).banners[0] for seconds in (12, 119, 150, 9000)]
+    assert banners == [
+        "it stands still since 12 s",
+        "it stands still since 119 s",
+        "it stands still since 2 min",
+        "it stands still since 2 h",
+    ]
+    assert viewer.facts(0).banners[1] == "it is hidden"
+    viewer.noticed(Notice(kind="source_still", text="it goes on"), 9000 * MS)
+    facts = viewer.facts(9001 * MS)
+    assert facts.banners == ("it is hidden",)
+    assert facts.message == "it goes on"
+
+
+def test_a_notice_is_seen_before_the_first_picture_too() -> None:
+    viewer = Viewer()
+    viewer.noticed(Notice(kind="source_lost", text="the camera is gone", lasting=True), 0)
+    assert viewer.facts(0).banners == ("the camera is gone",)
+
+
+def test_a_repeated_picture_ages_and_claims_no_latency() -> None:
+    viewer = Viewer()
+    frame = Frame(4, 0, np.zeros((4, 6), np.uint8), repeated=True)
+    viewer.arrived(ShownFrame(frame, b"", 12_000.0, 0.5, None, 1, "jpeg", 30.0), 12_000 * MS)
+    facts = viewer.facts(12_500 * MS)
+    assert facts.age_ms == pytest.approx(12_500)
+    assert facts.repeated
+    assert not facts.stale

@@ -328,3 +328,20 @@ def test_while_the_viewer_held_the_picture_nothing_was_lost_and_nothing_froze() 
     assert [bool(found) for found in drawn] == [False, True], "a freeze"
     chart = charts.latency_chart(replace(log, drops=held))
     assert [styled(chart, variable) for variable in ticks] == [[], []]
+
+
+def test_a_source_that_stood_still_is_neither_latency_nor_a_stage_nor_a_freeze() -> None:
+    log = session([20.0, 22.0, 21.0] * 10)
+    still = [
+        frame(30 + n, 1.97 + n, 1000.0 * (n + 1)).model_copy(
+            update={"repeated": True, "stages_ms": ShownStages(capture=1000.0 * (n + 1))}
+        )
+        for n in range(20)
+    ]
+    after = [frame(50 + n, 22.5 + n / 30, 20.0) for n in range(10)]
+    moving = replace(log, frames=(*log.frames, *after))
+    whole = replace(log, frames=(*log.frames, *still, *after))
+    assert charts.distribution(whole) == charts.distribution(moving)
+    assert charts.stage_rows(whole) == charts.stage_rows(moving)
+    assert charts._freezes(whole) == []
+    assert charts._freezes(moving) == [22.5]

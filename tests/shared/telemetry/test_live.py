@@ -147,3 +147,12 @@ def test_a_terminal_gets_its_cursor_back() -> None:
     text = console.file.getvalue()
     assert re.findall(r"\x1b\[\?25[hl]", text)[-1] == "\x1b[?25h"
     assert "300 at 30.0 fps" in text
+
+
+def test_a_source_that_stands_still_is_called_that_and_not_stale_between_its_pictures() -> None:
+    still = replace(FIGURES, repeated=True, silence_ms=1400.0)
+    text = text_of(replace(LIVE, figures=still))
+    assert "the source stands still" in text
+    assert "STALE" not in text
+    text = text_of(replace(LIVE, figures=replace(still, silence_ms=2600.0)))
+    assert "STALE" in text, "then nothing of it arrives either"

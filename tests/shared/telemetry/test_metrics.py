@@ -266,3 +266,37 @@ def test_frames_that_come_all_at_once_are_not_kept() -> None:
     for index in range(3 * WINDOW_FRAMES):
         metrics.add_frame(line(index), MS)
     assert len(metrics._recent) == WINDOW_FRAMES
+
+
+def test_repeated_frames_are_in_no_figure_but_the_bytes() -> None:
+    metrics = Metrics()
+    for index in range(40):
+        metrics.add_frame(line(index), index * 50 * MS)
+    before = metrics.summary(2.0)
+    for index in range(40, 70):  # half a minute
+        still = line(index, latency_ms=30_000.0, psnr_db=20.0).model_copy(update={"repeated": True})
+        metrics.add_frame(still, (1950 + (index - 39) * 1000) * MS)
+    figures = metrics.snapshot(32_000 * MS)
+    assert (figures.frames, figures.repeated) == (40, True)
+    assert figures.silence_ms == pytest.approx(50)
+    for index in range(70, 110):
+        metrics.add_frame(line(index), (32_500 + (index - 70) * 50) * MS)
+    after = metrics.summary(35.0)
+    assert not metrics.snapshot(34_500 * MS).repeated
+    assert after.frames_shown == 80
+    assert after.latency_ms == before.latency_ms
+    assert after.psnr_db == before.psnr_db
+    assert after.fps == pytest.approx(20.0)
+    assert after.freezes == 0
+    assert after.bytes == 110 * 1000
+    assert after.frames_dropped == {}, "they were shown: none is missing"
+
+
+def test_a_live_rate_is_not_lowered_by_the_time_in_which_the_source_stood_still() -> None:
+    metrics = Metrics()
+    for index in range(20):
+        metrics.add_frame(line(index), index * 50 * MS)
+    metrics.add_frame(line(20).model_copy(update={"repeated": True}), 2000 * MS)
+    for index in range(21, 41):
+        metrics.add_frame(line(index), (2500 + (index - 21) * 50) * MS)
+    assert metrics.snapshot(3500 * MS).fps == pytest.approx(20.0)

@@ -83,3 +83,9 @@ def test_a_line_reads_back_as_it_was() -> None:
 def test_a_line_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         shown().frame = 4
+
+
+def test_a_frame_line_says_that_it_is_repeated_only_where_it_is() -> None:
+    assert "repeated" not in json.loads(shown().model_dump_json())
+    assert json.loads(shown(repeated=True).model_dump_json())["repeated"] is True
+    assert FrameLine.model_validate_json(shown(repeated=True).model_dump_json()).repeated
