@@ -1,165 +1,290 @@
 """From a DICOM file's stored samples to 8-bit grey or RGB: the display pipeline of PS3.3.
 
 Grey: modality transform (C.11.1), then VOI LUT or window (C.11.2), then 8 bits, inverted for
-MONOCHROME1.  Palette colour (C.7.9) becomes RGB, true colour deeper than 8 bits is scaled.  One
-rendering holds for all frames of a file: without a window in the file, grey of more than 8 bits
-is spread from the darkest to the brightest sample of its first, middle and last frame, so that
-brightness does not jump from frame to frame.
+MONOCHROME1 or as the presentation LUT's shape says (C.11.6).  Each frame has its own, as the
+functional groups of an enhanced file say.  Palette colour (C.7.9) becomes RGB, true colour of
+another depth than 8 bits is scaled.
 
-It does not draw overlays, and it does not convert YBR: pydicom does that while decoding.
+Without a window in the file, grey of more than 8 bits is spread from the darkest to the brightest
+sample of its first, middle and last frame, one range for all frames, so that brightness does not
+jump from frame to frame.
+
+It draws no overlays, applies no ICC profile and no supplemental palette, and does not convert YBR:
+that belongs to decoding.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
+from sender.sources.dicom.elements import (
+    frame_count,
+    is_big_endian,
+    items,
+    number,
+    numbers,
+    places,
+    word,
+)
+from sender.sources.dicom.samples import SampleLayout, Samples
+from sender.sources.dicom.tables import LookupTable, Palette
 from shared.frame import Image
 
-__all__ = ["Rendering", "rendering_of"]
+__all__ = ["Rendering", "Samples", "rendering_of"]
 
-Samples = NDArray[Any]
 Rendering = Callable[[Samples, int], Image]
-"""Stored samples `(H, W)` or `(H, W, 3)` of the frame of that number (from 0) in, an 8-bit picture
-out."""
+"""Samples of the frame of that number (from 0) in, an 8-bit picture out."""
+
+Span = tuple[float, float]
+
+MAX_TABLES = 32  # ways to show a frame kept ready, 64 KiB each at most
+MAX_LOOKS = 256  # frames whose part of the header is kept read
+
+_FUNCTIONS = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})  # C.11.2.1.2, C.11.2.1.3
+
+
+@dataclass(frozen=True, slots=True)
+class Rescale:
+    """The linear modality transform (C.11.1.1.2)."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+
+    def applied(self, values: Samples) -> Samples:
+        return np.asarray(values * self.slope + self.intercept, np.float64)
+
+    def outputs(self, inputs: Span) -> Span:
+        """The least and the greatest value that come of `inputs`."""
+        ends = (inputs[0] * self.slope + self.intercept, inputs[1] * self.slope + self.intercept)
+        return min(ends), max(ends)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A VOI window: modality values to 0…1, beyond is for the caller to clip."""
+
+    centre: float
+    width: float
+    function: str
+
+    def applied(self, values: Samples) -> Samples:
+        centre, width = self.centre, self.width
+        if self.function == "SIGMOID":  # C.11.2.1.3.1
+            return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - centre) / width, -500, 500)))
+        if self.function == "LINEAR_EXACT" or width < 1:  # C.11.2.1.3.2
+            return np.asarray((values - centre) / width + 0.5)
+        if width == 1:  # C.11.2.1.2.1, note 4: a threshold
+            return np.asarray(values > centre - 0.5, np.float64)
+        return np.asarray((values - (centre - 0.5)) / (width - 1.0) + 0.5)  # C.11.2.1.2.1
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How one frame is shown; `voi` is None where the file leaves that to the viewer."""
+
+    modality: Rescale | LookupTable
+    voi: Window | LookupTable | None
+
+    def modality_values(self, values: Samples) -> Samples:
+        if isinstance(self.modality, LookupTable):
+            return self.modality.looked_up(values)
+        return self.modality.applied(values)
+
+    def unit(self, values: Samples, auto: Callable[[], Span]) -> Samples:
+        """Return samples as 0…1; `auto` gives the modality values to show black and white."""
+        found = self.modality_values(values)
+        if isinstance(self.voi, LookupTable):
+            return self.voi.looked_up(found) / self.voi.peak
+        if self.voi is not None:
+            return self.voi.applied(found)
+        low, high = auto()
+        return np.asarray((found - low) / (high - low if high > low else 1.0))
 
 
 def rendering_of(header: Dataset, sample_frames: Callable[[], Iterable[Samples]]) -> Rendering:
     """Return how to show the frames of the file with this `header` (all but the pixel data).
 
-    `sample_frames` gives a few decoded frames; it is called only where the header does not say
-    what range of values to show.
-    """
-    photometric = str(header.PhotometricInterpretation)
-    if photometric == "PALETTE COLOR":
-        return _by_table(lambda values: _palette(header, values))
-    if int(header.get("SamplesPerPixel", 1)) > 1:
-        return _colour(int(header.BitsStored))
-    transform = _functional_group(header, "PixelValueTransformationSequence")
-    voi = _voi(header, lambda: (apply_modality_lut(f, transform) for f in sample_frames()))
-    inverted = photometric == "MONOCHROME1"
+    `sample_frames` gives a few decoded frames (the first, the middle, the last); it is called only
+    where the header does not say what range of values to show.  Decoders give grey and palette
+    samples as `Samples` says; colour comes as RGB.  Whether a frame is grey or in colour is what
+    its array says, since headers of compressed files may be wrong about it.
 
-    def shown(values: Samples) -> Image:
-        """`values` of any shape to 0…255, the last step of the pipeline."""
-        unit = voi(np.asarray(apply_modality_lut(values, transform), np.float64))
+    Raises `SourceFailed` for palette colour without a palette.
+    """
+    layout = SampleLayout.of(header)
+    colour = _colour(layout)
+    palette_colour = word(header, "PhotometricInterpretation") == "PALETTE COLOR"
+    grey = _palette(header, layout) if palette_colour else _grey(header, layout, sample_frames)
+
+    def render(samples: Samples, ordinal: int) -> Image:
+        return (colour if samples.ndim == 3 else grey)(samples, ordinal)
+
+    return render
+
+
+def _grey(
+    header: Dataset, layout: SampleLayout, sample_frames: Callable[[], Iterable[Samples]]
+) -> Rendering:
+    inverted = _is_inverted(header)
+    of_each_frame = len(items(header, "PerFrameFunctionalGroupsSequence")) > 0
+    look_of = lru_cache(MAX_LOOKS)(lambda ordinal: _look(header, ordinal, layout))
+
+    @cache
+    def stored_range() -> Span:
+        return _stored_range(header, layout, sample_frames())
+
+    @cache
+    def shown_range() -> Span:
+        """Modality values, over the frames that the samples came from."""
+        last = frame_count(header) - 1
+        ordinals = {0, last // 2, last} if of_each_frame else {0}
+        spans = [_outputs(look_of(ordinal), stored_range()) for ordinal in ordinals]
+        return min(span[0] for span in spans), max(span[1] for span in spans)
+
+    def shown(look: Look, words: Samples) -> Image:
+        # Up to 8 bits, a clip is shown as it is stored: its full range is what was on the screen.
+        full = layout.bits <= 8 and words.dtype.kind in "biu"
+        auto = (lambda: _outputs(look, layout.span)) if full else shown_range
+        unit = np.nan_to_num(look.unit(layout.values(words), auto))
         eight = np.rint(np.clip(unit, 0.0, 1.0) * 255.0).astype(np.uint8)
-        return 255 - eight if inverted else eight
+        return np.asarray(255 - eight if inverted else eight)
 
-    return _by_table(shown)
+    @lru_cache(MAX_TABLES)
+    def table(look: Look, kind: np.dtype[Any]) -> Image:
+        return shown(look, _every_word(kind))
 
-
-def _by_table(shown: Callable[[Samples], Image]) -> Rendering:
-    """Return `shown` as a look-up table over all values that 8 or 16 bits can hold.
-
-    The pipeline treats each sample by itself, so that a table made once does for every frame.
-    Samples of 32 bits and more go through the pipeline itself.
-    """
-    tables: dict[np.dtype[Any], Image] = {}
-
-    def render(samples: Samples, _ordinal: int) -> Image:
-        kind = samples.dtype.newbyteorder("=")
-        if kind.kind not in "iu" or kind.itemsize > 2:
-            return shown(samples)
-        samples = np.ascontiguousarray(samples, kind)
-        unsigned = np.dtype(f"u{kind.itemsize}")
-        if kind not in tables:
-            every = np.arange(1 << 8 * kind.itemsize, dtype=np.uint32).astype(unsigned)
-            tables[kind] = shown(every.view(kind))
-        return np.take(tables[kind], samples.view(unsigned), axis=0)
+    def render(samples: Samples, ordinal: int) -> Image:
+        look = look_of(ordinal if of_each_frame else 0)
+        words = _native(samples)
+        if words.dtype.kind not in "iu" or words.dtype.itemsize > 2:
+            return shown(look, words)
+        return _taken(table(look, words.dtype), words)
 
     return render
 
 
-def _colour(bits_stored: int) -> Rendering:
+def _palette(header: Dataset, layout: SampleLayout) -> Rendering:
+    palette = Palette.of(header, layout.span)
+
+    @lru_cache(MAX_TABLES)
+    def table(kind: np.dtype[Any]) -> Image:
+        return palette.looked_up(layout.values(_every_word(kind)))
+
     def render(samples: Samples, _ordinal: int) -> Image:
-        if bits_stored == 8:
-            return np.asarray(samples, np.uint8)
-        peak = float((1 << bits_stored) - 1)
-        return np.rint(np.clip(samples / peak, 0.0, 1.0) * 255.0).astype(np.uint8)
+        words = _native(samples)
+        if words.dtype.kind not in "iu" or words.dtype.itemsize > 2:
+            return palette.looked_up(layout.values(words))
+        return _taken(table(words.dtype), words)
 
     return render
 
 
-def _palette(header: Dataset, values: Samples) -> Image:
-    colours = apply_color_lut(values, header)[..., :3]
-    if colours.dtype == np.uint16:
-        # Entries of 8 bits may lie in words of 16 (PS3.3 C.7.6.3.1.6).
-        eight_bit_entries = int(header.RedPaletteColorLookupTableDescriptor[2]) == 8
-        colours = colours if eight_bit_entries else colours >> 8
-    return np.asarray(colours, np.uint8)
+def _colour(layout: SampleLayout) -> Rendering:
+    def render(samples: Samples, _ordinal: int) -> Image:
+        if samples.dtype == np.uint8 and layout.bits >= 8:
+            return samples
+        bits = min(layout.bits, 8 * samples.dtype.itemsize)
+        values = SampleLayout(layout.bits, layout.shift, signed=False).values(samples)
+        if bits == 8:
+            return values.astype(np.uint8)
+        return np.asarray(np.rint(values * (255.0 / ((1 << bits) - 1))), np.uint8)
+
+    return render
 
 
-def _voi(header: Dataset, sampled: Callable[[], Iterable[Samples]]) -> Callable[[Samples], Samples]:
-    """Return the map from modality values to 0…1 (beyond is clipped by the caller)."""
-    window = _functional_group(header, "FrameVOILUTSequence")
-    if window.get("VOILUTSequence"):
-        return _voi_table(window.VOILUTSequence[0], big_endian=header.original_encoding[1] is False)
-    centre, width = _first(window.get("WindowCenter")), _first(window.get("WindowWidth"))
-    function = str(window.get("VOILUTFunction") or "LINEAR").upper()
-    if centre is not None and width is not None:
-        if function == "SIGMOID" and width > 0:  # C.11.2.1.3.1
-            return lambda v: 1.0 / (1.0 + np.exp(np.clip(-4.0 * (v - centre) / width, -500, 500)))
-        if function == "LINEAR" and width > 1:  # C.11.2.1.2.1
-            return lambda v: (v - (centre - 0.5)) / (width - 1.0) + 0.5
-        if function == "LINEAR" and width == 1:  # C.11.2.1.2.1, note 4: a threshold
-            return lambda v: np.asarray(v > centre - 0.5, np.float64)
-        if function == "LINEAR_EXACT" and width > 0:  # C.11.2.1.3.2
-            return lambda v: (v - centre) / width + 0.5
-    low, high = _shown_range(header, sampled)
-    return lambda v: (v - low) / (high - low)
+def _native(samples: Samples) -> Samples:
+    kind = np.dtype(np.uint8) if samples.dtype.kind == "b" else samples.dtype.newbyteorder("=")
+    return np.ascontiguousarray(samples, kind)
 
 
-def _shown_range(header: Dataset, sampled: Callable[[], Iterable[Samples]]) -> tuple[float, float]:
-    """Return the values shown black and white where the file names no window."""
-    bits = int(header.get("BitsStored") or header.get("BitsAllocated", 8))
-    if bits <= 8:
-        signed = int(header.get("PixelRepresentation", 0)) == 1
-        ends = np.array([-(1 << bits - 1), (1 << bits - 1) - 1] if signed else [0, (1 << bits) - 1])
-        transform = _functional_group(header, "PixelValueTransformationSequence")
-        ends = np.asarray(apply_modality_lut(ends, transform), np.float64)
-        low, high = float(ends.min()), float(ends.max())
-    else:
-        extremes = [(float(frame.min()), float(frame.max())) for frame in sampled()]
-        low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
-    return low, high if high > low else low + 1.0
+def _every_word(kind: np.dtype[Any]) -> Samples:
+    """Return all values that a word of 8 or 16 bits can hold, in the order of its bits."""
+    every = np.arange(1 << 8 * kind.itemsize, dtype=np.uint32).astype(f"u{kind.itemsize}")
+    return every.view(kind)
 
 
-def _voi_table(item: Dataset, *, big_endian: bool) -> Callable[[Samples], Samples]:
-    """C.11.2.1.1: values below the first mapped take its entry, those above take the last."""
-    first, bits = int(item.LUTDescriptor[1]), int(item.LUTDescriptor[2])
-    raw = item.LUTData
-    if isinstance(raw, bytes):
-        raw = np.frombuffer(raw, ">u2" if big_endian else "<u2")
-    entries = np.atleast_1d(np.asarray(raw, np.float64)) / float((1 << bits) - 1)
-    last = len(entries) - 1
-
-    def looked_up(values: Samples) -> Samples:
-        at = np.clip(np.rint(values) - first, 0, last).astype(np.intp)
-        return np.asarray(entries[at])
-
-    return looked_up
+def _taken(table: Image, words: Samples) -> Image:
+    """Look each word up: the pipeline treats each sample by itself, so that one table does."""
+    return np.take(table, words.view(f"u{words.dtype.itemsize}"), axis=0)
 
 
-def _functional_group(header: Dataset, macro: str) -> Dataset:
-    """Return where the attributes of `macro` are: in an enhanced file's functional groups
-    (C.7.6.16; those shared by all frames, else those of the first), else in the file itself."""
-    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        group = header.get(groups)
-        if group and group[0].get(macro):
-            return group[0][macro].value[0]  # type: ignore[no-any-return]
-    return header
+def _is_inverted(header: Dataset) -> bool:
+    """Whether the greatest value is black.  The shape says so where it is known, as in dcmtk;
+    MONOCHROME1 with INVERSE, the usual pair, is inverted once (C.11.6, C.8.11.3)."""
+    shape = word(header, "PresentationLUTShape")
+    monochrome1 = word(header, "PhotometricInterpretation") == "MONOCHROME1"
+    return shape == "INVERSE" or (monochrome1 and shape != "IDENTITY")
 
 
-def _first(value: Any) -> float | None:
-    """Return the first of a DICOM number's values, None where it has none."""
-    if value is None or value == "":
-        return None
-    try:
-        return float(value)
-    except TypeError:
-        return float(value[0]) if len(value) else None
+def _look(header: Dataset, ordinal: int, layout: SampleLayout) -> Look:
+    modality = _modality(header, ordinal, layout)
+    outputs = _outputs(Look(modality, None), layout.span)
+    return Look(modality, _voi(header, ordinal, outputs))
+
+
+def _modality(header: Dataset, ordinal: int, layout: SampleLayout) -> Rescale | LookupTable:
+    big_endian = is_big_endian(header)
+    for place in places(header, "PixelValueTransformationSequence", ordinal):
+        for item in items(place, "ModalityLUTSequence"):
+            table = LookupTable.of(item, layout.span, big_endian=big_endian)
+            if table is not None:
+                return table
+        slope, intercept = number(place, "RescaleSlope"), number(place, "RescaleIntercept")
+        # A slope of 0 would make every picture one grey: it says nothing, and neither does an
+        # intercept beside it.  dcmtk passes over both as well.
+        if slope is not None and intercept is not None:
+            return Rescale(slope, intercept) if slope else Rescale()
+    return Rescale()
+
+
+def _voi(header: Dataset, ordinal: int, inputs: Span) -> Window | LookupTable | None:
+    """Return the frame's first usable VOI LUT or, of the same place, its first usable window."""
+    big_endian = is_big_endian(header)
+    for place in places(header, "FrameVOILUTSequence", ordinal):
+        for item in items(place, "VOILUTSequence"):
+            table = LookupTable.of(item, inputs, big_endian=big_endian)
+            if table is not None:
+                return table
+        function = word(place, "VOILUTFunction")
+        function = function if function in _FUNCTIONS else "LINEAR"
+        centres, widths = numbers(place, "WindowCenter"), numbers(place, "WindowWidth")
+        for centre, width in zip(centres, widths, strict=False):
+            if not math.isnan(centre) and width > 0:  # NaN is not
+                return Window(centre, width, function)
+    return None
+
+
+def _outputs(look: Look, inputs: Span) -> Span:
+    """Return the least and the greatest modality value that come of stored values `inputs`."""
+    if isinstance(look.modality, Rescale):
+        return look.modality.outputs(inputs)
+    every: NDArray[Any] = np.arange(inputs[0], min(inputs[1], inputs[0] + 0xFFFF) + 1)
+    found = look.modality.looked_up(every)
+    return float(found.min()), float(found.max())
+
+
+def _stored_range(header: Dataset, layout: SampleLayout, frames: Iterable[Samples]) -> Span:
+    """Return the least and the greatest stored value of `frames`, without what is padding."""
+    padding = layout.padding(header)
+    extremes: list[Span] = []
+    for frame in frames:
+        if frame.ndim != 2:
+            continue
+        values = layout.values(frame)
+        kept = np.isfinite(values)
+        if padding is not None:
+            kept &= (values < padding[0]) | (values > padding[1])
+        if kept.any():
+            seen = values[kept]
+            extremes.append((float(seen.min()), float(seen.max())))
+    if not extremes:
+        return layout.span
+    return min(low for low, _ in extremes), max(high for _, high in extremes)

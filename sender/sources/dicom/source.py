@@ -19,10 +19,16 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import iter_pixels, pixel_array
 
-from sender.sources.dicom.regions import masks_of, number_of
+from sender.sources.dicom.elements import frame_count
+from sender.sources.dicom.presentation import (
+    burned_in,
+    lossy_block,
+    remarks_of,
+    stored_geometry,
+)
+from sender.sources.dicom.regions import masks_of
 from sender.sources.dicom.rendering import rendering_of
-from sender.sources.dicom.timing import frame_rate
-from sender.sources.geometry import Geometry
+from sender.sources.dicom.timing import frame_rate, frame_times
 from sender.sources.source import SourceInfo, SourcePicture, checked_fps, checked_picture
 from shared.errors import SourceFailed
 from shared.frame import Image
@@ -48,8 +54,9 @@ class DicomSource:
     ) -> None:
         self._path = Path(path)
         header = _header(self._path)
-        self._count = max(1, number_of(header.get("NumberOfFrames")) or 1)
+        self._count = frame_count(header)
         native = frame_rate(header)
+        self._times = frame_times(header, self._count)
         self._whole: Dataset | None = None
         try:
             rendered = self._first_rendered(header)
@@ -57,22 +64,28 @@ class DicomSource:
             # Deflated files, and a few encodings, can't be read frame by frame from the file.
             try:
                 self._whole = dcmread(self._path)
+                self._whole.setdefault("PixelRepresentation", 0)
                 rendered = self._first_rendered(header)
             except Exception as error:  # decoders raise whatever they please
                 raise _undecodable(0, error) from None
         first = checked_picture(rendered, 0)
         height, width = int(first.shape[0]), int(first.shape[1])
-        geometry = Geometry(width, height)
+        syntax = str(header.file_meta.get("TransferSyntaxUID", ""))
+        block = lossy_block(header, syntax)
+        self._geometry = geometry = stored_geometry(header, width, height, block=block)
         self._masks = masks_of(header, geometry) if mask_auto else ()
-        self.first = self._shown(first)
+        self.first = self._shown(first, 0)
+        across, down = geometry.shown_size
         self.info = SourceInfo(
             kind="dicom",
-            width=width,
-            height=height,
+            width=across,
+            height=down,
             channels=1 if first.ndim == 2 else 3,
             fps=checked_fps(fps, native),
             frame_count=self._count,
             live=False,
+            remarks=remarks_of(header, geometry),
+            burned_in=burned_in(header),
         )
 
     def pictures(self) -> Iterator[SourcePicture]:
@@ -86,14 +99,14 @@ class DicomSource:
                 ) from None
             except Exception as error:
                 raise _undecodable(ordinal, error) from None
-            yield self._shown(checked_picture(picture, ordinal))
+            yield self._shown(checked_picture(picture, ordinal), ordinal)
 
     def close(self) -> None:
         """Nothing is held open between passes."""
 
-    def _shown(self, image: Image) -> SourcePicture:
-        geometry = Geometry(image.shape[1], image.shape[0])
-        return SourcePicture(image, geometry, masks=self._masks)
+    def _shown(self, image: Image, ordinal: int) -> SourcePicture:
+        at_s = None if self._times is None else self._times[ordinal]
+        return SourcePicture(self._geometry.shown(image), self._geometry, at_s, self._masks)
 
     def _first_rendered(self, header: Dataset) -> Image:
         self._render = rendering_of(header, self._sample_frames)
@@ -101,9 +114,11 @@ class DicomSource:
 
     def _frames(self, indices: Sequence[int] | None = None) -> Iterator[NDArray[Any]]:
         if self._whole is None:
-            return iter_pixels(self._path, indices=indices)
+            return iter_pixels(self._path, indices=indices, correct_unused_bits=False)
         wanted = range(self._count) if indices is None else indices
-        return (pixel_array(self._whole, index=index) for index in wanted)
+        return (
+            pixel_array(self._whole, index=index, correct_unused_bits=False) for index in wanted
+        )
 
     def _sample_frames(self) -> Iterator[NDArray[Any]]:
         return self._frames(sorted({0, self._count // 2, self._count - 1}))

@@ -309,6 +309,7 @@ def test_the_rate_is_the_files_own(elements: dict[str, Any], fps: float, tmp_pat
 
 def region(left: int, top: int, right: int, bottom: int) -> Dataset:
     item = Dataset()
+    item.RegionSpatialFormat = item.RegionDataType = 1  # 2D, tissue
     item.RegionLocationMinX0, item.RegionLocationMinY0 = left, top
     item.RegionLocationMaxX1, item.RegionLocationMaxY1 = right, bottom
     return item
@@ -329,26 +330,11 @@ def test_only_the_declared_regions_are_kept(tmp_path: Path) -> None:
     assert np.array_equal(picture, expected)
 
 
-def test_a_region_that_covers_all_masks_nothing(tmp_path: Path) -> None:
-    assert np.all(masked_with(tmp_path, region(0, 0, 59, 39)) == 200)
-
-
-def test_a_region_that_reaches_beyond_the_picture_is_clipped_and_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    picture = masked_with(tmp_path, region(30, 20, 600, 400))
-    assert np.all(picture[20:, 30:] == 200)
-    assert np.count_nonzero(picture) == 20 * 30
-    assert "beyond the picture" in caplog.text
-
-
-@pytest.mark.parametrize(
-    "regions", [[], [region(70, 50, 90, 60)], [region(20, 20, 10, 30)], [Dataset()]]
-)
-def test_without_a_usable_region_automatic_masking_is_refused(
+@pytest.mark.parametrize("regions", [[], [region(0, 0, 59, 39)], [region(30, 20, 600, 400)]])
+def test_automatic_masking_that_would_hide_nothing_is_refused(
     regions: list[Dataset], tmp_path: Path
 ) -> None:
-    with pytest.raises(BadInput, match="declares no ultrasound regions") as caught:
+    with pytest.raises(BadInput) as caught:
         masked_with(tmp_path, *regions)
     assert "--mask" in caught.value.hint
 
