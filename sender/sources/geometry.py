@@ -41,6 +41,7 @@ class Geometry:
     `orientation` is EXIF's, 1 to 8.  `pixel_aspect` is the width of a stored pixel over its
     height; pixels become square by stretching the side that is too short.  `block` is the side of
     the grid on which the source was compressed with loss, in stored pixels; 1: without loss.
+    `reach` is how far beyond a block its pixels were smeared by what smooths the blocks' edges.
     """
 
     width: int
@@ -48,9 +49,14 @@ class Geometry:
     orientation: int = 1
     pixel_aspect: Fraction = Fraction(1)
     block: int = 1
+    reach: int = 0
 
     def __post_init__(self) -> None:
-        if self.orientation not in _STEPS or self.pixel_aspect <= 0 or self.block < 1:
+        if (
+            self.orientation not in _STEPS
+            or self.pixel_aspect <= 0
+            or min(self.block - 1, self.reach) < 0
+        ):
             raise BadInput("a picture's orientation, pixel aspect or block size is impossible")
 
     @property
@@ -104,13 +110,13 @@ class Geometry:
     def grown(self, rect: Rect) -> Rect:
         """Return `rect`, of the shown picture, grown to all that its pixels can have marked.
 
-        Compression with loss carries a picture's edges through the whole of a block, and
-        stretching carries each pixel into its neighbours.
+        Compression with loss carries a picture's edges through the whole of a block and, where the
+        codec smooths blocks, beyond; stretching carries each pixel into its neighbours.
         """
         stored = self.to_stored(rect)
         side = self.block
-        # Neighbours that were mixed in by stretching, see `shown`.
-        spill = int(self._square_size != (self.width, self.height))
+        # Neighbours that were mixed in by smoothing, and by stretching, see `shown`.
+        spill = self.reach + int(self._square_size != (self.width, self.height))
         x0 = stored.x // side * side - spill
         y0 = stored.y // side * side - spill
         x1 = -(-(stored.x + stored.width) // side) * side + spill

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,58 +13,17 @@ import pytest
 from sender.sources import images
 from sender.sources.video import VideoSource
 from shared.errors import SourceFailed
-from shared.frame import Image
-
-LIMITED, FULL = 1, 2  # AVColorRange
-BT709, BT601 = 1, 6  # AVColorSpace
-
-
-def write(
-    path: Path,
-    frames: Sequence[av.VideoFrame],
-    *,
-    codec: str = "ffv1",
-    pixels: str,
-    rate: Fraction | int = 24,
-    color_range: int | None = None,
-    colorspace: int | None = None,
-    options: dict[str, str] | None = None,
-) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, pixels
-        if color_range is not None:
-            stream.codec_context.color_range = color_range
-        if colorspace is not None:
-            stream.codec_context.colorspace = colorspace
-        for index, frame in enumerate(frames):
-            frame.pts, frame.time_base = index, 1 / Fraction(rate)
-            if color_range is not None:
-                frame.color_range = color_range
-            if colorspace is not None:
-                frame.colorspace = colorspace
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
-
-
-def rgb_pictures(count: int, shape: tuple[int, int] = (48, 64)) -> list[Image]:
-    rng = np.random.default_rng(4)
-    return [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for _ in range(count)]
-
-
-def rgb_video(path: Path, pictures: Sequence[Image], **options: object) -> Path:
-    frames = [
-        av.VideoFrame.from_ndarray(p, format="rgb24").reformat(format="bgr0") for p in pictures
-    ]
-    return write(path, frames, pixels="bgr0", **options)  # type: ignore[arg-type]
-
-
-def planar(y: int, u: int, v: int) -> av.VideoFrame:
-    """A 64x48 frame of one YUV colour."""
-    return av.VideoFrame.from_ndarray(
-        np.stack([np.full((48, 64), value, np.uint8) for value in (y, u, v)]), format="yuv444p"
-    )
+from tests.sender.sources.video.videofiles import (
+    BT601,
+    BT709,
+    FULL,
+    LIMITED,
+    pictures_of,
+    planar,
+    rgb_pictures,
+    rgb_video,
+    write,
+)
 
 
 def one_colour(path: Path) -> list[int]:
@@ -193,3 +152,35 @@ def test_closing_twice_does_nothing(tmp_path: Path) -> None:
     source = VideoSource(rgb_video(tmp_path / "a.mkv", rgb_pictures(2)))
     source.close()
     source.close()
+
+
+def test_closing_from_another_thread_ends_the_pass_that_reads(tmp_path: Path) -> None:
+    path = rgb_video(tmp_path / "a.mkv", rgb_pictures(30))
+    for _ in range(5):
+        source = VideoSource(path)
+        begun, taken = threading.Event(), 0
+
+        def read(source: VideoSource = source, begun: threading.Event = begun) -> None:
+            nonlocal taken
+            for _ in range(1000):
+                for _ in source.pictures():
+                    taken += 1
+                    begun.set()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        begun.wait()
+        source.close()
+        reader.join()
+        assert list(source.pictures()) == []
+
+
+def test_an_elementary_stream_plays_evenly(tmp_path: Path) -> None:
+    source = VideoSource(elementary(tmp_path / "sweep.h264", (48, 64), 6))
+    assert {picture.at_s for picture in pictures_of(list(source.pictures()))} == {None}
+
+
+def test_a_file_in_a_long_name_of_a_patient_is_not_named_anywhere(tmp_path: Path) -> None:
+    path = rgb_video(tmp_path / "Doe Jane 1970.mkv", rgb_pictures(2), rate=90_000)
+    source = VideoSource(path)
+    assert "Doe" not in repr(source.info)
