@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from receiver.cli import receive
+from sender.cameras import sources
 from sender.cli import send
 from shared.errors import BadInput
 from shared.telemetry.report import write_report
@@ -29,6 +30,7 @@ app.command("demo")(demo)
 app.command("signal")(signal)
 app.command("send")(send)
 app.command("receive")(receive)
+app.command("sources")(sources)
 
 
 @app.command()

@@ -4,7 +4,8 @@
     FILE, dicom:FILE          a DICOM file, single- or multi-frame
     FILE, URL, video:FILE     any video file or stream that FFmpeg opens
     FOLDER, images:FOLDER     a folder of pictures, in natural order of their names
-    camera:N                  the camera number N
+    FILE, images:FILE         one picture, or one file of several: TIFF, GIF
+    camera:N                  the camera number N, or at a path of its own, /dev/v4l/by-id/...
     phantom:ultrasound        a procedural beating B-mode picture, any size and rate
     phantom:endoscopy         a procedural moving endoscopic picture, any size and rate
 
@@ -19,7 +20,7 @@ from pathlib import Path
 from sender.sources.camera import CameraSource
 from sender.sources.demo import DemoSource
 from sender.sources.dicom import DicomSource, is_dicom
-from sender.sources.images import ImagesSource
+from sender.sources.images import ImagesSource, is_picture
 from sender.sources.phantom import PhantomSource
 from sender.sources.source import (
     DEFAULT_FPS,
@@ -114,8 +115,12 @@ def _kind_of(spec: str) -> tuple[str, str]:
         path = Path(spec)
         if path.is_dir():
             return "images", spec
+        if path.is_char_device():  # to read it in search of a file's mark might never end
+            return "camera", spec
         if path.exists():
-            return ("dicom" if is_dicom(path) else "video"), spec
+            if is_dicom(path):
+                return "dicom", spec
+            return ("images" if is_picture(path) else "video"), spec
     except (OSError, ValueError):  # unreadable, or no path at all
         pass
     if colon and len(prefix) > 1 and prefix.isalpha():  # C: is a drive

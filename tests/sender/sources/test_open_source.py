@@ -64,11 +64,25 @@ def test_a_folder_is_a_folder_of_pictures(tmp_path: Path) -> None:
     assert open_source(str(tmp_path)).info.kind == "images"
 
 
+@pytest.mark.parametrize("prefix", ["", "images:"])
+@pytest.mark.parametrize("name", ["still.png", "still.jp2", "still.webp", "still.tif"])
+def test_one_picture_is_a_source_as_a_folder_of_them_is(
+    prefix: str, name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    cv2.imwrite(str(path), np.zeros((48, 64, 3), np.uint8))
+    info = open_source(f"{prefix}{path}").info
+    assert (info.kind, info.width, info.height, info.frame_count) == ("images", 64, 48, 1)
+
+
 def test_any_other_file_is_tried_as_video(tmp_path: Path) -> None:
-    path = tmp_path / "still.png"
-    cv2.imwrite(str(path), np.zeros((20, 24, 3), np.uint8))
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (64, 48))
+    for _frame in range(3):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
     info = open_source(str(path)).info
-    assert (info.kind, info.width, info.height) == ("video", 24, 20)
+    assert (info.kind, info.width, info.height) == ("video", 64, 48)
 
 
 def test_the_rate_can_be_given_for_every_file(tmp_path: Path) -> None:
