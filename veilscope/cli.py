@@ -68,7 +68,7 @@ def keystream(context: typer.Context) -> object:
 
 @app.command(context_settings=_PASSED_ON, add_help_option=False)
 def bench(context: typer.Context) -> object:
-    """Measure this machine: the keystream beside AES, the codecs, a live stream and its rivals."""
+    """Measure this machine: keystream, codecs, sources, a live stream beside its rivals."""
     from lab.bench.cli import bench_app
     from veilscope.footage import open_footage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from lab.bench import codecs, keystream, seal, stream, stream_fairness
+from lab.bench import codecs, keystream, seal, sources, stream, stream_fairness
 
 __all__ = ["bench_app"]
 
@@ -16,6 +16,7 @@ bench_app = typer.Typer(
 bench_app.command("keystream")(keystream.main)
 bench_app.command("seal")(seal.main)
 bench_app.command("codecs")(codecs.main)
+bench_app.command("sources")(sources.main)
 bench_app.command("stream")(stream.main)
 bench_app.command("fairness")(stream_fairness.main)
 
@@ -27,4 +28,5 @@ def everything(context: typer.Context) -> None:
         keystream.main()
         seal.main()
         codecs.main()
+        sources.main(context)
         stream.main(context)

@@ -1,7 +1,8 @@
 """Where pictures come from: one `spec` text names a source of any kind.
 
     demo                      a real echocardiogram that comes with pydicom, endlessly
-    FILE, dicom:FILE          a DICOM file, single- or multi-frame
+    FILE, dicom:FILE          a DICOM file, single- or multi-frame, or with a video in it
+    FOLDER, dicom:FOLDER      a folder of DICOM files and no pictures: a series, in its order
     FILE, URL, video:FILE     any video file or stream that FFmpeg opens
     FOLDER, images:FOLDER     a folder of pictures, in natural order of their names
     FILE, images:FILE         one picture, or one file of several: TIFF, GIF
@@ -19,9 +20,10 @@ from pathlib import Path
 
 from sender.sources.camera import CameraSource
 from sender.sources.demo import DemoSource
-from sender.sources.dicom import DicomSource, is_dicom
+from sender.sources.dicom import DicomSeries, DicomSource, is_dicom, is_series
 from sender.sources.images import ImagesSource, is_picture
 from sender.sources.phantom import PhantomSource
+from sender.sources.pictures.formats import SUFFIXES
 from sender.sources.source import (
     DEFAULT_FPS,
     Reading,
@@ -49,7 +51,7 @@ __all__ = [
 KINDS = (
     "demo",
     "a file, folder or URL",
-    "dicom:FILE",
+    "dicom:FILE or FOLDER",
     "video:FILE",
     "images:FOLDER",
     "camera:N",
@@ -59,8 +61,14 @@ KINDS = (
 
 Size = tuple[int, int]
 
+
+def _dicom(location: str, fps: float | None, mask_auto: bool) -> Source:
+    kind = DicomSeries if Path(location).is_dir() else DicomSource
+    return kind(location, fps=fps, mask_auto=mask_auto)
+
+
 _OPENERS: dict[str, Callable[[str, Size | None, float | None, bool], Source]] = {
-    "dicom": lambda rest, _size, fps, mask_auto: DicomSource(rest, fps=fps, mask_auto=mask_auto),
+    "dicom": lambda rest, _size, fps, mask_auto: _dicom(rest, fps, mask_auto),
     "video": lambda rest, _size, fps, _mask_auto: VideoSource(rest, fps=fps),
     "images": lambda rest, _size, fps, _mask_auto: ImagesSource(rest, fps=fps),
     "camera": lambda rest, size, fps, _mask_auto: CameraSource(rest, size=size, fps=fps),
@@ -114,7 +122,7 @@ def _kind_of(spec: str) -> tuple[str, str]:
     try:
         path = Path(spec)
         if path.is_dir():
-            return "images", spec
+            return ("dicom" if is_series(path, SUFFIXES) else "images"), spec
         if path.is_char_device():  # to read it in search of a file's mark might never end
             return "camera", spec
         if path.exists():

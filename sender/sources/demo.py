@@ -45,6 +45,7 @@ class DemoSource:
             for reading in clip.pictures()
             if isinstance(reading, SourcePicture)
         )
+        clip.close()
         self.info = SourceInfo(
             kind="demo",
             width=clip.info.width,

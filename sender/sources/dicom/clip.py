@@ -1,0 +1,62 @@
+"""The pictures of one DICOM file, be they still frames or a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from pydicom.dataset import Dataset
+
+from sender.sources.dicom.file import open_dicom
+from sender.sources.dicom.instance import Instance
+from sender.sources.dicom.samples import Samples
+from sender.sources.dicom.video import EncapsulatedVideo, is_video
+from sender.sources.source import Reading, SourcePicture
+
+__all__ = ["Clip", "open_clip"]
+
+
+class Clip(Protocol):
+    """`count` is the number of pictures, None where nobody knows; `fps` the file's own rate."""
+
+    header: Dataset
+    count: int | None
+    fps: float | None
+    remarks: tuple[str, ...]
+
+    def first_good(self) -> SourcePicture:
+        """Return the first picture that can be shown.  Raises `SourceFailed` where none can."""
+        ...
+
+    def last_fault(self) -> str | None:
+        """Return what is wrong with the last picture, as far as that can be told beforehand."""
+        ...
+
+    def pictures(self) -> Iterator[Reading]:
+        """Yield the readings of one pass."""
+        ...
+
+    def close(self) -> None:
+        """Give the file back; a second call does nothing."""
+        ...
+
+
+def open_clip(
+    path: Path,
+    *,
+    mask_auto: bool = False,
+    sampled: Callable[[], Iterable[Samples]] | None = None,
+) -> Clip:
+    """Open the file at `path`; `sampled` is as for `Instance`.
+
+    Raises `SourceFailed`, and `BadInput` where `mask_auto` has nothing to go by.
+    """
+    file = open_dicom(path)
+    try:
+        if is_video(file):
+            return EncapsulatedVideo(file, mask_auto=mask_auto)
+        return Instance(file, mask_auto=mask_auto, sampled=sampled)
+    except Exception:
+        file.close()
+        raise

@@ -1,0 +1,140 @@
+"""Video inside DICOM plays as what it is, read piece by piece."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+
+from sender.sources import Skipped, SourcePicture, images
+from sender.sources.dicom import DicomSource
+from sender.sources.dicom.file import Contents, open_dicom
+from sender.sources.dicom.fragments import parse_items
+from sender.sources.dicom.video import FragmentReader
+from shared.errors import BadInput, SourceFailed
+from tests.sender.sources.dicom.clips import H264, MPEG2, header, items, noise, smooth, video, write
+
+PICTURES = [smooth(n, (64, 96)) for n in range(8)]
+MP4 = video(PICTURES, "libx264", "mp4")
+KINDS = {
+    "mpeg2": (MPEG2, video(PICTURES, "mpeg2video", "mpeg2video")),
+    "mpeg2-program": ("1.2.840.10008.1.2.4.101", video(PICTURES, "mpeg2video", "mpeg")),
+    "h264-mp4": (H264, MP4),
+    "h264-stream": ("1.2.840.10008.1.2.4.103", video(PICTURES, "libx264", "h264")),
+    "h264-transport": ("1.2.840.10008.1.2.4.106", video(PICTURES, "libx264", "mpegts")),
+    "hevc": ("1.2.840.10008.1.2.4.107", video(PICTURES, "libx265", "mp4")),
+    "hevc-10": ("1.2.840.10008.1.2.4.108", video(PICTURES, "libx265", "hevc")),
+}
+
+
+def clip(
+    tmp_path: Path, syntax: str, data: bytes, *, pieces: int = 1, **elements: Any
+) -> DicomSource:
+    return DicomSource(file_of(tmp_path, syntax, data, pieces=pieces, **elements))
+
+
+def file_of(tmp_path: Path, syntax: str, data: bytes, *, pieces: int = 1, **elements: Any) -> Path:
+    ds = header(PICTURES[0], 8, **{"PhotometricInterpretation": "YBR_PARTIAL_420"} | elements)
+    step = -(-len(data) // pieces) // 2 * 2 or 2
+    cut = [data[at : at + step] for at in range(0, len(data), step)]
+    pixels = items([cut], [0])
+    return write(tmp_path / "DOE_JANE.dcm", ds, pixels, syntax, wrapped=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_every_kind_of_video_plays_and_plays_again(kind: str, pieces: int, tmp_path: Path) -> None:
+    syntax, data = KINDS[kind]
+    if pieces > 1 and "hevc" not in kind:
+        syntax = f"{syntax}.1"  # the fragmentable variant
+    source = clip(tmp_path, syntax, data, pieces=pieces)
+    for _ in range(2):
+        found = list(images(source))
+        assert len(found) == 8
+        for picture, expected in zip(found, PICTURES, strict=True):
+            assert np.abs(picture.astype(int) - expected).mean() < 8
+    assert (source.info.kind, source.info.width, source.info.height) == ("dicom", 96, 64)
+    source.close()
+
+
+def test_the_files_rate_counts_more_than_the_streams(tmp_path: Path) -> None:
+    assert clip(tmp_path, H264, MP4, FrameTime=50).info.fps == 20.0
+    assert clip(tmp_path, H264, MP4).info.fps == 25.0
+
+
+def test_the_number_of_pictures_is_the_streams(tmp_path: Path) -> None:
+    source = clip(tmp_path, H264, MP4, NumberOfFrames=30)
+    assert source.info.frame_count == 8
+    assert any("another number of pictures" in remark for remark in source.info.remarks)
+
+
+def test_a_damaged_stretch_does_not_end_the_pass(tmp_path: Path) -> None:
+    data = bytearray(
+        video([smooth(n, (64, 96)) for n in range(5)] * 12, "mpeg2video", "mpeg2video")
+    )
+    middle = len(data) // 2
+    data[middle : middle + 400] = bytes(400)
+    source = clip(tmp_path, MPEG2, bytes(data))
+    readings = list(source.pictures())
+    assert sum(isinstance(r, SourcePicture) for r in readings) > 30
+    assert all(isinstance(r, SourcePicture | Skipped) for r in readings)
+
+
+def test_what_is_no_video_is_refused_by_the_name_of_its_syntax(tmp_path: Path) -> None:
+    with pytest.raises(SourceFailed, match="MPEG2 Main Profile") as caught:
+        clip(tmp_path, MPEG2, bytes(4000))
+    assert "DOE" not in f"{caught.value}{caught.value.hint}"
+
+
+def test_masks_are_those_of_the_declared_regions(tmp_path: Path) -> None:
+    region = Dataset()
+    region.RegionSpatialFormat = region.RegionDataType = 1
+    region.RegionLocationMinX0, region.RegionLocationMinY0 = 32, 16
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = 79, 47
+    path = file_of(tmp_path, H264, MP4, SequenceOfUltrasoundRegions=[region])
+    for reading in DicomSource(path, mask_auto=True).pictures():
+        assert isinstance(reading, SourcePicture)
+        assert not reading.masked[:16].any()
+        assert not reading.masked[:, :32].any()
+    with pytest.raises(BadInput):
+        DicomSource(file_of(tmp_path, H264, MP4), mask_auto=True)
+
+
+def test_fragments_read_like_one_file(tmp_path: Path) -> None:
+    file = open_dicom(file_of(tmp_path, H264, MP4, pieces=9))
+    found = parse_items(file.contents.at, file.start, file.end)
+    reader = FragmentReader(file.contents, found.fragments)
+    whole = reader.read()
+    assert whole[: len(MP4)] == MP4
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        at, nbytes = (int(n) for n in rng.integers(0, len(MP4) + 50, 2))
+        assert reader.seek(at) == at
+        assert reader.read(nbytes) == whole[at : at + nbytes]
+        assert reader.tell() == max(at, min(at + nbytes, len(whole)))
+    assert reader.seek(-10, 2) == len(whole) - 10
+    assert reader.seek(-10, 1) == len(whole) - 20
+    file.close()
+
+
+def test_a_pass_never_holds_the_whole_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = 0
+    at = Contents.at
+
+    def recorded(self: Contents, offset: int, nbytes: int) -> bytes:
+        nonlocal longest
+        data = at(self, offset, nbytes)
+        longest = max(longest, len(data))
+        return data
+
+    rough = [noise((64, 96, 3), seed) for seed in range(40)]
+    big = video(rough, "mpeg2video", "mpeg2video")
+    assert len(big) > 200_000
+    monkeypatch.setattr(Contents, "at", recorded)
+    assert len(list(images(clip(tmp_path, MPEG2, big)))) == 40
+    assert longest < len(big) // 4
