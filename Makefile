@@ -27,6 +27,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@$(BIN)/python -c 'import cv2' || { echo "OpenCV needs the system libraries libxcb1 libgl1 libglib2.0-0: install them and run make again" >&2; exit 1; }
+	@$(BIN)/python -c 'import cv2, re, sys; sys.exit(bool(re.search(r"GUI: +NONE", cv2.getBuildInformation())))' || { echo "this OpenCV was built without windows: remove opencv-python-headless from $(VENV), then pip install --force-reinstall --no-deps opencv-python" >&2; exit 1; }
 	@touch $@
 
 # What pip can't bring: Python's venv module, and the libraries that OpenCV's wheel expects to find.

@@ -7,16 +7,24 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
+from rich.text import Text
 
 from sender.console import Console
 from sender.journal import SenderJournal, SourceFacts
-from sender.masking import Masking
 from sender.playback import DEFAULT_TIMEOUT_S, play
-from sender.privacy import parse_rect
+from sender.preparation import MaskWishes, Prepared, prepare
 from sender.rate import DEFAULT_LATENCY_MS, Preference
 from sender.session import SenderSession
 from sender.settings import SenderSettings
-from sender.sources import Source, open_source
+from sender.sourceoptions import (
+    BurnedInOption,
+    FpsOption,
+    MaskAutoOption,
+    MaskOption,
+    MaskTextOption,
+    SizeOption,
+    SourceOption,
+)
 from sender.streamcodec import AUTO
 from shared.codecs import CODECS
 from shared.errors import BadInput
@@ -30,24 +38,16 @@ from shared.options import (
     SignalingOption,
     parse_addresses,
     parse_ice_servers,
-    parse_size,
 )
 from shared.telemetry.live import LivePanel
 from shared.telemetry.log import JsonLinesLog
-from shared.terminal import DebugOption, run_async, warn
+from shared.terminal import DebugOption, run_async, stdout, warn
 
 __all__ = ["send"]
 
 
 def send(
-    source: Annotated[
-        str,
-        typer.Option(
-            envvar="VEILSCOPE_SOURCE",
-            help="What to show: demo, phantom:ultrasound, phantom:endoscopy, camera:0, a DICOM "
-            "file, a video file or stream, or a folder of images.",
-        ),
-    ] = "demo",
+    source: SourceOption = "demo",
     signaling: SignalingOption = "ws://127.0.0.1:8765",
     ca: CaOption = None,
     codec: Annotated[
@@ -105,14 +105,8 @@ def send(
             help="On a narrow path keep the frame rate, or keep the picture.",
         ),
     ] = "smooth",
-    fps: Annotated[
-        float | None,
-        typer.Option(min=0.1, max=240.0, help="Frames a second; by default the source's own."),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(metavar="WIDTHxHEIGHT", help="Size of a phantom's or a camera's picture."),
-    ] = None,
+    fps: FpsOption = None,
+    size: SizeOption = None,
     loop: Annotated[bool, typer.Option("--loop", help="Begin again when the source ends.")] = False,
     source_timeout: Annotated[
         float,
@@ -127,20 +121,10 @@ def send(
     frames: Annotated[
         int | None, typer.Option(min=1, help="End after this many frames of the source.")
     ] = None,
-    mask: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="X,Y,W,H",
-            help="Black out this rectangle of the picture before it is encoded; repeatable.",
-        ),
-    ] = None,
-    mask_auto: Annotated[
-        bool,
-        typer.Option(
-            "--mask-auto",
-            help="DICOM: keep only the ultrasound regions that the file declares.",
-        ),
-    ] = False,
+    mask: MaskOption = None,
+    mask_auto: MaskAutoOption = False,
+    mask_text: MaskTextOption = False,
+    burned_in_ok: BurnedInOption = False,
     keystream: Annotated[
         str,
         typer.Option(
@@ -175,10 +159,11 @@ def send(
     """Show a source to the receivers that pair with the code printed here."""
     if prefer not in ("smooth", "sharp"):
         raise BadInput(f"--prefer takes smooth or sharp, not {prefer!r}")
-    opened = open_source(source, size=parse_size(size), fps=fps, mask_auto=mask_auto)
+    wishes = MaskWishes(tuple(mask or ()), mask_auto, mask_text)
+    prepared = prepare(source, size=size, fps=fps, masks=wishes)
     try:
-        info = opened.info
-        masking = Masking(opened.first, [parse_rect(text) for text in mask or ()])
+        prepared.check_leave(burned_in_ok)
+        info = prepared.source.info
         settings = SenderSettings(
             signaling=signaling,
             ca=ca,
@@ -199,10 +184,11 @@ def send(
         facts = SourceFacts(info.kind, info.width, info.height, fps or info.fps)
         lines = JsonLinesLog(log, on_failure=warn) if log is not None else None
         journal = SenderJournal(lines, facts)
+        for line in prepared.lines:
+            stdout.print(Text(line), soft_wrap=True)
         run_async(
             lambda: _run(
-                opened,
-                masking,
+                prepared,
                 settings,
                 journal,
                 code_file=code_file,
@@ -213,12 +199,11 @@ def send(
             )
         )
     finally:
-        opened.close()
+        prepared.close()
 
 
 async def _run(
-    source: Source,
-    masking: Masking,
+    prepared: Prepared,
     settings: SenderSettings,
     journal: SenderJournal,
     *,
@@ -230,6 +215,7 @@ async def _run(
 ) -> None:
     console = Console(code_file, settings.signaling)
     console.forget_code()  # of a sender that was killed: a receiver must not take it for ours
+    source, masking = prepared.source, prepared.masking
     session = SenderSession(
         play(source, fps=fps, loop=loop, frames=frames, masking=masking, timeout_s=timeout_s),
         settings,
@@ -239,6 +225,8 @@ async def _run(
     )
     try:
         async with session:
+            for line in prepared.told:
+                journal.event("source", line)
             with LivePanel() as panel:
                 showing = asyncio.create_task(
                     panel.follow(lambda: console.facts(session, source.info.kind))

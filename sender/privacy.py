@@ -1,8 +1,9 @@
 """Blanking the parts of a picture that may name the patient, before anything else sees it.
 
 Devices burn names, numbers and dates into the pixels.  Rectangles given by the person
-(`--mask x,y,w,h`) or declared by the source are set to black at the sender, before encoding: what
-is masked never leaves the machine.  Nothing here looks for text: what is not declared stays.
+(`--mask x,y,w,h`), declared by the source or found to hold text are set to black at the sender,
+before encoding: what is masked never leaves the machine.  Nothing here looks for text itself
+(`sender.textwatch` does), and nothing here is drawn for a person (`sender.preview`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shared.errors import BadInput
 from shared.frame import Image, Rect
 
-__all__ = ["apply_masks", "fit_masks", "outside", "parse_rect"]
+__all__ = [
+    "apply_masks",
+    "fit_masks",
+    "hidden_pixels",
+    "outside",
+    "parse_rect",
+    "share_hidden",
+]
 
 
 def parse_rect(text: str) -> Rect:
@@ -74,3 +85,22 @@ def outside(kept: Sequence[Rect], width: int, height: int) -> tuple[Rect, ...]:
                 gaps.append(Rect(at, top, min(left, width) - at, bottom - top))
             at = max(at, right)
     return tuple(gaps)
+
+
+def hidden_pixels(rects: Iterable[Rect], width: int, height: int) -> NDArray[np.bool_]:
+    """Return which pixels of a picture the rectangles cover, bool `(height, width)`."""
+    hidden = np.zeros((height, width), np.bool_)
+    for rect in rects:
+        hidden[rect.y : rect.y + rect.height, rect.x : rect.x + rect.width] = True
+    return hidden
+
+
+def share_hidden(rects: Iterable[Rect], area: Rect) -> float:
+    """Return the share of `area` that the rectangles cover, 0 to 1."""
+    hidden = np.zeros((area.height, area.width), np.bool_)
+    for rect in rects:
+        left, top = max(0, rect.x - area.x), max(0, rect.y - area.y)
+        right, bottom = rect.x + rect.width - area.x, rect.y + rect.height - area.y
+        if right > 0 and bottom > 0:
+            hidden[top:bottom, left:right] = True
+    return float(hidden.mean())

@@ -10,6 +10,7 @@ import typer
 from receiver.cli import receive
 from sender.cameras import sources
 from sender.cli import send
+from sender.preview import preview
 from shared.errors import BadInput
 from shared.telemetry.report import write_report
 from shared.terminal import DebugOption, run_command, stdout
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("signal")(signal)
+app.command("preview")(preview)
 app.command("send")(send)
 app.command("receive")(receive)
 app.command("sources")(sources)
@@ -71,7 +73,9 @@ def bench(context: typer.Context) -> object:
     """Measure this machine: keystream, codecs, sources, a live stream beside its rivals."""
     from lab.bench.cli import bench_app
     from veilscope.footage import open_footage
+    from veilscope.textbench import text_command
 
+    bench_app.command("text")(text_command)
     return _pass_on(bench_app, context, obj=open_footage)
 
 

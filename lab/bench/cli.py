@@ -9,7 +9,7 @@ from lab.bench import codecs, keystream, seal, sources, stream, stream_fairness
 __all__ = ["bench_app"]
 
 bench_app = typer.Typer(
-    help="Measure this machine; without a name, all but fairness in turn.",
+    help="Measure this machine; without a name, all but fairness and text in turn.",
     invoke_without_command=True,
     add_completion=False,
 )
@@ -23,7 +23,7 @@ bench_app.command("fairness")(stream_fairness.main)
 
 @bench_app.callback()
 def everything(context: typer.Context) -> None:
-    """Measure this machine; without a name, all but fairness in turn."""
+    """Measure this machine; without a name, all but fairness and text in turn."""
     if context.invoked_subcommand is None:
         keystream.main()
         seal.main()

@@ -70,7 +70,11 @@ def _opencv_problem() -> str:
         )
     for line in cv2.getBuildInformation().splitlines():
         if line.strip().startswith("GUI:") and "NONE" in line:
-            return "this OpenCV was built without windows (opencv-python-headless)"
+            return (
+                "this OpenCV was built without windows (opencv-python-headless); for one with: pip "
+                "uninstall opencv-python-headless, "
+                "then pip install --force-reinstall --no-deps opencv-python"
+            )
     return ""
 
 

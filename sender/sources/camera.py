@@ -21,7 +21,6 @@ import cv2
 import numpy as np
 
 from sender.sources.capturemode import CaptureDevice, CaptureMode, settle
-from sender.sources.geometry import Geometry
 from sender.sources.pictures.samples import scaled
 from sender.sources.source import Skipped, SourceInfo, SourcePicture, checked_fps, checked_picture
 from sender.sources.v4l2 import NOT_PERMITTED
@@ -166,7 +165,7 @@ class CameraSource:
             image = checked_picture(image, 0)
         except SourceFailed:
             return Skipped(f"the camera delivers {width}x{height} pictures, which can't be sent")
-        return SourcePicture(image, Geometry(width, height, block=self._mode.block))
+        return SourcePicture(image, self._mode.geometry(width, height))
 
     def _read_within(self, patience_ns: int) -> SourcePicture | Skipped | None:
         """Read again and again; None where nothing comes."""

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import cv2
 
+from sender.sources.geometry import Geometry
+
 __all__ = ["CaptureDevice", "CaptureMode", "settle"]
 
 Size = tuple[int, int]
@@ -19,6 +21,7 @@ _PACKED = "MJPG"
 _COMPRESSED = frozenset({"MJPG", "JPEG", "H264", "HEVC", "AVC1", "MPG4"})
 _GREY = frozenset({"GREY", "Y800", "Y8", "Y8I", "Y10", "Y12", "Y14", "Y16"})
 _BLOCK = 16  # pixels: JPEG's 8 with halved colours; a macroblock of the others
+_REACH = 4  # pixels: halved colours are enlarged across blocks, H.264 smooths their edges
 _ENOUGH_FPS = 24.0  # where none is asked for: below, most people see the steps
 _NEARLY = 0.95  # 29.97 is 30
 
@@ -65,6 +68,10 @@ class CaptureMode:
     def block(self) -> int:
         """The side of the grid on which the device compresses with loss, in pixels; 1: without."""
         return _BLOCK if self.fourcc in _COMPRESSED else 1
+
+    def geometry(self, width: int, height: int) -> Geometry:
+        """How a delivered picture of that size is shown."""
+        return Geometry(width, height, block=self.block, reach=_REACH if self.block > 1 else 0)
 
     @property
     def grey(self) -> bool:

@@ -191,7 +191,7 @@ def _remarks(files: Sequence[Sequence[PageHeader]]) -> Iterator[str]:
         ("stretched, for square pixels", [header.stretched for header in headers]),
         ("of more than 8 bits, scaled to 8", [header.deep for header in headers]),
         (
-            "with transparency, dropped: what it hides is shown",
+            "with transparency, laid over black",
             [header.transparent for header in headers],
         ),
         ("in printing inks (CMYK), shown roughly", [header.printing for header in headers]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import signal
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sender.sources import open_source
+from sender.sources import images, open_source
 from shared.telemetry.reader import read_log
 from shared.telemetry.records import SummaryLine
 from tests.integration.programs import Outcome, both, program, signaling
@@ -64,7 +65,7 @@ async def test_three_programs_stream_losslessly_and_leave_logs_frames_and_a_repo
     assert log.summary.frames_shown >= 20
     assert log.summary.auth_failures == 0
     source = open_source("phantom:ultrasound", size=(98, 75), fps=25)
-    originals = list(islice(source.pictures(), 40))
+    originals = list(islice(images(source), 40))
     saved = sorted(frames.glob("*.png"))
     assert [path.name for path in saved] == [f"frame-{line.frame:06d}.png" for line in log.frames]
     for path in saved:
@@ -225,15 +226,18 @@ async def test_a_source_that_fails_midway_ends_both_with_what_happened(tmp_path:
     async with (
         signaling() as url,
         program(
-            "sender", *both(url), "--source", folder, "--fps", "20", "--code-file", code_file
+            "sender", *both(url), "--source", folder, "--fps", "20", "--loop",
+            "--code-file", code_file,
         ) as sender,
         program("receiver", *both(url), "--code-file", code_file, "--display", "none") as receiver,
-    ):
+    ):  # fmt: skip
+        await receiver.says("the picture is 40x41 grey now")
+        shutil.rmtree(folder)
         sent, received = await asyncio.gather(sender.ended(), receiver.ended())
     assert sent.status == 6
-    assert "picture 10" in complaint(sent)
+    assert "no picture of the source can be shown" in complaint(sent)
     assert received.status == 5
-    assert "picture 10" in complaint(received)
+    assert "no picture of the source can be shown" in complaint(received)
     assert "smith" not in sent.output + sent.errors + received.output + received.errors
 
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sender.privacy import apply_masks, fit_masks, outside, parse_rect
+from sender.privacy import (
+    apply_masks,
+    fit_masks,
+    hidden_pixels,
+    outside,
+    parse_rect,
+    share_hidden,
+)
 from shared.errors import BadInput
 from shared.frame import Rect
 
@@ -25,6 +32,7 @@ def covered(rects: tuple[Rect, ...] | list[Rect], width: int = 40, height: int =
     return times
 
 
+@settings(deadline=None)
 @given(rects=st.lists(rects_within, max_size=4), colour=st.booleans())
 def test_masked_pixels_are_black_and_the_others_untouched(rects: list[Rect], colour: bool) -> None:
     image = np.full((30, 40, 3) if colour else (30, 40), 200, np.uint8)
@@ -65,8 +73,28 @@ def test_what_is_no_rectangle_is_refused(text: str) -> None:
         parse_rect(text)
 
 
+@settings(deadline=None)
 @given(kept=st.lists(rects_within, max_size=4))
 def test_all_but_the_kept_regions_is_covered_exactly_once(kept: list[Rect]) -> None:
     masks = outside(kept, 40, 30)
     assert np.array_equal(covered(list(masks)), (covered(kept) == 0).astype(int))
     assert fit_masks(masks, 40, 30) == masks  # none reaches over the edge
+
+
+@settings(deadline=None)
+@given(rects=st.lists(rects_within, max_size=6))
+def test_hidden_pixels_are_those_that_the_masks_blacken(rects: list[Rect]) -> None:
+    hidden = hidden_pixels(rects, 40, 30)
+    assert np.array_equal(hidden, covered(rects) > 0)
+    masked = apply_masks(np.full((30, 40), 200, np.uint8), rects)
+    assert np.array_equal(hidden, masked == 0)
+    assert share_hidden(rects, Rect(0, 0, 40, 30)) == pytest.approx(hidden.mean())
+
+
+@settings(deadline=None)
+@given(rects=st.lists(rects_within, max_size=6), area=rects_within)
+def test_the_share_of_an_area_is_counted_inside_of_it(rects: list[Rect], area: Rect) -> None:
+    inside = hidden_pixels(rects, 120, 120)[
+        area.y : area.y + area.height, area.x : area.x + area.width
+    ]
+    assert share_hidden(rects, area) == pytest.approx(inside.mean())

@@ -28,7 +28,9 @@ def test_the_front_door_loads_neither_the_laboratory_nor_torch() -> None:
     assert not loaded & {"lab", "torch", "matplotlib"}
 
 
-@pytest.mark.parametrize("command", ["demo", "signal", "send", "receive", "sources", "report"])
+@pytest.mark.parametrize(
+    "command", ["demo", "signal", "preview", "send", "receive", "sources", "report"]
+)
 def test_every_program_explains_itself(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0

@@ -308,7 +308,8 @@ def _jpeg_of_8_bits(jpeg: Jpeg, layout: Layout) -> Samples:
 
 def _jpeg_ls(frame: bytes, jpeg: Jpeg, layout: Layout) -> Samples:
     try:
-        data, info = jpeg_ls.decode_pixel_data(frame)
+        # Without an end, CharLS looks for one for many seconds where data are cut short.
+        data, info = jpeg_ls.decode_pixel_data(frame + b"\xff\xd9")
         dtype = np.dtype(np.uint8 if info["bits_per_sample"] <= 8 else "<u2")
         samples = np.frombuffer(data, dtype, layout.pixels * layout.samples)
     except Exception:  # pyjpegls raises RuntimeError, and ValueError where bytes are missing

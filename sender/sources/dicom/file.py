@@ -24,6 +24,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from sender.sources.dicom.elements import word
 from shared.errors import SourceFailed
 
 __all__ = ["Contents", "DicomFile", "is_dicom", "open_dicom"]
@@ -179,11 +180,11 @@ def _located(contents: Contents, header: Dataset, element: bytes, deflated: bool
             start = at + header_bytes
             undefined = nbytes == _UNDEFINED
             end = contents.size if undefined else min(start + nbytes, contents.size)
-            named = getattr(header, "file_meta", {}).get("TransferSyntaxUID")
+            named = word(getattr(header, "file_meta", Dataset()), "TransferSyntaxUID")
             return DicomFile(
                 header=header,
                 contents=contents,
-                transfer_syntax=UID(_DEFLATED.decode()) if deflated else named and UID(named),
+                transfer_syntax=UID(_DEFLATED.decode() if deflated else named) if named else None,
                 big_endian=big_endian,
                 keyword=_PIXELS[number],
                 words=vr == b"OW",

@@ -11,7 +11,12 @@ from sender.sources.ahead import ahead
 from sender.sources.dicom.decoding import BadFrame, Layout, decoder_of, syntax_name
 from sender.sources.dicom.file import DicomFile
 from sender.sources.dicom.frames import frames_in
-from sender.sources.dicom.presentation import lossy_block, remarks_of, stored_geometry
+from sender.sources.dicom.presentation import (
+    lossy_block,
+    lossy_reach,
+    remarks_of,
+    stored_geometry,
+)
 from sender.sources.dicom.regions import masks_of
 from sender.sources.dicom.rendering import rendering_of
 from sender.sources.dicom.samples import Samples
@@ -54,8 +59,15 @@ class Instance:
         self.count: int | None = self._frames.count
         self.fps = frame_rate(file.header)
         self.remarks = self._frames.remarks
-        block = lossy_block(file.header, str(file.transfer_syntax or ""))
-        self.geometry = stored_geometry(file.header, layout.columns, layout.rows, block=block)
+        syntax = str(file.transfer_syntax or "")
+        block = lossy_block(file.header, syntax)
+        self.geometry = stored_geometry(
+            file.header,
+            layout.columns,
+            layout.rows,
+            block=block,
+            reach=lossy_reach(syntax) if block > 1 else 0,
+        )
         self.remarks += remarks_of(file.header, self.geometry)
         self._masks = masks_of(file.header, self.geometry) if mask_auto else ()
         self._times = frame_times(file.header, self._frames.count)

@@ -10,7 +10,7 @@ from sender.sources.dicom.elements import items, numbers, places, raw, word
 from sender.sources.geometry import Geometry
 from shared.frame import MIN_SIDE
 
-__all__ = ["burned_in", "lossy_block", "remarks_of", "stored_geometry"]
+__all__ = ["burned_in", "lossy_block", "lossy_reach", "remarks_of", "stored_geometry"]
 
 # -- shape of the pixels ---------------------------------------------------------------------------
 
@@ -26,17 +26,20 @@ SQUARE_WITHIN = 0.01  # nobody sees 1 %, and stretching by so little would only 
 STRANGEST_ASPECT = 8.0  # no device's pixels are longer; a ratio beyond is a broken element
 
 
-def stored_geometry(header: Dataset, width: int, height: int, *, block: int) -> Geometry:
+def stored_geometry(
+    header: Dataset, width: int, height: int, *, block: int, reach: int = 0
+) -> Geometry:
     """Return how a `width` x `height` picture of the file is shown: with square pixels.
 
-    `block` is the side of the grid of its compression with loss (`lossy_block`).  The scale of an
+    `block` is the side of the grid of its compression with loss (`lossy_block`), `reach` how far
+    beyond the grid the decoder carries what lies in a block (`lossy_reach`).  The scale of an
     ultrasound region (Physical Delta) is not looked at: it is a region's, and of a spectrum or an
     M-mode its two directions are no lengths.
     """
     aspect = pixel_aspect(header)
-    geometry = Geometry(width, height, pixel_aspect=aspect, block=block)
+    geometry = Geometry(width, height, pixel_aspect=aspect, block=block, reach=reach)
     if min(geometry.shown_size) < MIN_SIDE <= min(width, height):
-        return Geometry(width, height, block=block)  # too long a strip to be stretched
+        return Geometry(width, height, block=block, reach=reach)  # too long a strip to be stretched
     return geometry
 
 
@@ -103,6 +106,12 @@ _BLOCKS = {
 # JPEG with halved chroma, macroblocks of MPEG-2 and H.264; and for what has no grid of its own or
 # was compressed by something unknown, a margin like theirs.
 USUAL_BLOCK = 16
+USUAL_REACH = 4
+_REACHES = {
+    "1.2.840.10008.1.2.4.91": 16,  # JPEG 2000: wavelets overlap
+    "1.2.840.10008.1.2.4.93": 16,
+    "1.2.840.10008.1.2.4.203": 16,
+}
 
 
 def lossy_block(header: Dataset, transfer_syntax_uid: str) -> int:
@@ -116,6 +125,15 @@ def lossy_block(header: Dataset, transfer_syntax_uid: str) -> int:
     if syntax in _LOSSLESS:
         return USUAL_BLOCK if _was_compressed(header) else 1
     return _BLOCKS.get(syntax, USUAL_BLOCK)
+
+
+def lossy_reach(transfer_syntax_uid: str) -> int:
+    """Return how many pixels beyond the grid what lies in a block of it can be seen.
+
+    Halved colours are enlarged across the edges of JPEG's blocks (measured: 51 levels in the pixel
+    beside the block), and a picture of an unknown past may have been smoothed there.
+    """
+    return _REACHES.get(str(transfer_syntax_uid).strip(" \0"), USUAL_REACH)
 
 
 def _was_compressed(header: Dataset) -> bool:

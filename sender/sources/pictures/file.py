@@ -39,7 +39,7 @@ from sender.sources.pictures.header import (
     stored_geometry,
 )
 from sender.sources.pictures.portablemap import HEADER_MAX, MapHeader, is_pam
-from sender.sources.pictures.samples import eight_bit, scaled
+from sender.sources.pictures.samples import eight_bit, opacity, over_black, scaled
 from shared.errors import SourceFailed
 from shared.frame import MAX_SIDE, MIN_SIDE, Image
 
@@ -248,6 +248,7 @@ def _page(picture: ImageFile.ImageFile, head: bytes, file: BinaryIO) -> StillPag
         if deep and orientation == _UPRIGHT and not getattr(picture, "is_animated", False):
             finer = _deep_colour(_whole(file), grey=stored.ndim == 2)
             stored = stored if finer is None or finer.shape != stored.shape else finer
+        stored = over_black(stored, opacity(picture))
     if picture.format == "TIFF" and orientation != _UPRIGHT:
         # Pillow has turned it already: back, so that all pictures are turned in one place.
         height, width = stored.shape[:2]

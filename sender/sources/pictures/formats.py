@@ -11,7 +11,16 @@ from importlib import import_module
 from PIL import Image as Pillow
 from PIL import ImageFile
 
-__all__ = ["ANIMATED", "FORMATS", "PAGED", "SUFFIXES", "UNMARKED", "block_of", "missing_plugin"]
+__all__ = [
+    "ANIMATED",
+    "FORMATS",
+    "PAGED",
+    "SUFFIXES",
+    "UNMARKED",
+    "block_of",
+    "missing_plugin",
+    "reach_of",
+]
 
 # For EPS, Pillow has Ghostscript run the program that such a file is; the others it can't decode.
 _LEFT_OUT = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
@@ -39,6 +48,11 @@ UNMARKED = frozenset(
 _BLOCKS = {"AVIF": 64, "BLP": 16, "DDS": 4, "HEIF": 64, "ICNS": 32, "JPEG2000": 32, "JXL": 64}
 _TIFF_BLOCKS = {"jpeg": 16, "tiff_jpeg": 16, "webp": 16}
 _TRANSFORM = 8  # JPEG's, ITU-T T.81
+# How far beyond the grid a decoder carries colours: halved ones are enlarged across the edges of
+# blocks (measured for JPEG: 51 levels in the pixel beside the block), loop filters reach further,
+# and wavelets overlap.
+_REACH = 4
+_REACHES = {"AVIF": 16, "DDS": 0, "JPEG2000": 16}
 
 
 def _formats() -> tuple[str, ...]:
@@ -73,6 +87,11 @@ def missing_plugin(head: bytes) -> tuple[str, str] | None:
         if head.startswith(marks) or head[4:].startswith(marks):
             return name, package
     return None
+
+
+def reach_of(picture: ImageFile.ImageFile) -> int:
+    """How many pixels beyond the grid of `block_of` what lies in a block can be seen."""
+    return _REACHES.get(picture.format or "", _REACH)
 
 
 def block_of(picture: ImageFile.ImageFile, head: bytes) -> int:

@@ -12,7 +12,7 @@ from PIL import ExifTags, ImageFile
 
 from sender.sources.geometry import Geometry
 from sender.sources.pictures.density import pixel_aspect
-from sender.sources.pictures.formats import block_of
+from sender.sources.pictures.formats import block_of, reach_of
 from sender.sources.pictures.samples import DEEP_MODES, has_grey_palette
 
 __all__ = [
@@ -73,7 +73,9 @@ def stored_geometry(picture: ImageFile.ImageFile, head: bytes, orientation: int)
     if _tag(picture, ExifTags.Base.Orientation, _UPRIGHT) in (5, 6, 7, 8):
         width, height = height, width  # of a TIFF, Pillow gives the size as shown
     aspect = pixel_aspect(picture.format or "", picture.info, head)
-    return Geometry(width, height, orientation, aspect, block_of(picture, head))
+    block = block_of(picture, head)
+    reach = reach_of(picture) if block > 1 else 0
+    return Geometry(width, height, orientation, aspect, block, reach)
 
 
 def orientation_of(picture: ImageFile.ImageFile) -> int:

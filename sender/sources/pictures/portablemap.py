@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sender.sources.pictures.samples import scaled
+from sender.sources.pictures.samples import over_black, scaled
 from shared.errors import SourceFailed
 from shared.frame import Image
 
@@ -56,8 +56,8 @@ class MapHeader:
     def decoded(self, data: bytes) -> Image:
         """Return the map as uint8 `(height, width)` or RGB `(height, width, 3)`.
 
-        `data` is the whole file.  Transparency is dropped.  Raises `SourceFailed` for a map that
-        is cut short.
+        `data` is the whole file.  What is transparent is black.  Raises `SourceFailed` for a map
+        that is cut short.
         """
         kind = np.dtype(np.uint8 if self.white < 256 else ">u2")
         wanted = self.height * self.width * self.depth
@@ -65,5 +65,7 @@ class MapHeader:
             raise SourceFailed("it is damaged or cut short")
         samples = np.frombuffer(data, kind, wanted, offset=self.nbytes)
         shaped = samples.reshape(self.height, self.width, self.depth)
-        kept = shaped[:, :, 0] if self.depth < 3 else shaped[:, :, :3]
-        return scaled(kept, self.white)
+        image = scaled(shaped[:, :, 0] if self.depth < 3 else shaped[:, :, :3], self.white)
+        if self.depth in (2, 4):
+            return over_black(image, scaled(shaped[:, :, -1], self.white))
+        return image

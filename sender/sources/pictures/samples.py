@@ -1,9 +1,9 @@
 """From the samples of a still picture, of any kind that Pillow reads, to 8-bit grey or RGB.
 
-Grey stays grey, and all else becomes RGB.  Transparency is dropped: what lies behind is not known
-here.  Nothing is stretched to fill the range: 16 bits become 8 by their nominal range.  What has no
-nominal white (floating-point, signed and 32-bit samples) is refused, as any guess could be a wrong
-picture.
+Grey stays grey, and all else becomes RGB.  What is transparent is black: colours that transparency
+hides, a name perhaps, are meant for nobody.  Nothing is stretched to fill the range: 16 bits become
+8 by their nominal range.  What has no nominal white (floating-point, signed and 32-bit samples) is
+refused, as any guess could be a wrong picture.
 
 Pure.
 """
@@ -18,12 +18,14 @@ from PIL import ImageCms
 from shared.errors import SourceFailed
 from shared.frame import Image
 
-__all__ = ["DEEP_MODES", "eight_bit", "has_grey_palette", "scaled"]
+__all__ = ["DEEP_MODES", "eight_bit", "has_grey_palette", "opacity", "over_black", "scaled"]
 
 DEEP_MODES = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 """Pillow's modes of grey with 16 bits."""
 
 _WITH_SPARE_CHANNEL = frozenset({"LA", "RGBA", "RGBX"})
+_WITH_OPACITY = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_UNSET_OPACITY = frozenset({"BMP", "DDS", "ICO", "TGA"})  # whose writers leave zeros there
 
 
 def eight_bit(picture: Pillow.Image, *, white: int = 0, inverted: bool = False) -> Image:
@@ -57,6 +59,26 @@ def eight_bit(picture: Pillow.Image, *, white: int = 0, inverted: bool = False) 
     elif mode not in ("L", "RGB"):
         picture = picture.convert("RGB")
     return np.ascontiguousarray(picture, np.uint8)
+
+
+def opacity(picture: Pillow.Image) -> Image | None:
+    """Return how opaque each pixel of a loaded picture is, uint8 `(H, W)`; None: all of it is."""
+    if picture.mode not in _WITH_OPACITY and picture.info.get("transparency") is None:
+        return None
+    try:
+        opaque = np.asarray(picture.convert("RGBA").getchannel("A"))
+    except ValueError:  # a key colour that the mode has no room for
+        return None
+    unset = picture.format in _UNSET_OPACITY and not opaque.any()
+    return None if unset or opaque.min(initial=255) == 255 else opaque
+
+
+def over_black(image: Image, opaque: Image | None) -> Image:
+    """Return a picture, uint8 `(H, W)` or `(H, W, 3)`, laid over black by `opacity`."""
+    if opaque is None:
+        return image
+    shares = opaque if image.ndim == 2 else opaque[:, :, None]
+    return ((image.astype(np.uint16) * shares + 127) // 255).astype(np.uint8)
 
 
 def scaled(samples: NDArray[np.generic], white: int) -> Image:

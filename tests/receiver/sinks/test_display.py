@@ -77,3 +77,17 @@ def test_any_other_choice_is_refused() -> None:
     with pytest.raises(BadInput) as refused:
         resolve_display("sometimes")  # type: ignore[arg-type]
     assert refused.value.hint
+
+
+def test_the_opencv_that_setup_brings_has_windows() -> None:
+    assert display._opencv_problem() == ""
+
+
+def test_an_opencv_without_windows_is_told_with_what_brings_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built = "  Media:\n  GUI:                           NONE\n"
+    monkeypatch.setattr("cv2.getBuildInformation", lambda: built)
+    found = display_available()
+    assert not found.window
+    assert "pip uninstall opencv-python-headless" in found.reason

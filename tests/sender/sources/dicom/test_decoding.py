@@ -259,7 +259,23 @@ def test_a_frame_cut_short_is_noticed(name: str) -> None:
             decode(data[:kept])
 
 
-@pytest.mark.parametrize("name", set(ENCODED) - {"native", "rle"})
+def test_a_jpeg_ls_frame_without_its_end_is_given_up_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CharLS goes on for many seconds where it finds no end."""
+    given: list[bytes] = []
+
+    def recorded(data: bytes) -> object:
+        given.append(data)
+        raise RuntimeError
+
+    monkeypatch.setattr(jpeg_ls, "decode_pixel_data", recorded)
+    with pytest.raises(BadFrame):
+        decoder(smooth(0), JPEG_LS)(ENCODED["jpeg-ls"][1][:-40])
+    assert given[0].endswith(b"\xff\xd9")
+
+
+@pytest.mark.parametrize("name", sorted(set(ENCODED) - {"native", "rle"}))
 def test_a_frame_of_another_size_than_the_file_says_is_not_decoded(name: str) -> None:
     syntax, data = ENCODED[name]
     other = np.zeros((24, 32, 3), np.uint8)
@@ -267,7 +283,7 @@ def test_a_frame_of_another_size_than_the_file_says_is_not_decoded(name: str) ->
         decoder(other, syntax)(data)
 
 
-@pytest.mark.parametrize("name", set(ENCODED) - {"native", "rle", "jxl"})
+@pytest.mark.parametrize("name", sorted(set(ENCODED) - {"native", "rle", "jxl"}))
 def test_a_frame_of_other_components_than_the_file_says_is_not_decoded(name: str) -> None:
     syntax, data = ENCODED[name]
     with pytest.raises(BadFrame, match="SamplesPerPixel"):
