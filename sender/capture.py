@@ -1,8 +1,9 @@
 """Reading a source in a thread of its own: what it gives is masked, numbered, and handed over.
 
-A file is read a few pictures ahead.  A live source is never made to wait: a picture that nobody has
-taken by the time the next one comes is replaced by it, and one that repeats the one before exactly
-is not handed over at all.
+A file is read a few pictures ahead, and what is to be hidden of each is asked for once more as it
+is shown: text may have been found in it meanwhile.  A live source is never made to wait: a picture
+that nobody has taken by the time the next one comes is replaced by it, and one that repeats the one
+before exactly is not handed over at all.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 
 from sender.masking import Masking
 from sender.sources.source import Skipped, Source, SourcePicture
+from sender.textwatch import MAX_UNSEEN_S, Expected
 from shared.control import Notice
 from shared.errors import BadInput, SourceFailed, VeilscopeError
 from shared.frame import Gap, Image, Rect, checked_image
@@ -27,6 +29,8 @@ from shared.frame import Gap, Image, Rect, checked_image
 __all__ = ["AHEAD", "Capture", "Captured", "Event", "Nothing", "same_image"]
 
 AHEAD = 4  # pictures decoded before their moment: rides out a slow one, costs 100 MB at 4K RGB
+STANDS_S = 0.25  # a picture that stands so long can be read by a person, and is looked at first
+_ASK_EVERY_S = 0.2  # while a picture is looked at: how long closing may have to wait for that
 _EVENTS = 64  # gaps and notices that may wait; a source that gives more is made to wait
 _CLOSE_TIMEOUT_S = 2.0  # how long closing waits for a source that is blocked in a read
 _SOON_S = 0.1  # two pictures of a slow camera
@@ -47,7 +51,8 @@ class Captured:
     """A picture that a source delivered at `delivered_at_ns`, and what of it is to be hidden.
 
     `place` counts what the source gives from 0, gaps too.  `begins`: it is the first of a pass.
-    `repeated`: it was delivered before, at that time; only its masks are new.
+    `repeated`: it was delivered before, at that time; only its masks are new.  `expected` is what
+    its masks are asked by, where it is of a file.
     """
 
     place: int
@@ -56,6 +61,7 @@ class Captured:
     masks: tuple[Rect, ...]
     begins: bool = False
     repeated: bool = False
+    expected: Expected | None = None
 
 
 Event = Captured | Gap | Notice
@@ -65,7 +71,8 @@ Event = Captured | Gap | Notice
 class Capture:
     """The thread that reads one source, for as many passes as asked for, and closes it.
 
-    `most` is how many places are read at most of a source that is not live.
+    `most` is how many places are read at most of a source that is not live, and `interval_s` how
+    far apart its pictures are where they have no times of their own.
     """
 
     def __init__(
@@ -75,6 +82,8 @@ class Capture:
         loop: bool,
         most: int | None,
         masking: Masking | None,
+        interval_s: float,
+        own_times: bool = True,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._source = source
@@ -82,6 +91,8 @@ class Capture:
         self._loop = loop
         self._most = None if self._live else most
         self._masking = masking
+        self._interval_s = interval_s
+        self._own_times = own_times
         self._masking_now = threading.Lock()  # it belongs to one thread at a time
         self._clock = clock
         self._waiting: deque[Event] = deque()
@@ -92,7 +103,7 @@ class Capture:
         self._error: VeilscopeError | None = None
         self._heard_ns: int | None = None
         self._place = 0
-        self._newest: Captured | None = None  # of a live source
+        self._newest: Captured | None = None
         self._thread = threading.Thread(
             target=self._run,
             name="veilscope-capture",
@@ -133,6 +144,28 @@ class Capture:
         """
         masks, notices = await asyncio.to_thread(self._mask, captured.picture)
         return replace(captured, masks=masks, repeated=True), notices
+
+    async def looked_at(self, captured: Captured) -> bool:
+        """Wait until a picture of a file that stands for long was looked at; whether that took.
+
+        Where it takes too long, or can't be, `masked` hides it whole.
+        """
+        masking, expected = self._masking, captured.expected
+        if masking is None or masking.wait(expected, 0):
+            return False
+        began_s = self._event_loop.time()
+        while not await asyncio.to_thread(masking.wait, expected, _ASK_EVERY_S):
+            if self._event_loop.time() - began_s > MAX_UNSEEN_S:
+                break
+        return True
+
+    def masked(self, captured: Captured) -> tuple[Captured, list[Notice]]:
+        """A picture of a file as it is to be shown now, and what to tell of what is hidden."""
+        if self._masking is None:
+            return captured, []
+        with self._masking_now:
+            masks = self._masking.masks(captured.picture, captured.expected)
+            return replace(captured, masks=masks), self._masking.notices()
 
     async def close(self) -> None:
         """Let the thread go, and the source with it."""
@@ -224,7 +257,37 @@ class Capture:
 
     def _put_picture(self, picture: SourcePicture, *, begins: bool) -> bool:
         # When it came, and not when it was looked at: what follows may take its time.
-        now_ns = self._heard_ns = self._clock()
+        now_ns = self._clock()
+        if picture.delivered_at_ns is not None:
+            now_ns = min(now_ns, picture.delivered_at_ns)
+        self._heard_ns = now_ns
+        if self._live:
+            return self._put_live(picture, now_ns, begins=begins)
+        place, newest = self._next_place(), self._newest
+        expected = None
+        if self._masking is not None:
+            stands = newest is not None and (
+                self._apart_s(newest, picture, place, begins=begins) >= STANDS_S
+            )
+            with self._masking_now:
+                if stands and newest is not None:
+                    self._masking.need(newest.expected)
+                expected = self._masking.expect(picture, needed=stands)
+        self._newest = Captured(
+            place, now_ns, picture, picture.masks, begins=begins, expected=expected
+        )
+        return self._put(self._newest)
+
+    def _apart_s(
+        self, before: Captured, picture: SourcePicture, place: int, *, begins: bool
+    ) -> float:
+        """How long the picture `before` is shown."""
+        at_s, before_s = picture.at_s, before.picture.at_s
+        if self._own_times and not begins and at_s is not None and before_s is not None:
+            return at_s - before_s
+        return self._interval_s * (place - before.place)
+
+    def _put_live(self, picture: SourcePicture, now_ns: int, *, begins: bool) -> bool:
         masks, notices = self._mask(picture)
         for notice in notices:
             if not self._put(notice):
@@ -236,8 +299,7 @@ class Capture:
             captured = replace(newest, place=self._next_place(), masks=masks, repeated=True)
         else:
             captured = Captured(self._next_place(), now_ns, picture, masks, begins=begins)
-        if self._live:
-            self._newest = captured
+        self._newest = captured
         return self._put(captured)
 
     def _mask(self, picture: SourcePicture) -> tuple[tuple[Rect, ...], list[Notice]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from sender.privacy import fit_masks
 from sender.sources.geometry import Geometry
 from sender.sources.source import SourcePicture
-from sender.textwatch import TextWatch
+from sender.textwatch import Expected, TextWatch
 from shared.control import Notice
 from shared.frame import Rect
 
@@ -48,11 +48,39 @@ class Masking:
         self.first_masks = first.masks + self._grown_by(first.geometry, self._rects + found)
         self.first_masks_but_text = first.masks + self._grown_by(first.geometry, self._rects)
 
-    def masks(self, picture: SourcePicture) -> tuple[Rect, ...]:
-        """Return the regions to hide of `picture`, in pixels of the picture as it is shown."""
+    def expect(self, picture: SourcePicture, *, needed: bool = False) -> Expected | None:
+        """Have text looked for in a picture that is shown later; None where none is looked for.
+
+        One that is `needed` is hidden whole unless it was looked at itself.
+        """
+        if self._text is None:
+            return None
+        return self._text.expect(picture, picture.masks + self._rects, needed=needed)
+
+    def need(self, expected: Expected | None) -> None:
+        """Have an expected picture hidden whole unless it was looked at itself."""
+        if self._text is not None and expected is not None:
+            self._text.need(expected)
+
+    def wait(self, expected: Expected | None, seconds: float) -> bool:
+        """Wait for at most `seconds` for what `masks` needs; whether it has that, or never will.
+
+        The one call that may be made beside another thread's.
+        """
+        return self._text is None or expected is None or self._text.wait(expected, seconds)
+
+    def masks(self, picture: SourcePicture, expected: Expected | None = None) -> tuple[Rect, ...]:
+        """Return the regions to hide of `picture`, in pixels of the picture as it is shown.
+
+        `expected` is what `expect` returned of it, None for a picture that is shown as it comes.
+        """
         geometry, rects, why_hidden = picture.geometry, self._rects, self._unfit(picture)
         if self._text is not None:
-            sight = self._text.see(picture, picture.masks + rects)
+            sight = (
+                self._text.see(picture, picture.masks + rects)
+                if expected is None
+                else self._text.sight(expected)
+            )
             if sight.found:
                 self._tell("text_masked", _found_text(sight.found))
             if sight.boxes is None:

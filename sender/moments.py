@@ -35,6 +35,10 @@ class Moments:
         self._due_ns, self._at_s, self._passed = due_ns, at_s, 0
         return max(due_ns, now_ns)
 
+    def held_until(self, at_ns: int) -> None:
+        """The picture that was due came only now: it is shown for as long as it would have been."""
+        self._due_ns = at_ns
+
     def passed_over(self) -> None:
         """A picture can't be shown: its place stays empty."""
         self._passed += 1

@@ -142,7 +142,7 @@ class Pipeline:
         self._encoded_index = frame.index
         if smaller is not image:
             encoded = replace(encoded, psnr_db=_psnr_of_both(image, smaller, encoded.psnr_db))
-        self._recent.add(frame.index, frame.captured_at_ns, image)
+        self._recent.add(frame.index, frame.captured_at_ns, image, frame.masks)
         encoded_at = self._clock_ns()
         stages_us = {
             "capture": min(max(0, taken_up - frame.captured_at_ns) // 1000, MOST_US),
@@ -166,8 +166,9 @@ class Pipeline:
     def encode_still(self, index: int) -> tuple[FrameMetadata, EncodedFrame] | None:
         """The picture of frame `index` as it was given to the encoder, lossless and in full size.
 
-        None if it is not held any more.  May be called from any thread, one at a time: it takes
-        tens of milliseconds, in which the stream goes on.
+        What is hidden of the pictures after it is hidden of it too.  None if it is not held any
+        more, or if what should be hidden of it is not known any more.  May be called from any
+        thread, one at a time: it takes tens of milliseconds, in which the stream goes on.
         """
         recent = self._recent.get(index)
         if recent is None:
@@ -175,6 +176,9 @@ class Pipeline:
         if self._still_encoder is None:
             self._still_encoder = open_encoder("lossless")
         captured_at_ns, image = recent
+        if self._strip and strip_fits(image):  # something may be hidden there by now
+            image = image.copy()
+            draw_strip(image, index, captured_at_ns)
         encoded = self._still_encoder.encode(image, key=True)
         metadata = FrameMetadata(
             index=index,

@@ -6,7 +6,8 @@ moment (`moments`), and one of a live source as soon as it is there, numbers it 
 Late frames are released at once and never in a burst.  Nothing here drops pictures of a file; what
 the network can't take is dropped by the session.  A live source that stands still (`standstill`) is
 told of, and its last picture goes on being given about once a second, with the time at which it
-came first.
+came first.  A picture of a file that is to stand for long, and in which text is looked for, comes
+once it was looked at, and those after it that much later.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 from sender.capture import AHEAD, Capture, Captured, Nothing
 from sender.masking import Masking
@@ -29,6 +31,13 @@ from shared.noticeboard import NoticeBoard
 __all__ = ["AHEAD", "DEFAULT_TIMEOUT_S", "Played", "play"]
 
 DEFAULT_TIMEOUT_S = 1800.0  # an examination may pause for half an hour; a forgotten one must end
+
+_LONG_AGO_NS = 60_000_000_000  # the source stood still before anybody watched it
+
+_LATE_NS = 1_000_000_000  # a person notices
+_HELD = Notice(
+    kind="picture_held", text="pictures come later: each is looked at for text before it is shown"
+)
 
 Played = Frame | Gap | Notice
 """What playing a source gives, in order: a frame, a gap in its place, something to tell."""
@@ -73,7 +82,16 @@ async def play(
     except BadInput:
         source.close()
         raise
-    capture = Capture(source, loop=loop, most=frames, masking=masking, clock=clock)
+    capture = Capture(
+        source,
+        loop=loop,
+        most=frames,
+        masking=masking,
+        interval_s=1 / rate,
+        own_times=fps is None,
+        clock=clock,
+    )
+    playing: AsyncGenerator[Played, None]
     if source.info.live:
         timeout_ns = round(timeout_s * 1e9) or None
         standing = StandStill(clock(), fps=source.info.fps, timeout_ns=timeout_ns)
@@ -98,6 +116,7 @@ async def _paced(
     capture: Capture, moments: Moments, clock: Clock, sleep: Sleep, *, own_times: bool
 ) -> AsyncGenerator[Played, None]:
     """A file: each picture waits for its moment."""
+    told = False
     while (event := await capture.take()) is not Nothing.MORE:
         if isinstance(event, Captured):
             at_s = event.picture.at_s if own_times else None
@@ -105,6 +124,16 @@ async def _paced(
             due_ns = moments.due_ns(at_s, now_ns, begins=event.begins)
             if now_ns < due_ns:
                 await sleep((due_ns - now_ns) / 1e9)
+            due_ns = clock()
+            if await capture.looked_at(event):
+                now_ns = clock()
+                moments.held_until(now_ns)
+                if not told and now_ns - due_ns > _LATE_NS:
+                    told = True
+                    yield _HELD
+            event, notices = capture.masked(event)
+            for notice in notices:
+                yield notice
             yield _frame(event, event.place, clock())
         elif isinstance(event, Gap | Notice):
             if isinstance(event, Gap):
@@ -146,6 +175,11 @@ async def _live(
                     told = standing.moved(event.delivered_at_ns)
                     if told is not None:
                         yield told
+                    if standing.look_ns <= clock():  # it came long before anybody watched
+                        timer.cancel()
+                        timer = _begun(patience, 0)
+                    if clock() - event.delivered_at_ns > _LONG_AGO_NS:
+                        event = replace(event, repeated=True)
                 last, newest = event, event.place + added
                 yield _frame(event, newest, event.delivered_at_ns)
             elif isinstance(event, Gap):

@@ -1,8 +1,8 @@
 """What both ends are told of a source, beside its pictures.
 
 A source's own notices are passed on; a picture that can't be shown is told of at once, and while
-more follow every few seconds with their number; a change of size, or between grey and colour, is
-told of once.  Pure: what came and when in, notices out.
+more follow every few seconds, and at the end, with their number; a change of size, or between grey
+and colour, is told of once.  Pure: what came and when in, notices out.
 """
 
 from __future__ import annotations
@@ -39,14 +39,20 @@ class SourceStory:
         told_at_ns = self._told_at_ns
         if self._untold and (told_at_ns is None or now_ns - told_at_ns >= TELL_EVERY_NS):
             notices.append(self._skips())
-            self._told_at_ns, self._untold = now_ns, 0
+            self._told_at_ns = now_ns
         return notices
 
+    def rest(self) -> list[Notice]:
+        """What is still to be told once the source has ended."""
+        return [self._skips()] if self._untold else []
+
     def _skips(self) -> Notice:
+        self._untold = 0
+        # It may be damaged, of no use here, or not to be masked as was asked for: the reason says.
         number = (
-            "a picture of the source is damaged and left out"
+            "a picture of the source is left out"
             if self._skipped == 1
-            else f"{self._skipped} pictures of the source so far are damaged and left out"
+            else f"{self._skipped} pictures of the source so far are left out, the last"
         )
         return Notice(kind="picture_skipped", text=f"{number}: {self._why}"[:MAX_DETAIL_CHARS])
 

@@ -98,10 +98,16 @@ class Stream:
                 elif isinstance(event, Frame):
                     self._take_up(event)
         except Exception as error:  # the frames before it still go out; then `run` raises it
+            self._tell_rest()
             self._slot.close(error)
         else:
+            self._tell_rest()
             self._slot.close()
         self._audience.changed.set()
+
+    def _tell_rest(self) -> None:
+        for notice in self._story.rest():
+            self._on_notice(notice)
 
     def _take_up(self, frame: Frame) -> None:
         if not self._audience:

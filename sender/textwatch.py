@@ -1,9 +1,10 @@
 """Watching a stream for burned-in text, beside it: the newest picture is looked at, over and over.
 
-Looking takes about a second a picture, so it has a thread of its own and the stream never waits for
-it.  What it finds is hidden from then on in all pictures of that geometry (`sender.textplaces`).
-Fails closed: the first picture of another geometry, and all after it until one of them was looked
-at, are to be hidden whole; so are all pictures while looking fails or takes too long.
+Looking takes about a second a picture, so it has a thread of its own and moving pictures never wait
+for it.  What it finds is hidden from then on in all pictures of that geometry
+(`sender.textplaces`).  A picture that is going to stand for long is looked at itself, and can be
+waited for.  Fails closed: the first picture of another geometry, and all after it until one of them
+was looked at, are to be hidden whole; so are all pictures while looking fails or takes too long.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,7 +23,7 @@ from sender.sources.source import SourcePicture
 from sender.textplaces import TextPlaces
 from shared.frame import Image, Rect
 
-__all__ = ["MAX_UNSEEN_S", "NEWS", "FindText", "Sight", "TextWatch"]
+__all__ = ["MAX_UNSEEN_S", "NEWS", "Expected", "FindText", "Sight", "TextWatch"]
 
 FindText = Callable[[Image], tuple[Rect, ...]]
 """Where text is in a picture, uint8 `(H, W)` or `(H, W, 3)`: boxes that hold all of it."""
@@ -51,12 +53,28 @@ class Sight:
     found: int = 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Offered:
+@dataclass(slots=True, eq=False)
+class Expected:
+    """A picture that is going to be shown; only its watch reads and writes it.
+
+    `run` counts the changes of geometry before it.  One that is `needed` is not shown before it was
+    looked at itself.
+    """
+
     picture: SourcePicture
     hidden: tuple[Rect, ...]
+    run: int
     since_ns: int  # of this picture, and of those before it that were never looked at
-    change: int
+    needed: bool = False
+    looked: bool = False
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of pictures of one geometry that follow each other."""
+
+    places: TextPlaces
+    looked: bool  # at one of them at least
 
 
 class TextWatch:
@@ -83,21 +101,23 @@ class TextWatch:
         self._first: SourcePicture | None = first
         self._geometry = first.geometry
         self._changed = threading.Condition()
-        self._waiting: _Offered | None = None
-        self._looking: _Offered | None = None
-        self._change = 0  # how often the geometry has changed
-        self._looked_change = 0  # as of the newest look that succeeded
+        self._waiting: Expected | None = None
+        self._needed: deque[Expected] = deque()  # as many as are read ahead
+        self._looking: Expected | None = None
+        self._run_expected = self._run_shown = 0
+        self._awaited = 0  # by how many a picture is waited for
         self._failing = False
         self._found = 0
         self._closed = False
         self._thread: threading.Thread | None = None
-        self._places = TextPlaces().after(_inside(first, find(first.image)), sure=True)
+        places = TextPlaces().after(_inside(first, find(first.image)), sure=True)
+        self._runs = {0: _Run(places, looked=True)}
 
     @property
     def boxes(self) -> tuple[Rect, ...]:
-        """Where text was found so far, in pictures like the last one seen."""
+        """Where text was found so far, in pictures like the last one shown."""
         with self._changed:
-            return self._places.boxes
+            return self._runs[self._run_shown].places.boxes
 
     def see(self, picture: SourcePicture, hidden: tuple[Rect, ...] = ()) -> Sight:
         """Offer `picture` to be looked at, and return what is known so far; never waits.
@@ -105,89 +125,168 @@ class TextWatch:
         `hidden` is what is masked of it anyhow: text there is no news.
         """
         with self._changed:
-            self._note_change(picture)
-            now_ns = self._clock()
-            if not self._once:
-                self._offer(picture, hidden, now_ns)
+            return self.sight(self.expect(picture, hidden))
+
+    def expect(
+        self, picture: SourcePicture, hidden: tuple[Rect, ...] = (), *, needed: bool = False
+    ) -> Expected:
+        """Offer `picture`, which is shown some time after those before it; never waits.
+
+        One that is not `needed` gives way to the next one, if nobody has looked at it by then.
+        """
+        with self._changed:
+            is_first = self._note_change(picture)
+            expected = Expected(picture, hidden, self._run_expected, self._clock())
+            expected.looked = is_first
+            if needed:
+                self.need(expected)
+            if not self._once and not expected.needed:
+                self._offer(expected)
+            return expected
+
+    def need(self, expected: Expected) -> None:
+        """Show `expected` only once it was looked at itself; in the order in which they came."""
+        with self._changed:
+            if self._once or expected.looked or expected.needed:
+                return
+            expected.needed = True
+            if expected is self._looking:
+                return
+            self._waiting = None  # it is older, or this one
+            self._needed.append(expected)
+            self._awake()
+
+    def wait(self, expected: Expected, seconds: float) -> bool:
+        """Wait for at most `seconds`; whether `sight` is all that it is going to be for now."""
+        with self._changed:
+            if self._is_known(expected):
+                return True
+            self._awaited += 1
+            self._changed.notify_all()
+            try:
+                return self._changed.wait_for(lambda: self._is_known(expected), seconds)
+            finally:
+                self._awaited -= 1
+
+    def sight(self, expected: Expected) -> Sight:
+        """What is known of a picture at the moment at which it is shown.
+
+        Pictures are shown in the order in which they were expected.
+        """
+        with self._changed:
+            for run in [run for run in self._runs if run < expected.run]:
+                del self._runs[run]
+            self._run_shown = max(self._run_shown, expected.run)
             found, self._found = self._found, 0
-            why = self._why_hidden(now_ns)
-            return Sight(None if why else self._places.boxes, why, found)
+            why = self._why_hidden(expected)
+            return Sight(None if why else self._runs[expected.run].places.boxes, why, found)
 
     def close(self) -> None:
         """Stop looking; a look that is under way is left to end by itself."""
         with self._changed:
             self._closed = True
             self._waiting = None
-            self._changed.notify()
+            self._needed.clear()
+            self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(_CLOSE_TIMEOUT_S)
 
-    def _offer(self, picture: SourcePicture, hidden: tuple[Rect, ...], now_ns: int) -> None:
-        since_ns = now_ns if self._waiting is None else self._waiting.since_ns
-        self._waiting = _Offered(picture, hidden, since_ns, self._change)
-        self._changed.notify()
+    def _offer(self, expected: Expected) -> None:
+        if self._waiting is not None:
+            expected.since_ns = self._waiting.since_ns
+        self._waiting = expected
+        self._awake()
+
+    def _awake(self) -> None:
+        self._changed.notify_all()
         if self._thread is None and not self._closed:
             self._thread = threading.Thread(target=self._run, name="veilscope-text", daemon=True)
             self._thread.start()
 
-    def _note_change(self, picture: SourcePicture) -> None:
+    def _note_change(self, picture: SourcePicture) -> bool:
+        """Begin another run where `picture` is not like those before; whether it is the first."""
         # Of a live source the first picture was taken long before anybody watched.
         first, self._first = self._first, None
-        stale = (
-            first is not None and not self._once and not np.array_equal(first.image, picture.image)
-        )
-        if picture.geometry != self._geometry:
-            self._geometry, self._places = picture.geometry, TextPlaces()
-            stale = True
-        if stale:
-            self._change += 1
+        other = picture.geometry != self._geometry
+        is_first = first is not None and not other and np.array_equal(first.image, picture.image)
+        stale = first is not None and not self._once and not is_first
+        if other or stale:
+            known = self._runs.get(self._run_expected)
+            places = TextPlaces() if other or known is None else known.places
+            self._run_expected += 1
+            self._runs[self._run_expected] = _Run(places, looked=False)
+            self._geometry = picture.geometry
+        return is_first
 
-    def _why_hidden(self, now_ns: int) -> str:
+    def _is_known(self, expected: Expected) -> bool:
+        return (
+            expected.looked
+            or not expected.needed
+            or self._failing
+            or self._closed
+            or self._is_overdue()
+        )
+
+    def _why_hidden(self, expected: Expected) -> str:
+        run = self._runs.get(expected.run)
+        if run is None:
+            return _WAITING
+        if expected.looked and run.looked:
+            return ""  # all that is found in it is known
         if self._failing:
             return _FAILING
-        if self._looked_change != self._change:
-            return _WAITING
+        if self._is_overdue():
+            return _OVERDUE if run.looked else _WAITING
+        return "" if run.looked and not expected.needed else _WAITING
+
+    def _is_overdue(self) -> bool:
         unseen = self._looking or self._waiting
-        if unseen is not None and now_ns - unseen.since_ns > MAX_UNSEEN_S * 1e9:
-            return _OVERDUE
-        return ""
+        return unseen is not None and self._clock() - unseen.since_ns > MAX_UNSEEN_S * 1e9
 
     def _run(self) -> None:
         self._settle()
-        while (offered := self._next()) is not None:
+        while (expected := self._next()) is not None:
             began_ns = self._clock()
             try:
-                found = self._find(offered.picture.image)
+                found = self._find(expected.picture.image)
             except Exception as error:  # whatever the detector raises; its text is not ours
                 self._failed(type(error).__name__)
             else:
-                self._succeeded(offered, found)
+                self._succeeded(expected, found)
             self._rest(self._clock() - began_ns)
 
-    def _next(self) -> _Offered | None:
+    def _next(self) -> Expected | None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._waiting is not None)
-            self._looking, self._waiting = self._waiting, None
+            self._changed.wait_for(
+                lambda: self._closed or self._waiting is not None or bool(self._needed)
+            )
+            if self._needed:
+                self._looking = self._needed.popleft()
+                self._looking.since_ns = self._clock()  # it was not shown meanwhile
+            else:
+                self._looking, self._waiting = self._waiting, None
             return self._looking
 
-    def _succeeded(self, offered: _Offered, found: tuple[Rect, ...]) -> None:
+    def _succeeded(self, expected: Expected, found: tuple[Rect, ...]) -> None:
         with self._changed:
-            known = self._places
+            run = self._runs.get(expected.run)
+            known = TextPlaces() if run is None else run.places
         # Outside the lock, which the stream takes for every picture.
-        inside = _inside(offered.picture, found)
+        inside = _inside(expected.picture, found)
         places = known.after(inside)
-        hidden = (*offered.hidden, *known.boxes)
+        hidden = (*expected.hidden, *known.boxes)
         news = sum(share_hidden(hidden, box) < NEWS for box in inside)
         with self._changed:
             self._looking, self._failing = None, False
-            if offered.change == self._change:
-                self._looked_change = offered.change
-                self._places = places
+            if run is not None and expected.run in self._runs:
+                run.places, run.looked, expected.looked = places, True, True
                 self._found += news
+            self._changed.notify_all()
 
     def _failed(self, kind: str) -> None:
         with self._changed:
             before, self._looking, self._failing = self._failing, None, True
+            self._changed.notify_all()
         if not before:
             _logger.warning("looking for text failed (%s)", kind)
 
@@ -195,9 +294,12 @@ class TextWatch:
         """Leave the processor to the stream for a while."""
         with self._changed:
             self._changed.wait_for(
-                lambda: self._closed or self._looked_change != self._change,
+                lambda: self._closed or self._is_waited_for(),
                 min(_REST * looked_ns / 1e9, MAX_REST_S),
             )
+
+    def _is_waited_for(self) -> bool:
+        return self._awaited > 0 or not all(run.looked for run in self._runs.values())
 
 
 def _inside(picture: SourcePicture, found: tuple[Rect, ...]) -> list[Rect]:

@@ -111,9 +111,9 @@ def _status_of(app: typer.Typer) -> int:
         if hasattr(error, "format_message"):  # a usage error, whichever click typer comes with
             return _print_usage_error(error)
         _print_traceback(raised)
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        # Its text may quote what it was about, a value of a file for instance.
         more = "" if _debug.is_set() else "; run with --debug for the traceback"
-        _print_line("unexpected error", "bold red", text + more)
+        _print_line("unexpected error", "bold red", type(error).__name__ + more)
         return 1
     return status if isinstance(status, int) else 0
 

@@ -23,7 +23,7 @@ import numpy as np
 from sender.sources.capturemode import CaptureDevice, CaptureMode, settle
 from sender.sources.pictures.samples import scaled
 from sender.sources.source import Skipped, SourceInfo, SourcePicture, checked_fps, checked_picture
-from sender.sources.v4l2 import NOT_PERMITTED
+from sender.sources.v4l2 import NOT_PERMITTED, model_of
 from shared.control import Notice
 from shared.errors import BadInput, SourceFailed
 from shared.frame import Image
@@ -68,6 +68,7 @@ class CameraSource:
         # Releasing a device in the middle of a read crashes the process.
         self._device_in_use = threading.Lock()
         self._device: CaptureDevice = _opened(name)
+        self._model = model_of(_number(name))
         try:
             self._mode = settle(self._device, size, fps)
             self.first = self._first()
@@ -202,6 +203,9 @@ class CameraSource:
             if self._closing.is_set():
                 return
             with suppress(SourceFailed, cv2.error):  # it stays closed until the next attempt
+                # Another device may have its number by now, and writes its text elsewhere.
+                if model_of(_number(self._name)) != self._model:
+                    return
                 self._device = _opened(self._name)
                 self._mode = settle(self._device, *self._asked)
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import cv2
 
+from sender.sources.compression import grid_of, is_known
 from sender.sources.geometry import Geometry
 
 __all__ = ["CaptureDevice", "CaptureMode", "settle"]
@@ -18,10 +19,8 @@ __all__ = ["CaptureDevice", "CaptureMode", "settle"]
 Size = tuple[int, int]
 
 _PACKED = "MJPG"
-_COMPRESSED = frozenset({"MJPG", "JPEG", "H264", "HEVC", "AVC1", "MPG4"})
 _GREY = frozenset({"GREY", "Y800", "Y8", "Y8I", "Y10", "Y12", "Y14", "Y16"})
-_BLOCK = 16  # pixels: JPEG's 8 with halved colours; a macroblock of the others
-_REACH = 4  # pixels: halved colours are enlarged across blocks, H.264 smooths their edges
+_LEAST_LOSSY = 8  # pixels: blocks of less are those of halved or quartered colours
 _ENOUGH_FPS = 24.0  # where none is asked for: below, most people see the steps
 _NEARLY = 0.95  # 29.97 is 30
 
@@ -64,14 +63,10 @@ class CaptureMode:
             fourcc.upper(),
         )
 
-    @property
-    def block(self) -> int:
-        """The side of the grid on which the device compresses with loss, in pixels; 1: without."""
-        return _BLOCK if self.fourcc in _COMPRESSED else 1
-
     def geometry(self, width: int, height: int) -> Geometry:
-        """How a delivered picture of that size is shown."""
-        return Geometry(width, height, block=self.block, reach=_REACH if self.block > 1 else 0)
+        """How a delivered picture of that size is shown; an unknown packing counts as lossy."""
+        grid = grid_of(self.fourcc)
+        return Geometry(width, height, block=grid.block, reach=grid.reach)
 
     @property
     def grey(self) -> bool:
@@ -95,7 +90,7 @@ class CaptureMode:
             )
         if fps is not None and not self.keeps(fps):
             remarks.append(f"asked for {fps:g} frames a second, the device gives {self.fps:g}")
-        if self.block > 1:
+        if is_known(self.fourcc) and grid_of(self.fourcc).block >= _LEAST_LOSSY:
             remarks.append(f"the device compresses its pictures itself ({self.fourcc}), with loss")
         return tuple(remarks)
 

@@ -19,7 +19,7 @@ import numpy as np
 from shared.errors import BadInput
 from shared.frame import MAX_SIDE, Image, Rect
 
-__all__ = ["Geometry"]
+__all__ = ["Geometry", "orientation_by"]
 
 # EXIF 2.32, tag Orientation: swap rows and columns first, then mirror left-right, then top-bottom.
 _STEPS: dict[int, tuple[bool, bool, bool]] = {
@@ -32,6 +32,12 @@ _STEPS: dict[int, tuple[bool, bool, bool]] = {
     7: (True, True, True),
     8: (True, False, True),  # a quarter turn counter-clockwise
 }
+_ORIENTATIONS = {steps: orientation for orientation, steps in _STEPS.items()}
+
+
+def orientation_by(*, swapped: bool, mirrored: bool, flipped: bool) -> int:
+    """Return EXIF's orientation that swaps axes, then mirrors left-right, then top-bottom."""
+    return _ORIENTATIONS[swapped, mirrored, flipped]
 
 
 @dataclass(frozen=True, slots=True)

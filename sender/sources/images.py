@@ -8,12 +8,12 @@ does not look into folders below.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sender.sources.ordering import natural_order
 from sender.sources.pictures import (
     SUFFIXES,
     PageHeader,
@@ -114,7 +114,7 @@ class _Listing:
                 hint="it may hold PNG, JPEG, TIFF, WebP, GIF, BMP, JPEG 2000, AVIF, and others",
             )
         others = Counter(file.suffix.lower() for file in set(files) - set(paths))
-        return cls(sorted(paths, key=lambda file: _natural(file.name)), others, folders)
+        return cls(sorted(paths, key=lambda file: natural_order(file.name)), others, folders)
 
     def remarks(self) -> Iterator[str]:
         if self.others:
@@ -131,12 +131,6 @@ class _Listing:
 def _is_taken(file: Path) -> bool:
     """By its suffix, even if it is damaged; without one, by its content."""
     return file.suffix.lower() in SUFFIXES or is_picture(file)
-
-
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Order names as people do: runs of digits by their value, the rest by letters."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
 
 
 def _pages(paths: Iterable[Path]) -> Iterator[StillPage | SourceFailed]:

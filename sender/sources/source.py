@@ -66,12 +66,15 @@ class SourcePicture:
     picture was stored.  `at_s` is its time in seconds from the start of the pass; None: pictures
     come evenly, at the source's rate.  `masks` are the regions, of the picture as shown, that the
     source itself declares must be hidden, grown already (`Geometry.grown`) where that is due.
+    `delivered_at_ns` (`time.monotonic_ns`) is when a live source got it, where that may be long
+    before it is read; None: it is read as it comes.
     """
 
     image: Image
     geometry: Geometry
     at_s: float | None = None
     masks: tuple[Rect, ...] = ()
+    delivered_at_ns: int | None = None
 
     @property
     def masked(self) -> Image:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-__all__ = ["Camera", "CameraMode", "Ioctl", "NOT_PERMITTED", "cameras"]
+__all__ = ["Camera", "CameraMode", "Ioctl", "NOT_PERMITTED", "cameras", "model_of"]
 
 NOT_PERMITTED = "this user may not use it: add the user to the group 'video', and log in anew"
 
@@ -87,6 +87,17 @@ def cameras(devices: Path = Path("/dev"), ioctl: Ioctl | None = None) -> list[Ca
         for number in numbers
     )
     return [camera for camera in found_cameras if camera is not None]
+
+
+def model_of(number: int, nodes: Path = Path("/sys/class/video4linux")) -> str:
+    """Return what the device of that number calls itself, "" where none is there or can be asked.
+
+    Two of one model call themselves the same.  Raises nothing.
+    """
+    try:
+        return (nodes / f"video{number}" / "name").read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
 
 
 def _ioctl(descriptor: int, request: int, buffer: bytearray) -> object:

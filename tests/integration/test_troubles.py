@@ -39,7 +39,7 @@ TOLD = [
     ("picture changed", "the picture is 800x600 colour now"),
     ("picture changed", "the picture is 640x480 grey now"),
     ("picture changed", "the picture is 640x480 colour now"),
-    ("picture skipped", "a picture of the source is damaged and left out: the frame is cut short"),
+    ("picture skipped", "a picture of the source is left out: the frame is cut short"),
     ("source still", "the source delivers no picture"),
     ("source still ended", "the source gives new pictures again, after"),
     ("picture changed", "the picture is 391x517 colour now"),

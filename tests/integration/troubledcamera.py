@@ -114,7 +114,8 @@ def _picture(image: Image) -> SourcePicture:
 
 if __name__ == "__main__":
     import sender.cli
+    import sender.preparation
     from shared.terminal import run_command
 
-    sender.cli.open_source = lambda *_, **__: TroubledCamera(for_ever=True)
+    sender.preparation.open_source = lambda *_, **__: TroubledCamera(for_ever=True)
     run_command(sender.cli.send)

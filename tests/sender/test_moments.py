@@ -64,3 +64,10 @@ def test_nothing_is_due_in_the_past_and_no_lateness_is_made_up_in_a_burst(
     if len(evenly) == len(script):
         for earlier, later in zip(released, released[2:], strict=False):
             assert later - earlier >= 100 * MS, "more than one picture was made up for"
+
+
+def test_a_picture_that_came_late_is_shown_for_its_whole_time() -> None:
+    moments = Moments(100 * MS)
+    assert [due_ms(moments, None), due_ms(moments, None)] == [0, 100]
+    moments.held_until(170 * MS)
+    assert due_ms(moments, None, 170) == 270

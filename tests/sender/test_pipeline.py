@@ -18,6 +18,7 @@ from shared.crypto.sealing import Opener
 from shared.errors import BadInput, UnknownEpoch
 from shared.frame import Frame, Image, Rect
 from shared.quality import psnr_db
+from shared.strip import draw_strip, read_strip
 from shared.wire import SENDER_ID, FrameMetadata, parse_inner
 from tests.doubles import ShakeBackend, ShakeGenerator, SteppingClock, picture
 
@@ -29,10 +30,11 @@ MakePipeline = Callable[..., Pipeline]
 
 @pytest.fixture
 def make_pipeline(request: pytest.FixtureRequest) -> MakePipeline:
-    def make(clock: Callable[[], int], *, codec: str = "lossless") -> Pipeline:
+    def make(clock: Callable[[], int], *, codec: str = "lossless", strip: bool = False) -> Pipeline:
         pipeline = Pipeline(
             ShakeBackend(),
             sender=SENDER_ID,
+            strip=strip,
             clock_ns=clock,
         )
         pipeline.encode_with(open_encoder(codec, target=EncoderTarget(quality=80)))
@@ -270,3 +272,24 @@ def test_a_picture_that_no_codec_takes_is_refused(make_pipeline: MakePipeline) -
         pipeline.process(frame(image=np.zeros((8, 8), np.uint8)), key=True)
     with pytest.raises(BadInput, match="uint8"):
         pipeline.process(frame(image=np.zeros((64, 64), np.float32)), key=True)  # type: ignore[arg-type]
+
+
+def test_text_that_was_found_since_is_hidden_of_a_still_and_the_strip_stays(
+    make_pipeline: MakePipeline,
+) -> None:
+    pipeline = make_pipeline(SteppingClock(BORN_NS), strip=True)
+    schedule = SenderSchedule(SENDER_ID)
+    pipeline.enter_epoch(schedule, schedule.start(BORN_NS).epoch)
+    white = np.full((256, 512), 255, np.uint8)
+    everywhere = (Rect(0, 0, 512, 100), Rect(0, 200, 512, 56))
+    pipeline.process(Frame(0, BORN_NS, white), key=True)
+    pipeline.process(Frame(1, BORN_NS, white, everywhere), key=True)
+    still = pipeline.encode_still(0)
+    assert still is not None
+    image = open_decoder("lossless").decode(still[1].payload, width=512, height=256, channels=1)
+    strip = np.full_like(white, 0)
+    draw_strip(strip, 0, BORN_NS)
+    assert read_strip(image) is not None
+    assert not image[:100][strip[:100] == 0].any()
+    assert not image[200:][strip[200:] == 0].any()
+    assert (image[120:180, 200:300] == 255).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +13,14 @@ import pytest
 
 from sender.masking import Masking
 from sender.playback import AHEAD, play
+from sender.privacy import apply_masks
 from sender.sources import SourceInfo
 from sender.sources.geometry import Geometry
 from sender.sources.source import Reading, Skipped, SourcePicture
+from sender.textwatch import Expected, FindText, TextWatch
 from shared.control import Notice
 from shared.errors import BadInput, SourceFailed
-from shared.frame import Frame, Gap, Rect
+from shared.frame import Frame, Gap, Image, Rect
 
 MS = 1_000_000  # nanoseconds
 
@@ -367,3 +369,158 @@ async def test_a_file_that_shows_one_picture_for_long_stands_not_still() -> None
     frames = await played(source, Clock())
     assert len(frames) == 50
     assert not any(frame.repeated for frame in frames)
+
+
+# -- text in the pictures of a file --------------------------------------------------------------
+
+
+def lettered(number: int, height: int = 64) -> SourcePicture:
+    """A picture with "letters", rows of 255, at a place of its own."""
+    image = np.full((height, 32), 10, np.uint8)
+    image[4 * number : 4 * number + 4, :16] = 255
+    return SourcePicture(image, Geometry(32, height))
+
+
+def find_letters(image: Image) -> tuple[Rect, ...]:
+    (rows,) = np.nonzero((image[:, :16] == 255).all(axis=1))
+    return (Rect(0, int(rows[0]), 16, 4),) if rows.size else ()
+
+
+def letters_sent(frame: Frame) -> int:
+    return int((apply_masks(frame.image, frame.masks) == 255).sum())
+
+
+def seen(frame: Frame) -> int:
+    return int((apply_masks(frame.image, frame.masks) == 10).sum())
+
+
+@contextmanager
+def looked_for(first: SourcePicture, find: FindText = find_letters) -> Iterator[Masking]:
+    masking = Masking(first, text=TextWatch(find, first))
+    try:
+        yield masking
+    finally:
+        masking.close()
+
+
+async def shown(source: Scripted, **options: object) -> list[Frame]:
+    return [event for event in await played(source, Clock(), **options) if isinstance(event, Frame)]
+
+
+async def test_no_letters_of_any_picture_that_stands_are_sent() -> None:
+    pictures = [lettered(number) for number in range(9)]
+    with looked_for(pictures[0]) as masking:
+        frames = await shown(Readings(*pictures), masking=masking, fps=2.0, loop=True, frames=20)
+    assert [letters_sent(frame) for frame in frames] == [0] * 20
+    assert all(seen(frame) > 0 for frame in frames)
+
+
+async def test_no_letters_of_pictures_of_changing_size_that_stand_are_sent() -> None:
+    pictures = [lettered(number, 64 + 16 * (number % 2)) for number in range(8)]
+    with looked_for(pictures[0]) as masking:
+        frames = await shown(Readings(*pictures), masking=masking, fps=1.0)
+    assert [letters_sent(frame) for frame in frames] == [0] * 8
+    assert all(seen(frame) > 0 for frame in frames)
+
+
+async def test_what_is_found_while_a_picture_waits_for_its_moment_is_hidden() -> None:
+    class Found(Masking):
+        def masks(
+            self, picture: SourcePicture, expected: Expected | None = None
+        ) -> tuple[Rect, ...]:
+            return found
+
+    async def sleep(seconds: float) -> None:
+        nonlocal found
+        await clock.sleep(seconds)
+        found = (Rect(0, 0, 4, 4),)
+
+    found: tuple[Rect, ...] = ()
+    clock = Clock()
+    playing = play(Scripted(3), clock=clock, sleep=sleep, masking=Found(numbered(0)))
+    masks = [event.masks async for event in playing if isinstance(event, Frame)]
+    assert masks == [(), found, found]
+
+
+async def test_a_picture_that_stands_waits_until_it_was_looked_at_and_that_is_told_once() -> None:
+    let_go = threading.Semaphore(1)  # the first is looked at before
+
+    def find(image: Image) -> tuple[Rect, ...]:
+        let_go.acquire(timeout=10)
+        return find_letters(image)
+
+    clock = Clock()
+    pictures = [lettered(number) for number in range(3)]
+    with looked_for(pictures[0], find) as masking:
+        playing = play(
+            Readings(*pictures), fps=1.0, masking=masking, clock=clock, sleep=clock.sleep
+        )
+        assert isinstance(await anext(playing), Frame)
+        waiting = asyncio.ensure_future(anext(playing))
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+        assert not waiting.done()
+        clock.now_ns += 5_000 * MS
+        let_go.release(10)
+        told = await waiting
+        assert isinstance(told, Notice)
+        assert told.kind == "picture_held"
+        rest = [event async for event in playing]
+    frames = [event for event in rest if isinstance(event, Frame)]
+    assert [letters_sent(frame) for frame in frames] == [0, 0]
+    assert times_ms(frames) == [0, 1000], "the one after it stands for less"
+    assert "picture_held" not in [event.kind for event in rest if isinstance(event, Notice)]
+
+
+async def test_pictures_in_which_text_can_t_be_looked_for_are_black_and_nobody_waits() -> None:
+    def find(image: Image) -> tuple[Rect, ...]:
+        if image[0, 0] != 255:  # all but the first
+            raise RuntimeError
+        return find_letters(image)
+
+    pictures = [lettered(number) for number in range(4)]
+    with looked_for(pictures[0], find) as masking:
+        frames = await shown(Readings(*pictures), masking=masking, fps=1.0)
+    assert [seen(frame) for frame in frames[1:]] == [0, 0, 0]
+    assert len(frames) == 4
+
+
+async def test_moving_pictures_never_wait_to_be_looked_at() -> None:
+    let_go = threading.Semaphore(1)
+
+    def find(image: Image) -> tuple[Rect, ...]:
+        let_go.acquire(timeout=10)
+        return find_letters(image)
+
+    pictures = [lettered(number) for number in range(12)]
+    with looked_for(pictures[0], find) as masking:
+        frames = await shown(Readings(*pictures), masking=masking, fps=5.0)
+        let_go.release(10)
+    assert times_ms(frames) == [200.0 * n for n in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("readings", "needed"),
+    [
+        ([timed(0, 0.0), timed(1, 0.04), timed(2, 2.0), timed(3, 2.04)], {1, 2}),
+        ([numbered(0), *[Skipped("cut short")] * 3, numbered(1)], {0, 1}),
+        ([numbered(0), numbered(1)], set()),
+    ],
+)
+async def test_pictures_before_and_after_a_pause_are_those_that_stand(
+    readings: list[Reading], needed: set[int]
+) -> None:
+    class Noting(Masking):
+        def expect(self, picture: SourcePicture, *, needed: bool = False) -> Expected | None:
+            expected = Expected(picture, (), 0, 0)
+            if needed:
+                self.need(expected)
+            return expected
+
+        def need(self, expected: Expected | None) -> None:
+            assert expected is not None
+            noted.add(int(expected.picture.image[0, 0]))
+
+    noted: set[int] = set()
+    await played(Readings(*readings), Clock(), masking=Noting(numbered(0)))
+    assert noted == needed

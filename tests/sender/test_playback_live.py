@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -341,3 +341,28 @@ async def test_a_live_source_that_gives_nothing_any_more_is_closed_and_so_ends(
             await asyncio.sleep(0.01)
     assert "veilscope-capture" not in [thread.name for thread in threading.enumerate()]
     assert "left behind" not in caplog.text
+
+
+async def test_a_picture_that_was_delivered_before_anybody_watched_is_as_old_as_that() -> None:
+    async with rig() as made:
+        await made.give(replace(numbered(1), delivered_at_ns=95 * S))
+        await made.turn(0.1)
+        came = made.taken()
+        assert frames(came)[0].captured_at_ns == 95 * S
+        assert told(came) == [("the source delivers no picture", True)]
+        await made.turn(1.0)
+        assert [frame.repeated for frame in frames(made.taken())] == [True]
+
+
+async def test_a_picture_of_hours_before_anybody_watched_is_one_that_repeats() -> None:
+    async with rig(timeout_s=0) as made:
+        await made.give(replace(numbered(1), delivered_at_ns=made.now_ns - 7200 * S))
+        (frame,) = frames(made.taken())[:1]
+        assert frame.repeated
+        assert frame.captured_at_ns == made.now_ns - 7200 * S
+
+
+async def test_a_time_of_delivery_that_is_still_to_come_is_now() -> None:
+    async with rig() as made:
+        await made.give(replace(numbered(1), delivered_at_ns=made.now_ns + S))
+        assert frames(made.taken())[0].captured_at_ns == made.now_ns

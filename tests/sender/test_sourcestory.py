@@ -28,7 +28,7 @@ def test_a_damaged_picture_is_told_at_once_with_its_reason() -> None:
     (told,) = SourceStory().of(Gap(4, "the frame is cut short"), 0)
     assert told.kind == "picture_skipped"
     assert not told.lasting
-    assert told.text == "a picture of the source is damaged and left out: the frame is cut short"
+    assert told.text == "a picture of the source is left out: the frame is cut short"
 
 
 def test_many_damaged_pictures_are_told_every_few_seconds_with_their_number() -> None:
@@ -45,7 +45,7 @@ def test_the_last_damaged_pictures_are_told_of_with_the_next_good_one() -> None:
     story.of(Gap(1, "cut short"), 1)
     assert story.of(frame(20, 30), S) == []
     told = story.of(frame(20, 30), TELL_EVERY_NS)
-    assert texts(told) == ["2 pictures of the source so far are damaged and left out: cut short"]
+    assert texts(told) == ["2 pictures of the source so far are left out, the last: cut short"]
     assert story.of(frame(20, 30), 9 * TELL_EVERY_NS) == []
 
 
@@ -60,3 +60,19 @@ def test_a_change_of_size_or_colour_is_told_once_and_the_first_size_is_no_change
         told += story.of(frame(*shape), 0)
     assert texts(told) == ["the picture is 800x600 colour now", "the picture is 800x600 grey now"]
     assert {notice.kind for notice in told} == {"picture_changed"}
+
+
+def test_what_was_left_out_last_is_told_at_the_end() -> None:
+    story = SourceStory()
+    for index in range(4):
+        story.of(Gap(index, f"reason {index}"), index)
+    assert texts(story.rest()) == [
+        "4 pictures of the source so far are left out, the last: reason 3"
+    ]
+    assert story.rest() == []
+    assert SourceStory().rest() == []
+
+
+def test_a_picture_that_is_left_out_for_its_masks_is_not_called_damaged() -> None:
+    (told,) = SourceStory().of(Gap(1, "it declares no regions to mask by"), 0)
+    assert "damaged" not in told.text

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from sender.privacy import apply_masks
 from sender.stills import MAX_BYTES, MAX_PICTURES, RecentPictures
+from shared.frame import Image, Rect
 
 SMALL = np.zeros((16, 16), np.uint8)
 
@@ -31,3 +33,36 @@ def test_what_is_kept_is_bounded_in_bytes_and_the_newest_is_always_there() -> No
     recent.add(2, 0, SMALL)
     assert recent.get(1) is None
     assert recent.get(2) is not None
+
+
+LETTERS, OTHERS = Rect(0, 0, 8, 4), Rect(4, 8, 6, 2)
+WHITE = np.full((16, 16), 255, np.uint8)
+
+
+def held(recent: RecentPictures, index: int) -> Image:
+    found = recent.get(index)
+    assert found is not None
+    return found[1]
+
+
+def test_what_was_hidden_of_any_later_picture_is_hidden_of_a_still() -> None:
+    recent = RecentPictures()
+    recent.add(0, 0, WHITE)
+    recent.add(1, 0, apply_masks(WHITE, (LETTERS,)), (LETTERS,))
+    recent.add(2, 0, apply_masks(WHITE, (OTHERS,)), (OTHERS,))
+    assert np.array_equal(held(recent, 0), apply_masks(WHITE, (LETTERS, OTHERS)))
+    assert np.array_equal(held(recent, 1), apply_masks(WHITE, (LETTERS, OTHERS)))
+    assert np.array_equal(held(recent, 2), apply_masks(WHITE, (OTHERS,)))
+    assert (WHITE == 255).all(), "a picture that is kept was written to"
+
+
+def test_a_still_is_refused_once_a_later_picture_is_hidden_whole_or_of_another_size() -> None:
+    whole = (Rect(0, 0, 16, 8), Rect(0, 8, 16, 8))
+    recent = RecentPictures()
+    recent.add(0, 0, WHITE)
+    recent.add(1, 0, apply_masks(WHITE, whole), whole)
+    assert recent.get(0) is None
+    assert (held(recent, 1) == 0).all()
+    recent.add(2, 0, np.full((20, 16), 255, np.uint8))
+    assert recent.get(1) is None
+    assert (held(recent, 2) == 255).all()

@@ -172,3 +172,16 @@ async def test_what_repeated_pictures_come_to_teaches_the_rate_control_nothing(
         assert learned == []
         await give(stage, 2)
         assert len(learned) == 1
+
+
+async def test_what_was_left_out_last_is_told_when_the_source_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch) as stage:
+        watcher = await stage.join("a")
+        await give(stage, 0)
+        stage.tap.say(Gap(1, "the first"))
+        stage.tap.say(Gap(2, "the second"))
+        stage.tap.end()
+        await until(lambda: len(notices(watcher)) == 2)
+        assert "2 pictures" in notices(watcher)[1].text

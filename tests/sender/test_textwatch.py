@@ -250,3 +250,71 @@ def test_after_the_end_nothing_is_looked_at() -> None:
     watch.close()
     watch.see(numbered(1))
     assert looks == [0]
+
+
+def test_a_picture_that_is_needed_is_hidden_until_it_was_looked_at_itself(eyes: Eyes) -> None:
+    eye = eyes()
+    needed = eye.watch.expect(numbered(1), needed=True)
+    assert eye.reader.number() == 1
+    assert not eye.watch.wait(needed, 0)
+    assert eye.watch.sight(needed).boxes is None
+    eye.answer(SECOND)
+    assert eye.watch.wait(needed, LIMIT_S)
+    assert eye.watch.sight(needed) == Sight((SECOND,), found=1)
+
+
+def test_pictures_that_are_needed_are_all_looked_at_in_their_order(eyes: Eyes) -> None:
+    eye = eyes()
+    eye.watch.expect(numbered(0))
+    expected = [eye.watch.expect(numbered(n), needed=True) for n in (1, 2, 3)]
+    for _ in range(4):
+        eye.answer()
+    assert all(eye.watch.wait(each, LIMIT_S) for each in expected)
+    numbers = [eye.reader.asked.get() for _ in range(eye.reader.asked.qsize())]
+    assert numbers[-3:] == [1, 2, 3]
+
+
+def test_a_picture_may_turn_out_to_be_needed_later(eyes: Eyes) -> None:
+    eye = eyes()
+    eye.watch.see(numbered(0))
+    assert eye.reader.number() == 0
+    late, newer = eye.watch.expect(numbered(1)), eye.watch.expect(numbered(2))
+    eye.watch.need(late)
+    assert eye.watch.sight(late).boxes is None
+    eye.answer()
+    eye.answer(FIRST)
+    assert eye.watch.wait(late, LIMIT_S)
+    assert eye.watch.sight(late).boxes == (FIRST,)
+    assert eye.watch.sight(newer).boxes == (FIRST,)
+
+
+def test_a_picture_of_another_size_that_is_shown_later_changes_nothing_of_those_before(
+    eyes: Eyes,
+) -> None:
+    eye = eyes(FIRST)
+    before = [eye.watch.expect(numbered(0))]
+    assert eye.reader.number() == 0
+    before.append(eye.watch.expect(numbered(0)))
+    after = [eye.watch.expect(numbered(n, 80, 60), needed=True) for n in (1, 2)]
+    assert eye.watch.sight(before[0]) == Sight((FIRST,))
+    eye.answer()
+    eye.answer(SECOND)
+    eye.answer(SECOND)
+    assert all(eye.watch.wait(each, LIMIT_S) for each in after)
+    assert eye.watch.sight(before[1]).boxes == (FIRST,)
+    assert eye.watch.sight(after[0]).boxes == (SECOND,)
+    assert eye.watch.sight(after[1]).boxes == (SECOND,)
+
+
+def test_nobody_waits_for_a_look_that_fails_or_for_a_watch_that_is_closed(eyes: Eyes) -> None:
+    eye = eyes()
+    needed = [eye.watch.expect(numbered(n), needed=True) for n in (1, 2)]
+    eye.reader.answers.put(RuntimeError())
+    assert eye.watch.wait(needed[0], LIMIT_S)
+    assert "can't be looked for" in eye.watch.sight(needed[0]).why
+    eye.answer()  # the second is looked at; the first never was
+    assert eye.watch.wait(needed[1], LIMIT_S)
+    eye.see_until(numbered(2), lambda s: s.boxes is not None)
+    assert eye.watch.sight(needed[0]).boxes is None
+    eye.close()
+    assert eye.watch.wait(eye.watch.expect(numbered(3), needed=True), LIMIT_S)

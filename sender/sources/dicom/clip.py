@@ -13,6 +13,7 @@ from sender.sources.dicom.instance import Instance
 from sender.sources.dicom.samples import Samples
 from sender.sources.dicom.video import EncapsulatedVideo, is_video
 from sender.sources.source import Reading, SourcePicture
+from shared.errors import SourceFailed, VeilscopeError
 
 __all__ = ["Clip", "open_clip"]
 
@@ -57,6 +58,11 @@ def open_clip(
         if is_video(file):
             return EncapsulatedVideo(file, mask_auto=mask_auto)
         return Instance(file, mask_auto=mask_auto, sampled=sampled)
-    except Exception:
+    except VeilscopeError:
         file.close()
         raise
+    except Exception as error:  # pydicom parses values as they are asked for
+        file.close()
+        raise SourceFailed(
+            f"what the DICOM file says of its pictures makes no sense ({type(error).__name__})"
+        ) from None

@@ -34,6 +34,7 @@ warnings.filterwarnings("ignore", module=r"pydicom\b")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 MAX_INFLATED_BYTES = 512 << 20  # of a deflated file; it is inflated in memory
+_PART_BYTES = 1 << 20  # of a deflated file, read at a time
 _PREAMBLE_BYTES = 132
 _SNIFFED_BYTES = 4096
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -197,21 +198,26 @@ def _located(contents: Contents, header: Dataset, element: bytes, deflated: bool
 
 def _inflated(contents: Contents, head: bytes) -> Contents:
     """Return the same file without deflation (PS3.5 A.5); closes `contents`."""
-    start = _data_set_start(head)
+    at = _data_set_start(head)
+    data = io.BytesIO()
+    data.write(head[:at].replace(_DEFLATED, _INFLATED))
+    limit = data.tell() + MAX_INFLATED_BYTES
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        data = inflater.decompress(contents.at(start, contents.size), MAX_INFLATED_BYTES)
+        while not inflater.eof and (part := contents.at(at, _PART_BYTES)):
+            at += len(part)
+            data.write(inflater.decompress(part, limit + 1 - data.tell()))
+            if data.tell() > limit:
+                raise SourceFailed(
+                    f"the deflated DICOM file inflates to more than {MAX_INFLATED_BYTES >> 20} MiB",
+                    hint="convert it first, for example with dcmtk's dcmconv +te",
+                )
     except (zlib.error, MemoryError):
         raise SourceFailed(
             "the deflated DICOM file can't be inflated: it is damaged", hint="fetch it anew"
         ) from None
-    if inflater.unconsumed_tail:
-        raise SourceFailed(
-            f"the deflated DICOM file inflates to more than {MAX_INFLATED_BYTES >> 20} MiB",
-            hint="convert it first, for example with dcmtk's dcmconv +te",
-        )
     contents.close()
-    return Contents(io.BytesIO(head[:start].replace(_DEFLATED, _INFLATED) + data))
+    return Contents(data)
 
 
 def _data_set_start(head: bytes) -> int:

@@ -12,16 +12,15 @@ from typing import Protocol
 
 import numpy as np
 
-from sender.sources.dicom.decoding import BadFrame, Layout
 from sender.sources.dicom.elements import whole
 from sender.sources.dicom.file import DicomFile
 from sender.sources.dicom.fragments import frames_of, parse_items
+from sender.sources.dicom.uncompressed import RLE, BadFrame, Layout
 from shared.errors import SourceFailed
 
 __all__ = ["Frames", "frames_in"]
 
 MAX_FRAME_BYTES = 256 << 20  # of a compressed frame: the largest picture, uncompressed, has 128 MiB
-_RLE = "1.2.840.10008.1.2.5"
 
 
 class Frames(Protocol):
@@ -122,7 +121,7 @@ class _Encapsulated:
             items,
             claimed,
             extended=_extended_offsets(file),
-            single=file.transfer_syntax == _RLE,
+            single=file.transfer_syntax == RLE,
         )
         self.count = len(self._frames)
         remarks = _counted(self.count, claimed)

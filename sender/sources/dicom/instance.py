@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from sender.sources.ahead import ahead
-from sender.sources.dicom.decoding import BadFrame, Layout, decoder_of, syntax_name
+from sender.sources.compression import Grid
+from sender.sources.dicom.decoding import decoder_of, syntax_name
 from sender.sources.dicom.file import DicomFile
 from sender.sources.dicom.frames import frames_in
 from sender.sources.dicom.presentation import (
-    lossy_block,
-    lossy_reach,
+    lossy_grid,
     remarks_of,
     stored_geometry,
 )
@@ -21,12 +21,16 @@ from sender.sources.dicom.regions import masks_of
 from sender.sources.dicom.rendering import rendering_of
 from sender.sources.dicom.samples import Samples
 from sender.sources.dicom.timing import frame_rate, frame_times
+from sender.sources.dicom.uncompressed import BadFrame, Layout
+from sender.sources.geometry import Geometry
 from sender.sources.source import Skipped, SourcePicture, checked_picture
 from shared.errors import SourceFailed, VeilscopeError
+from shared.frame import Rect
 
 __all__ = ["Instance"]
 
 Picture = SourcePicture | Skipped
+_Shape = tuple[Geometry, tuple[Rect, ...]]
 
 MAX_TRIED = 1000  # frames looked through for one that is good, before the file is given up
 
@@ -59,27 +63,13 @@ class Instance:
         self.count: int | None = self._frames.count
         self.fps = frame_rate(file.header)
         self.remarks = self._frames.remarks
-        syntax = str(file.transfer_syntax or "")
-        block = lossy_block(file.header, syntax)
-        self.geometry = stored_geometry(
-            file.header,
-            layout.columns,
-            layout.rows,
-            block=block,
-            reach=lossy_reach(syntax) if block > 1 else 0,
-        )
-        self.remarks += remarks_of(file.header, self.geometry)
-        self._masks = masks_of(file.header, self.geometry) if mask_auto else ()
+        self._size = layout.columns, layout.rows
+        self._mask_auto = mask_auto
+        self._shapes: dict[Grid, _Shape] = {}
+        geometry, _ = self._shape(b"")
+        self.remarks += remarks_of(file.header, geometry)
         self._times = frame_times(file.header, self._frames.count)
-        try:
-            self._render = rendering_of(file.header, sampled or self.sample_frames)
-        except VeilscopeError:
-            raise
-        except Exception as error:  # pydicom parses values as they are asked for
-            raise SourceFailed(
-                "what the DICOM file says of how to show its samples makes no sense "
-                f"({type(error).__name__})"
-            ) from None
+        self._render = rendering_of(file.header, sampled or self.sample_frames)
 
     def picture(self, ordinal: int) -> Picture:
         """Return the picture of that number, from 0.
@@ -88,7 +78,8 @@ class Instance:
         that is not installed, a size that can't be sent.
         """
         try:
-            samples = self._decode(self._frames.read(ordinal))
+            frame = self._frames.read(ordinal)
+            samples = self._decoded(frame)
         except BadFrame as error:
             return Skipped(f"picture {ordinal} ({self._syntax}): {error}")
         try:
@@ -99,9 +90,10 @@ class Instance:
             return Skipped(
                 f"picture {ordinal} can't be shown as its header says ({type(error).__name__})"
             )
-        shown = checked_picture(self.geometry.shown(image), ordinal)
+        geometry, masks = self._shape(frame)
+        shown = checked_picture(geometry.shown(image), ordinal)
         at_s = self._times[ordinal] if self._times else None
-        return SourcePicture(shown, self.geometry, at_s, self._masks)
+        return SourcePicture(shown, geometry, at_s, masks)
 
     def first_good(self) -> SourcePicture:
         """Return the first picture that can be shown.  Raises `SourceFailed` where none can."""
@@ -130,9 +122,30 @@ class Instance:
         count = self._frames.count
         for ordinal in sorted({0, count // 2, count - 1}):
             try:
-                yield self._decode(self._frames.read(ordinal))
+                yield self._decoded(self._frames.read(ordinal))
             except BadFrame:
                 continue
+
+    def _decoded(self, frame: bytes) -> Samples:
+        """Raises `BadFrame`, whatever a decoder raises; `SourceFailed` where it is missing."""
+        try:
+            return self._decode(frame)
+        except (BadFrame, VeilscopeError):
+            raise
+        except Exception as error:
+            raise BadFrame(f"its decoder fails on it ({type(error).__name__})") from None
+
+    def _shape(self, frame: bytes) -> _Shape:
+        """How a picture lies that is stored as `frame`, and what of it is hidden.
+
+        What a frame lost it says itself, and its file may not know.
+        """
+        header, stated = self.header, frame if self._file.encapsulated else b""
+        grid = lossy_grid(header, str(self._file.transfer_syntax or ""), stated)
+        if grid not in self._shapes:
+            geometry = stored_geometry(header, *self._size, grid=grid)
+            self._shapes[grid] = geometry, masks_of(header, geometry) if self._mask_auto else ()
+        return self._shapes[grid]
 
     def close(self) -> None:
         self._file.close()

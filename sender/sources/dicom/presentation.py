@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from pydicom.dataset import Dataset
 
+from sender.sources.compression import LOSSLESS, Grid, grid_of
+from sender.sources.dicom.codestream import stated_loss
 from sender.sources.dicom.elements import items, numbers, places, raw, word
 from sender.sources.geometry import Geometry
 from shared.frame import MIN_SIDE
 
-__all__ = ["burned_in", "lossy_block", "lossy_reach", "remarks_of", "stored_geometry"]
+__all__ = ["burned_in", "lossy_grid", "remarks_of", "stored_geometry"]
 
 # -- shape of the pixels ---------------------------------------------------------------------------
 
@@ -26,20 +29,17 @@ SQUARE_WITHIN = 0.01  # nobody sees 1 %, and stretching by so little would only 
 STRANGEST_ASPECT = 8.0  # no device's pixels are longer; a ratio beyond is a broken element
 
 
-def stored_geometry(
-    header: Dataset, width: int, height: int, *, block: int, reach: int = 0
-) -> Geometry:
+def stored_geometry(header: Dataset, width: int, height: int, *, grid: Grid = LOSSLESS) -> Geometry:
     """Return how a `width` x `height` picture of the file is shown: with square pixels.
 
-    `block` is the side of the grid of its compression with loss (`lossy_block`), `reach` how far
-    beyond the grid the decoder carries what lies in a block (`lossy_reach`).  The scale of an
+    `grid` is that of its compression with loss (`lossy_grid`).  The scale of an
     ultrasound region (Physical Delta) is not looked at: it is a region's, and of a spectrum or an
     M-mode its two directions are no lengths.
     """
     aspect = pixel_aspect(header)
-    geometry = Geometry(width, height, pixel_aspect=aspect, block=block, reach=reach)
+    geometry = Geometry(width, height, pixel_aspect=aspect, block=grid.block, reach=grid.reach)
     if min(geometry.shown_size) < MIN_SIDE <= min(width, height):
-        return Geometry(width, height, block=block, reach=reach)  # too long a strip to be stretched
+        return replace(geometry, pixel_aspect=Fraction(1))  # too long a strip to be stretched
     return geometry
 
 
@@ -78,62 +78,24 @@ def remarks_of(header: Dataset, geometry: Geometry) -> tuple[str, ...]:
 
 # -- loss ------------------------------------------------------------------------------------------
 
-_LOSSLESS = frozenset(
-    {
-        "1.2.840.10008.1.2",  # implicit VR little endian
-        "1.2.840.10008.1.2.1",  # explicit VR little endian
-        "1.2.840.10008.1.2.1.98",  # encapsulated uncompressed
-        "1.2.840.10008.1.2.1.99",  # deflated
-        "1.2.840.10008.1.2.2",  # explicit VR big endian
-        "1.2.840.10008.1.2.4.57",  # JPEG lossless
-        "1.2.840.10008.1.2.4.58",
-        "1.2.840.10008.1.2.4.70",  # JPEG lossless, first-order prediction
-        "1.2.840.10008.1.2.4.80",  # JPEG-LS lossless
-        "1.2.840.10008.1.2.4.90",  # JPEG 2000 lossless only
-        "1.2.840.10008.1.2.4.92",  # JPEG 2000 part 2 lossless only
-        "1.2.840.10008.1.2.4.110",  # JPEG XL lossless
-        "1.2.840.10008.1.2.4.201",  # HTJ2K lossless only
-        "1.2.840.10008.1.2.4.202",
-        "1.2.840.10008.1.2.5",  # RLE
-        "1.2.840.10008.1.2.8.1",  # deflated image frame
-    }
-)
-_BLOCKS = {
-    "1.2.840.10008.1.2.4.107": 64,  # HEVC main profile: coding tree units
-    "1.2.840.10008.1.2.4.108": 64,  # HEVC main 10
-    "1.2.840.10008.1.2.4.112": 64,  # JPEG XL: its usual largest transform
-}
-# JPEG with halved chroma, macroblocks of MPEG-2 and H.264; and for what has no grid of its own or
-# was compressed by something unknown, a margin like theirs.
-USUAL_BLOCK = 16
-USUAL_REACH = 4
-_REACHES = {
-    "1.2.840.10008.1.2.4.91": 16,  # JPEG 2000: wavelets overlap
-    "1.2.840.10008.1.2.4.93": 16,
-    "1.2.840.10008.1.2.4.203": 16,
-}
 
-
-def lossy_block(header: Dataset, transfer_syntax_uid: str) -> int:
-    """Return the side in pixels of the grid on which the picture lost something, 1: nowhere.
+def lossy_grid(header: Dataset, transfer_syntax_uid: str, frame: bytes = b"") -> Grid:
+    """Return the grid on which the picture lost something, and how far beyond it is seen.
 
     A picture that is stored without loss may have been compressed before: the header says so
     (Lossy Image Compression, C.7.6.1.1.5).  That it denies a loss counts only where the encoding
-    can be without one for certain.
+    can be without one for certain; and a compressed `frame` that says of itself to be lossy is
+    believed before the file.
     """
-    syntax = str(transfer_syntax_uid).strip(" \0")
-    if syntax in _LOSSLESS:
-        return USUAL_BLOCK if _was_compressed(header) else 1
-    return _BLOCKS.get(syntax, USUAL_BLOCK)
-
-
-def lossy_reach(transfer_syntax_uid: str) -> int:
-    """Return how many pixels beyond the grid what lies in a block of it can be seen.
-
-    Halved colours are enlarged across the edges of JPEG's blocks (measured: 51 levels in the pixel
-    beside the block), and a picture of an unknown past may have been smoothed there.
-    """
-    return _REACHES.get(str(transfer_syntax_uid).strip(" \0"), USUAL_REACH)
+    grid = grid_of(str(transfer_syntax_uid).strip(" \0"))
+    stated = stated_loss(frame)
+    if stated is not None and stated.block > grid.block:
+        return stated
+    if grid == LOSSLESS and _was_compressed(header):
+        return grid_of("jpeg")  # whatever it was: smoothed there, perhaps
+    if grid == LOSSLESS and word(header, "PhotometricInterpretation").endswith(("422", "420")):
+        return grid.with_colours(2)
+    return grid
 
 
 def _was_compressed(header: Dataset) -> bool:

@@ -10,9 +10,9 @@ It does not look into folders below, and needs no DICOMDIR.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -22,7 +22,6 @@ from pydicom.dataset import Dataset
 
 from sender.sources.ahead import ahead
 from sender.sources.dicom.clip import Clip, open_clip
-from sender.sources.dicom.decoding import Layout
 from sender.sources.dicom.elements import numbers, raw, whole
 from sender.sources.dicom.file import is_dicom, open_dicom
 from sender.sources.dicom.frames import frames_in
@@ -30,7 +29,9 @@ from sender.sources.dicom.instance import Instance
 from sender.sources.dicom.presentation import burned_in
 from sender.sources.dicom.samples import Samples
 from sender.sources.dicom.timing import frame_rate
+from sender.sources.dicom.uncompressed import Layout
 from sender.sources.dicom.video import is_video
+from sender.sources.ordering import NaturalOrder, natural_order
 from sender.sources.source import Reading, Skipped, SourceInfo, SourcePicture, checked_fps
 from shared.errors import SourceFailed, VeilscopeError
 
@@ -50,7 +51,7 @@ class _Member:
     series: str
     number: int
     position: float
-    name: tuple[list[tuple[int, str]], str]
+    name: NaturalOrder
     count: int | None
     still: bool
     fps: float | None
@@ -72,7 +73,7 @@ class _Member:
                 series=str(raw(file.header, "SeriesInstanceUID") or ""),
                 number=_LAST if number is None else number,
                 position=_position(file.header),
-                name=_natural(path.name),
+                name=natural_order(path.name),
                 count=count,
                 still=still,
                 fps=frame_rate(file.header),
@@ -179,14 +180,9 @@ class DicomSeries:
     def _sample_members(self) -> Iterator[Samples]:
         last = len(self._members) - 1
         for at in sorted({0, last // 2, last}):
-            try:
-                instance = Instance(open_dicom(self._members[at].path))
-            except VeilscopeError:
-                continue
-            try:
-                yield from list(instance.sample_frames())[:1]
-            finally:
-                instance.close()
+            # What fails here is a gap when its turn comes, which says why.
+            with suppress(Exception), closing(open_dicom(self._members[at].path)) as file:
+                yield from list(Instance(file).sample_frames())[:1]
 
 
 def is_series(folder: Path, pictures: frozenset[str]) -> bool:
@@ -204,7 +200,7 @@ def _listed(folder: Path) -> tuple[list[_Member], tuple[str, ...]]:
     """Return the members of the folder's largest series in order, and remarks on the rest."""
     try:
         entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-        files = sorted((e for e in entries if e.is_file()), key=lambda e: _natural(e.name))
+        files = sorted((e for e in entries if e.is_file()), key=lambda e: natural_order(e.name))
     except OSError:
         raise SourceFailed(
             "the folder of DICOM files can't be found or read",
@@ -217,9 +213,10 @@ def _listed(folder: Path) -> tuple[list[_Member], tuple[str, ...]]:
     for file in files:
         try:
             members.append(_Member.of(file))
-        except SourceFailed as error:
+        except Exception as error:  # pydicom parses values as they are asked for
             # Of a folder without any picture, what is wrong with the first that is DICOM.
-            why = why or (str(error) if is_dicom(file) else "")
+            said = str(error) if isinstance(error, VeilscopeError) else type(error).__name__
+            why = why or (said if is_dicom(file) else "")
     if not members:
         raise SourceFailed(f"the folder holds no DICOM picture{f': {why}' if why else ''}")
     by_series: dict[str, list[_Member]] = {}
@@ -249,12 +246,6 @@ def _position(header: Dataset) -> float:
             return along
     location = numbers(header, "SliceLocation")
     return location[0] if location and np.isfinite(location[0]) else 0.0
-
-
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Order names as people do: runs of digits by their value."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], name
 
 
 def _nbytes(reading: Reading) -> int:

@@ -60,4 +60,4 @@ class DicomSource:
 
     def _timed(self, picture: SourcePicture) -> SourcePicture:
         """The file's own times, unless the person gave a rate."""
-        return replace(picture, at_s=None) if self._evenly and picture.at_s else picture
+        return replace(picture, at_s=None) if self._evenly else picture

@@ -61,12 +61,6 @@ class LookupTable:
         """What an entry that stands for white holds."""
         return float((1 << self.bits) - 1)
 
-    @property
-    def span(self) -> Span:
-        """The least and the greatest entry."""
-        entries = np.frombuffer(self.entries, np.uint16)
-        return float(entries.min()), float(entries.max())
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Palette:
@@ -196,41 +190,47 @@ def _expanded(data: Any, count: int, bits: int, *, big_endian: bool) -> Words | 
         return None
     eight = bits <= 8
     stream = (words.astype("<u2").view(np.uint8) if eight else words).tolist()
-    out: list[int] = []
-    _expand(stream, 0, None, out, count, eight=eight, nested=False)
-    return np.array(out[:count], np.uint16) if out else None
+    expansion = _Expansion(stream, count, eight=eight)
+    expansion.run(0, None)
+    return np.array(expansion.out[:count], np.uint16) if expansion.out else None
 
 
-def _expand(
-    stream: list[int],
-    at: int,
-    segments: int | None,
-    out: list[int],
-    count: int,
-    *,
-    eight: bool,
-    nested: bool,
-) -> None:
-    """Write out `segments` segments from `at` on (None: all) until `out` holds `count` entries."""
-    while at + 2 < len(stream) and len(out) < count and segments != 0:
-        opcode, length = stream[at], stream[at + 1]
-        at += 2
-        if opcode == _DISCRETE:
-            out.extend(stream[at : at + length])
-            at += length
-        elif opcode == _LINEAR:
-            start, end = (out[-1] if out else 0), stream[at]
-            steps = np.arange(1, length + 1) / max(1, length)
-            out.extend(np.rint(start + (end - start) * steps).astype(int).tolist())
-            at += 1
-        elif opcode == _INDIRECT and not nested:  # of an indirect segment there is no copy
-            width = 4 if eight else 2  # the offset in bytes: 32 bits, the lower end first
-            parts = stream[at : at + width]
-            offset = sum(part << (8 if eight else 16) * index for index, part in enumerate(parts))
-            start_at = offset if eight else offset // 2
-            _expand(stream, start_at, length, out, count, eight=eight, nested=True)
-            at += width
-        else:
-            return  # padding, or nothing that the standard knows
-        if segments is not None:
-            segments -= 1
+class _Expansion:
+    """A segmented table that is being written out, up to `count` entries.
+
+    `left` bounds how many segments are looked at: each is to give an entry, yet they may be empty.
+    """
+
+    def __init__(self, stream: list[int], count: int, *, eight: bool) -> None:
+        self._stream = stream
+        self._count = count
+        self._eight = eight
+        self._left = 2 * count
+        self.out: list[int] = []
+
+    def run(self, at: int, segments: int | None, *, nested: bool = False) -> None:
+        """Write out `segments` segments from `at` on (None: all)."""
+        stream, out = self._stream, self.out
+        while at + 2 < len(stream) and len(out) < self._count and segments != 0 and self._left:
+            self._left -= 1
+            opcode, length = stream[at], stream[at + 1]
+            at += 2
+            if opcode == _DISCRETE:
+                out.extend(stream[at : at + length])
+                at += length
+            elif opcode == _LINEAR:
+                start, end = (out[-1] if out else 0), stream[at]
+                steps = np.arange(1, length + 1) / max(1, length)
+                out.extend(np.rint(start + (end - start) * steps).astype(int).tolist())
+                at += 1
+            elif opcode == _INDIRECT and not nested:  # of an indirect segment there is no copy
+                width, bits = (4, 8) if self._eight else (2, 16)
+                # The offset in bytes: 32 bits, the lower end first.
+                parts = stream[at : at + width]
+                offset = sum(part << bits * index for index, part in enumerate(parts))
+                self.run(offset if self._eight else offset // 2, length, nested=True)
+                at += width
+            else:
+                return  # padding, or nothing that the standard knows
+            if segments is not None:
+                segments -= 1

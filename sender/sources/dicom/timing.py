@@ -162,10 +162,10 @@ def _date_time(item: Dataset, keyword: str) -> float | None:
     digits, fraction, zone = parts.groups()
     try:
         at = datetime.strptime(digits, "%Y%m%d%H%M%S")
-    except ValueError:
+        if zone is not None:
+            offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5]))
+            at += offset if zone[0] == "-" else -offset
+    except (ValueError, OverflowError):  # no date, or one at the very end of the calendar
         return None
-    if zone is not None:
-        offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:5]))
-        at += offset if zone[0] == "-" else -offset
     seconds = (at - datetime(2000, 1, 1)).total_seconds()
     return seconds + float(f"0.{fraction or 0}")

@@ -20,9 +20,10 @@ from sender.sources.dicom.file import Contents, DicomFile
 from sender.sources.dicom.fragments import Fragment, parse_items
 from sender.sources.dicom.regions import masks_of
 from sender.sources.dicom.timing import frame_rate, frame_times
+from sender.sources.geometry import Geometry
 from sender.sources.source import Reading, SourcePicture
 from sender.sources.video import VideoSource
-from shared.errors import SourceFailed
+from shared.errors import BadInput, SourceFailed
 from shared.frame import Rect
 
 __all__ = ["EncapsulatedVideo", "FragmentReader", "is_video"]
@@ -38,7 +39,7 @@ def is_video(file: DicomFile) -> bool:
 class EncapsulatedVideo:
     """The pictures of the video in `file`, which `close` closes; see `clip.Clip`.
 
-    The masks of `mask_auto` are for the size of the first picture.  Raises `SourceFailed`, and
+    Raises `SourceFailed`, and
     `BadInput` where `mask_auto` has nothing to go by.
     """
 
@@ -60,9 +61,11 @@ class EncapsulatedVideo:
             ) from None
         self._first = self._video.first
         self._mask_auto = mask_auto
-        self._masks: tuple[Rect, ...] = (
-            masks_of(file.header, self._first.geometry) if mask_auto else ()
-        )
+        try:
+            self._masks = self._masks_for(self._first.geometry)
+        except Exception:
+            self._video.close()
+            raise
         claimed = whole(file.header, "NumberOfFrames")
         self.count = self._video.info.frame_count or claimed
         self.fps = frame_rate(file.header)
@@ -104,11 +107,30 @@ class EncapsulatedVideo:
             at_s = self._times[ordinal] if ordinal < len(self._times) else None
         elif self._evenly:
             at_s = None
-        masks = self._masks
-        if self._mask_auto and picture.geometry.shown_size != self._first.geometry.shown_size:
-            # Regions are declared for one size: a picture of another is hidden as a whole.
-            masks = (Rect(0, 0, *picture.geometry.shown_size),)
-        return replace(picture, at_s=at_s, masks=masks)
+        if picture.geometry != self._masked:
+            self._masks = self._masks_for(picture.geometry)
+        return replace(picture, at_s=at_s, masks=self._masks)
+
+    def _masks_for(self, geometry: Geometry) -> tuple[Rect, ...]:
+        """Return what is hidden of pictures stored like that, which may turn on the way.
+
+        Regions are declared for the size that the header says: a video that begins with another is
+        refused, and a later picture of another is hidden as a whole.
+        """
+        self._masked = geometry
+        if not self._mask_auto:
+            return ()
+        if (geometry.width, geometry.height) == (
+            whole(self.header, "Columns"),
+            whole(self.header, "Rows"),
+        ):
+            return masks_of(self.header, geometry)
+        if geometry != self._first.geometry:
+            return (Rect(0, 0, *geometry.shown_size),)
+        raise BadInput(
+            "the ultrasound regions of the DICOM file are for another size than its video has",
+            hint="give the regions to hide with --mask x,y,w,h, or find letters with --mask-text",
+        )
 
 
 class FragmentReader(io.RawIOBase):
@@ -149,8 +171,3 @@ class FragmentReader(io.RawIOBase):
             wanted -= len(part)
             self._position += len(part)
         return b"".join(parts)
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)

@@ -46,6 +46,7 @@ from shared.frame import MAX_SIDE, MIN_SIDE, Image
 __all__ = ["MAX_PAGES", "StillPage", "is_picture", "page_headers", "pages"]
 
 MAX_PAGES = 100_000  # of one file: an hour at 30 a second
+_DAMAGED = "it is damaged or cut short"
 _TOO_MANY = f"it and all after it are left out, as a file may have {MAX_PAGES} pages"
 _MAX_WHOLE = 1 << 28  # bytes read at once; raw 16-bit samples of the largest side take half of it
 _HEAD = 32  # bytes of a file's beginning that say what it is
@@ -96,6 +97,15 @@ def page_headers(path: Path) -> list[PageHeader]:
     All frames of an animation have its first one's; of a file that is damaged on the way, what
     comes before is returned.  Raises `SourceFailed` where that is nothing, or no picture.
     """
+    try:
+        return _headers(path)
+    except SourceFailed:
+        raise
+    except Exception:  # decoders raise whatever they please
+        raise SourceFailed(_DAMAGED) from None
+
+
+def _headers(path: Path) -> list[PageHeader]:
     with _file(path) as file:
         head = file.read(_HEAD)
         if is_pam(head):
@@ -106,7 +116,7 @@ def page_headers(path: Path) -> list[PageHeader]:
         with _opened(file) as picture:
             if picture.format not in PAGED:
                 first, last = _frames(picture)
-                return [header_of(picture, head)] * (last - first)
+                return [header_of(picture, head)] * min(last - first, MAX_PAGES)
             headers: list[PageHeader] = []  # keeps what came before an error
             try:
                 headers.extend(header_of(picture, head) for _number in _page_numbers(picture))
@@ -126,12 +136,18 @@ def pages(path: Path) -> Iterator[StillPage | SourceFailed]:
                 return
             with _opened(file) as picture:
                 if picture.format in PAGED:
+                    empty = True
                     for _number in _page_numbers(picture):
                         yield _attempt(picture, head, file)
+                        empty = False
+                    if empty:
+                        yield SourceFailed("it holds previews or masks of a picture, and no other")
                 else:
                     yield from _animation(picture, head, file)
     except SourceFailed as error:
         yield error
+    except Exception:  # decoders raise whatever they please
+        yield SourceFailed(_DAMAGED)
 
 
 # -- opening ------------------------------------------------------------------------------------
@@ -169,7 +185,11 @@ def _frames(picture: ImageFile.ImageFile) -> tuple[int, int]:
         return 0, 1  # of layers, sizes or views, the first is the picture
     # APNG may begin with a picture for programs that know no animations.
     first = int(bool(getattr(picture, "default_image", False)))
-    count = min(int(getattr(picture, "n_frames", 1)), MAX_PAGES)
+    try:
+        count = int(getattr(picture, "n_frames", 1))
+    except Exception:  # of a GIF they are counted one by one: there are those, and a damaged one
+        count = picture.tell() + 2
+        picture.seek(0)
     return (first, count) if count > first else (0, 1)
 
 
@@ -199,7 +219,7 @@ def _animation(
     """The frames of an animation, each with all that lies under it; or the one picture."""
     first, end = _frames(picture)
     grey = False
-    for number in range(first, end):
+    for number in range(first, min(end, MAX_PAGES)):
         page = _attempt(picture, head, file, number)
         if isinstance(page, SourceFailed):
             yield page
@@ -213,7 +233,7 @@ def _animation(
             shown_s = float(picture.info.get("duration") or 0) / 1000.0
             page = replace(page, shown_s=shown_s if shown_s >= _SHORTEST_S else _USUAL_S)
         yield page
-    if int(getattr(picture, "n_frames", 1)) > MAX_PAGES:
+    if end > MAX_PAGES:
         yield SourceFailed(_TOO_MANY)
 
 
@@ -228,7 +248,7 @@ def _attempt(
     except SourceFailed as error:
         return error
     except Exception:  # decoders raise whatever they please
-        return SourceFailed("it is damaged or cut short")
+        return SourceFailed(_DAMAGED)
 
 
 def _page(picture: ImageFile.ImageFile, head: bytes, file: BinaryIO) -> StillPage:

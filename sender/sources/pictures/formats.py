@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from PIL import ExifTags, ImageFile
 from PIL import Image as Pillow
-from PIL import ImageFile
+
+from sender.sources.compression import LOSSLESS, Grid, grid_of, jpeg_grid
 
 __all__ = [
     "ANIMATED",
@@ -17,10 +19,11 @@ __all__ = [
     "PAGED",
     "SUFFIXES",
     "UNMARKED",
-    "block_of",
+    "lossy_grid",
     "missing_plugin",
-    "reach_of",
 ]
+
+_YCBCR = 6  # as TIFF's photometric interpretation
 
 # For EPS, Pillow has Ghostscript run the program that such a file is; the others it can't decode.
 _LEFT_OUT = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"})
@@ -42,17 +45,6 @@ UNMARKED = frozenset(
     | {"PIXAR", "SGI", "SPIDER", "TGA", "XVTHUMB"}
 )
 """Formats without a beginning that is theirs alone: they are believed with a suffix only."""
-
-# Sides of the grids of lossy compression in pixels: of a block with its halved colours, of the
-# largest transform, or of what a wavelet's coefficient of the fifth level covers.
-_BLOCKS = {"AVIF": 64, "BLP": 16, "DDS": 4, "HEIF": 64, "ICNS": 32, "JPEG2000": 32, "JXL": 64}
-_TIFF_BLOCKS = {"jpeg": 16, "tiff_jpeg": 16, "webp": 16}
-_TRANSFORM = 8  # JPEG's, ITU-T T.81
-# How far beyond the grid a decoder carries colours: halved ones are enlarged across the edges of
-# blocks (measured for JPEG: 51 levels in the pixel beside the block), loop filters reach further,
-# and wavelets overlap.
-_REACH = 4
-_REACHES = {"AVIF": 16, "DDS": 0, "JPEG2000": 16}
 
 
 def _formats() -> tuple[str, ...]:
@@ -89,13 +81,8 @@ def missing_plugin(head: bytes) -> tuple[str, str] | None:
     return None
 
 
-def reach_of(picture: ImageFile.ImageFile) -> int:
-    """How many pixels beyond the grid of `block_of` what lies in a block can be seen."""
-    return _REACHES.get(picture.format or "", _REACH)
-
-
-def block_of(picture: ImageFile.ImageFile, head: bytes) -> int:
-    """The side of the grid on which a picture was compressed with loss, in pixels; 1: without.
+def lossy_grid(picture: ImageFile.ImageFile, head: bytes) -> Grid:
+    """Return the grid on which a picture was compressed with loss.
 
     `head` is how its file begins.  Where a format allows both and does not tell: with loss.
     """
@@ -104,10 +91,21 @@ def block_of(picture: ImageFile.ImageFile, head: bytes) -> int:
         # Of several components each is sampled on a grid of its own, the widest over all others.
         layers: list[tuple[int, int, int, int]] = getattr(picture, "layer", [])
         if len(layers) < 2:
-            return _TRANSFORM
-        return _TRANSFORM * max(max(across, down) for _id, across, down, _table in layers)
+            return jpeg_grid(1)
+        return jpeg_grid(max(max(across, down) for _id, across, down, _table in layers))
     if name == "TIFF":
-        return _TIFF_BLOCKS.get(str(picture.info.get("compression")), 1)
-    if name == "WEBP":
-        return 1 if head[12:16] == b"VP8L" else 16
-    return _BLOCKS.get(name, 1)
+        grid = grid_of(str(picture.info.get("compression")))
+        return grid.with_colours(_tiff_sampling(picture))
+    if name == "WEBP" and head[12:16] == b"VP8L":
+        return LOSSLESS
+    return grid_of(name)
+
+
+def _tiff_sampling(picture: ImageFile.ImageFile) -> int:
+    """How many pixels a side a sample of colour covers (TIFF 6.0, section 21)."""
+    tags = getattr(picture, "tag_v2", {})
+    if tags.get(ExifTags.Base.PhotometricInterpretation) != _YCBCR:
+        return 1
+    factors: object = tags.get(ExifTags.Base.YCbCrSubSampling, (2, 2))
+    numbers = factors if isinstance(factors, tuple) else (factors,)
+    return max((number for number in numbers if number in (1, 2, 4)), default=2)

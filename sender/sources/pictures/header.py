@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PIL import ExifTags, ImageFile
+from PIL import Image as Pillow
 
 from sender.sources.geometry import Geometry
 from sender.sources.pictures.density import pixel_aspect
-from sender.sources.pictures.formats import block_of, reach_of
+from sender.sources.pictures.formats import lossy_grid
 from sender.sources.pictures.samples import DEEP_MODES, has_grey_palette
 
 __all__ = [
@@ -57,7 +58,7 @@ def header_of(picture: ImageFile.ImageFile, head: bytes) -> PageHeader:
         geometry.shown_size,
         grey=mode in ("1", "L", "LA", "La", "I", *DEEP_MODES)
         or deep == "LA"
-        or (mode in ("P", "PA") and has_grey_palette(picture)),
+        or (mode in ("P", "PA") and _paints_in_grey(picture)),
         turned=geometry.orientation != _UPRIGHT,
         stretched=geometry.pixel_aspect != 1,
         deep=mode in ("I", *DEEP_MODES) or bool(deep),
@@ -67,15 +68,22 @@ def header_of(picture: ImageFile.ImageFile, head: bytes) -> PageHeader:
     )
 
 
+def _paints_in_grey(picture: ImageFile.ImageFile) -> bool:
+    # The picture itself would be decoded before it tells its palette: it is put to another.
+    palette, other = picture.palette, Pillow.new("P", (1, 1))
+    if palette is not None:
+        other.putpalette(palette.palette, palette.rawmode or palette.mode)
+    return has_grey_palette(other)
+
+
 def stored_geometry(picture: ImageFile.ImageFile, head: bytes, orientation: int) -> Geometry:
     """Return how a picture is stored that is to be shown by that orientation of EXIF's."""
     width, height = picture.size
     if _tag(picture, ExifTags.Base.Orientation, _UPRIGHT) in (5, 6, 7, 8):
         width, height = height, width  # of a TIFF, Pillow gives the size as shown
     aspect = pixel_aspect(picture.format or "", picture.info, head)
-    block = block_of(picture, head)
-    reach = reach_of(picture) if block > 1 else 0
-    return Geometry(width, height, orientation, aspect, block, reach)
+    grid = lossy_grid(picture, head)
+    return Geometry(width, height, orientation, aspect, grid.block, grid.reach)
 
 
 def orientation_of(picture: ImageFile.ImageFile) -> int:

@@ -7,7 +7,8 @@ the next picture that stands alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import av
@@ -15,7 +16,7 @@ from av.packet import Packet
 
 from sender.sources.source import Skipped
 from sender.sources.video.fields import Deinterlacer
-from sender.sources.video.opening import OpenVideo, reason
+from sender.sources.video.opening import SILENCE_S, OpenVideo, reason
 from shared.control import Notice
 from shared.errors import SourceFailed
 
@@ -26,6 +27,7 @@ MARRED = "source_marred"  # the kind of notice
 # Packets in a row that give no picture but errors, before a source counts as failed: 10 s at 60.
 _MAX_FAILURES = 600
 _MAX_FAILURES_AT_FIRST = 60  # before any picture, of a codec that waits for no key picture
+_SILENCE_NS = round(SILENCE_S * 1e9)
 _MAX_READ_FAILURES = 20  # in a row; each one has FFmpeg look for the next packet further on
 
 
@@ -33,12 +35,15 @@ class Decoding:
     """One pass over an open video.
 
     `network`: an error while reading is raised, not passed over, since it means that the connection
-    is gone.
+    is gone.  `clock` is monotonic, in ns.
     """
 
-    def __init__(self, video: OpenVideo, *, network: bool) -> None:
+    def __init__(
+        self, video: OpenVideo, *, network: bool, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._video = video
         self._network = network
+        self._clock = clock
         codec = video.stream.codec_context
         self._intra_only = codec.codec.intra_only
         self._deinterlacer = Deinterlacer(codec.name, codec.field_order, _time_base(video))
@@ -88,11 +93,16 @@ class Decoding:
         failures = 0
         while True:
             try:
+                asked_ns = self._clock()
                 for packet in self._video.container.demux(self._video.stream):
+                    # What FFmpeg held back until the next picture, it gives when it gives up
+                    # waiting for one: old, and it would pass for new.
+                    stale = self._network and self._clock() - asked_ns >= _SILENCE_NS
                     # An empty packet would end the decoder: PyAV's last, and AVI's dropped frames.
-                    if packet.size:
+                    if packet.size and not stale:
                         failures = 0
                         yield packet
+                    asked_ns = self._clock()
                 return
             except av.FFmpegError as error:
                 failures += 1

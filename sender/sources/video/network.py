@@ -7,8 +7,10 @@ so that a read that blocks holds up nobody and an old picture never waits in fro
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from sender.sources.source import Reading, SourcePicture
 from shared.control import Notice
@@ -83,13 +85,21 @@ def _opened_late(reopen: Callable[[], Iterator[Reading]]) -> Iterator[Reading]:
 class Pump:
     """Takes readings in a thread of its own and hands them on.
 
-    `newest_only`: a picture that nobody took is replaced by the next; otherwise the thread waits.
-    `readings` is begun, read and closed in that thread alone.
+    `newest_only`: a picture that nobody took is replaced by the next, and says when it was
+    delivered (`clock`, monotonic, ns); otherwise the thread waits.  `readings` is begun, read and
+    closed in that thread alone.
     """
 
-    def __init__(self, readings: Iterator[Reading], *, newest_only: bool) -> None:
+    def __init__(
+        self,
+        readings: Iterator[Reading],
+        *,
+        newest_only: bool,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
         self._readings = readings
         self._newest_only = newest_only
+        self._clock = clock
         self._changed = threading.Condition()
         self._waiting: deque[Reading] = deque()
         self._error: SourceFailed | None = None
@@ -150,6 +160,9 @@ class Pump:
                 self._changed.notify_all()
 
     def _put(self, reading: Reading) -> bool:
+        if self._newest_only and isinstance(reading, SourcePicture):
+            # Nobody may take it for long: before pairing, and if it was the last.
+            reading = replace(reading, delivered_at_ns=self._clock())
         with self._changed:
             if self._newest_only:
                 self._make_room(reading)

@@ -35,6 +35,26 @@ _TEXT_AS_VIDEO = frozenset({"ansi", "bintext", "idf", "xbin"})  # FFmpeg draws t
 _COVERS = Disposition.attached_pic | Disposition.timed_thumbnails
 _NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS: elementary streams
 
+# Formats that hold no pictures but name other files or addresses, which FFmpeg would open: what is
+# played is the one file that the person gave.
+_LISTS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "rtp", "sap", "sdp", "vobsub"})
+_LISTS_BEGIN = (
+    (b"ffconcat", "ffconcat"),
+    (b"#EXTM3U", "M3U8"),
+    (b"v=0\n", "SDP"),
+    (b"v=0\r", "SDP"),
+)
+_LOCAL = {
+    "protocol_whitelist": "file",
+    "format_whitelist": ",".join(sorted(av.formats_available - _LISTS)),
+    "pattern_type": "none",  # a "%d" in a name is no number of other pictures
+}
+# What lies inside another file is one stream, read from there.
+_INNER = {
+    "protocol_whitelist": "",
+    "format_whitelist": "h264,hevc,m4v,mpegvideo,mpeg,mpegts,mov,matroska,avi",
+}
+
 # What a file says of its size is bounded before memory is taken for it; coded sizes are padded.
 _BOUNDS = {"max_pixels": str(2 * MAX_SIDE**2)}
 _OPTIONS: dict[str, dict[str, str]] = {
@@ -84,9 +104,12 @@ def opened(location: Location, *, live_threads: bool, strict: bool = True) -> Op
     try:
         if not isinstance(location, str):
             location.seek(0)
+            options |= _INNER
         elif is_network(location):
             options |= _OPTIONS.get(urlsplit(location).scheme, {})
             timeout = (OPEN_TIMEOUT_S, SILENCE_S)
+        else:
+            options |= _LOCAL
         container = av.open(location, "r", options=options, timeout=timeout)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise _refusal(location, error) from None
@@ -184,7 +207,8 @@ def _refusal(location: Location, error: BaseException) -> SourceFailed:
             )
         case av.IsADirectoryError() | IsADirectoryError():
             return SourceFailed("that is a folder, no video", hint="images:FOLDER plays pictures")
-        case av.InvalidDataError():
+        # An argument that is wrong: the format is none of those allowed.
+        case av.InvalidDataError() | av.ArgumentError():
             return _no_video(location)
     return SourceFailed(
         f"the video can't be opened ({reason(error)})", hint="check that FFmpeg plays it"
@@ -193,6 +217,14 @@ def _refusal(location: Location, error: BaseException) -> SourceFailed:
 
 def _no_video(location: Location) -> SourceFailed:
     beginning, has_index = _looked_at(location)
+    text = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
+    kind = next((kind for start, kind in _LISTS_BEGIN if text.startswith(start)), None)
+    if kind is not None:
+        return SourceFailed(
+            f"the file holds no pictures: it is a list ({kind}) of other files or addresses, which "
+            "are not opened",
+            hint="give the video itself, or the address of the stream",
+        )
     if beginning == b"":
         return SourceFailed("the video file is empty", hint="copy or export it anew")
     if beginning[4:8] == b"ftyp" and not has_index:

@@ -17,7 +17,8 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorRange, ColorTrc, Interpolation, VideoReformatter
 
-from sender.sources.geometry import Geometry
+from sender.sources.compression import LOSSLESS, grid_of
+from sender.sources.geometry import Geometry, orientation_by
 from shared.errors import SourceFailed
 from shared.frame import MAX_SIDE, Image
 
@@ -29,18 +30,6 @@ _UNNAMED = frozenset({0, 2, 3})  # RGB (said of YUV: a mistake), unspecified, re
 _BT2020_CONSTANT = 10  # players take it as 9
 _HD_WIDTH, _HD_HEIGHT = 1280, 720
 _ASPECTS = (Fraction(1, 8), Fraction(8))  # beyond, a broken field of a file
-
-# EXIF 2.32 orientation by (axes swapped, then mirrored left-right, then top-bottom).
-_ORIENTATIONS = {
-    (False, False, False): 1,
-    (False, True, False): 2,
-    (False, True, True): 3,
-    (False, False, True): 4,
-    (True, False, False): 5,
-    (True, True, False): 6,
-    (True, True, True): 7,
-    (True, False, True): 8,
-}
 
 # FFmpeg's quick way is off by 1.7 levels at most for 8 bits, by 3 for more; the other by 0.5, for
 # twice the time (10 ms instead of 5.6 for 1920x1080).
@@ -128,12 +117,16 @@ class FrameRenderer:
 
 
 class Compression:
-    """How the codec's grid carries what stands in one place of a picture into its neighbourhood."""
+    """How the codec's grid carries what stands in one place of a picture into its neighbourhood.
+
+    Of one pass: frames that say nothing of how they are turned are turned as the one before.
+    """
 
     def __init__(self, codec: av.Codec) -> None:
-        self._lossless = codec.lossless and not codec.lossy
-        self._block = _BLOCKS.get(codec.canonical_name, _BLOCK)
-        self._reach = 0 if self._lossless else _REACHES.get(codec.canonical_name, _REACH)
+        self._orientation = 1
+        self._alone = codec.intra_only  # each picture speaks for itself, as those of cameras do
+        lossless = codec.lossless and not codec.lossy
+        self._grid = LOSSLESS if lossless else grid_of(codec.canonical_name)
 
     def geometry(
         self,
@@ -146,8 +139,8 @@ class Compression:
         """Return how a frame whose image has `shape` (height, width) is shown."""
         height, width = shape
         chroma = _chroma_side(frame.format)
-        block = chroma if self._lossless else self._block * max(1, chroma // 2)
-        reach = self._reach
+        grid = self._grid.with_colours(chroma)
+        block, reach = grid.block, grid.reach
         if chroma > 1 and frame.format.components[0].bits > 8:
             reach += chroma  # FFmpeg's scaler mixes neighbouring chroma there
         if interlaced:
@@ -155,26 +148,10 @@ class Compression:
             block, reach = 2 * block, reach + 4
         if aspect is None or not _ASPECTS[0] <= aspect <= _ASPECTS[1]:
             aspect = Fraction(1)
-        return Geometry(width, height, orientation(frame), aspect, block, reach)
-
-
-# Side in pixels of the largest square that is coded as one, with chroma of half the resolution.
-_BLOCK = 16
-_BLOCKS = {
-    "hevc": 64,
-    "vp9": 64,
-    "av1": 64,
-    "vvc": 128,
-    "jpeg2000": 32,
-}
-# How far deblocking carries a block's pixels into the next: H.264 8.7, HEVC 8.7.2, RFC 6386 15 and
-# the loop filters of VP9, AV1 and VVC.  Measured (text beside a flat ground, coarsest quantisers):
-# up to 29 levels within 3 pixels of H.264's grid, 18 of HEVC's; 2 or less beyond.  The wavelets of
-# JPEG 2000 and Snow overlap.  Most codecs that are not listed smooth by H.264's measure.
-_REACH = 4
-_REACHES = {"vp9": 8, "av1": 16, "vvc": 16, "jpeg2000": 16, "snow": 16} | dict.fromkeys(
-    ("mjpeg", "mpeg1video", "mpeg2video", "mpeg4", "dvvideo", "prores", "dnxhd"), 0
-)
+        # A stream may say it once (ITU-T H.264 D.2.27, H.265 D.3.17), and players keep to that.
+        if self._alone or "DISPLAYMATRIX" in frame.side_data:
+            self._orientation = orientation(frame)
+        return Geometry(width, height, self._orientation, aspect, block, reach)
 
 
 def orientation(frame: av.VideoFrame) -> int:
@@ -189,8 +166,8 @@ def orientation(frame: av.VideoFrame) -> int:
         return 1
     a, b, c, d = (int(matrix[index]) for index in (0, 1, 3, 4))
     if abs(a) + abs(d) >= abs(b) + abs(c):
-        return _ORIENTATIONS[False, a < 0, d < 0]
-    return _ORIENTATIONS[True, c < 0, b < 0]
+        return orientation_by(swapped=False, mirrored=a < 0, flipped=d < 0)
+    return orientation_by(swapped=True, mirrored=c < 0, flipped=b < 0)
 
 
 def _matrix(frame: av.VideoFrame) -> int:

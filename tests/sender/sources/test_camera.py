@@ -16,6 +16,7 @@ import pytest
 import sender.sources.camera as camera
 from sender.sources import Skipped, SourcePicture, images
 from sender.sources.camera import CameraSource
+from sender.sources.capturemode import CaptureMode
 from shared.control import Notice
 from shared.errors import BadInput, SourceFailed
 
@@ -192,8 +193,29 @@ def test_pictures_stay_uncompressed_where_they_come_fast_enough(
     plugged_in(monkeypatch, webcam)
     opened = source(size=(640, 480), fps=30.0)
     assert webcam.fourcc == "YUYV"
-    assert opened.first.geometry.block == 1
+    geometry = opened.first.geometry
+    assert (geometry.block, geometry.reach) == (2, 4)  # of two pixels with one colour
     assert opened.info.remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("fourcc", "block", "reach"),
+    [
+        ("MJPG", 16, 4),
+        ("H264", 16, 4),
+        ("HEVC", 64, 4),
+        ("RGB3", 1, 0),
+        ("GREY", 1, 0),
+        ("NV12", 2, 4),
+        ("", 16, 4),  # the device does not say
+        ("XYZ1", 16, 4),
+    ],
+)
+def test_what_is_not_known_of_a_device_s_packing_counts_as_loss(
+    fourcc: str, block: int, reach: int
+) -> None:
+    geometry = CaptureMode(64, 48, 30.0, fourcc).geometry(64, 48)
+    assert (geometry.block, geometry.reach) == (block, reach)
 
 
 def test_mjpg_is_given_up_again_where_it_does_no_better(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -435,6 +457,18 @@ def test_a_device_that_comes_back_is_set_as_the_first_was(monkeypatch: pytest.Mo
     assert isinstance(picture, SourcePicture)
     assert second.fourcc == "MJPG"
     assert (picture.image.shape[:2], picture.geometry.block) == ((1080, 1920), 16)
+
+
+def test_another_device_that_has_the_number_by_now_is_not_taken_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened = plugged_in(monkeypatch, Device(1), Device(3))
+    models = ["grabber", "webcam", "", "grabber"]
+    monkeypatch.setattr(camera, "model_of", lambda _number: models.pop(0))
+    readings = source().pictures()
+    assert told(readings, 2) == ["lost", "back"]
+    assert not models  # two attempts were left
+    assert len(opened) == 2
 
 
 def test_time_between_opening_and_playing_is_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:

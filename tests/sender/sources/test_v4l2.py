@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sender.sources import v4l2
-from sender.sources.v4l2 import Camera, CameraMode, cameras
+from sender.sources.v4l2 import Camera, CameraMode, cameras, model_of
 
 # As linux/videodev2.h has them on every machine of today.
 QUERYCAP, ENUM_FMT, ENUM_FRAMESIZES, ENUM_FRAMEINTERVALS = (
@@ -214,3 +214,10 @@ def test_every_node_that_was_opened_is_closed(
 
 def test_a_machine_without_cameras_has_none(tmp_path: Path) -> None:
     assert cameras(tmp_path) == []
+
+
+def test_a_model_is_read_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "video3").mkdir()
+    (tmp_path / "video3" / "name").write_bytes(b"USB Grabber\xff\n")
+    assert model_of(3, tmp_path) == "USB Grabber\ufffd"
+    assert model_of(4, tmp_path) == ""

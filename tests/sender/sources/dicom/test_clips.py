@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 from typing import Any
 
+import jpeg_ls
 import numpy as np
 import pytest
+from PIL import Image as Pillow
+from pydicom.dataset import Dataset
 
 from sender.sources import Skipped, SourcePicture, images
-from sender.sources.dicom import DicomSource
+from sender.sources.dicom import DicomSource, jpegfamily
 from shared.errors import SourceFailed
+from shared.frame import Rect
 from tests.sender.sources.dicom.clips import (
     BASELINE,
+    J2K,
+    JPEG_LS,
     LITTLE,
+    LOSSLESS,
     header,
     items,
     jpeg,
@@ -213,3 +221,75 @@ def test_the_file_can_be_given_back_while_it_is_played(tmp_path: Path) -> None:
     source.close()
     source.close()
     assert len(list(readings)) <= len(FRAMES) - 1  # what is left are pictures, then gaps
+
+
+def test_a_decoder_that_fails_in_an_unforeseen_way_costs_its_picture_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = jpegfamily.jpeg_decoded
+
+    def fail(data: bytes, *, grey: bool) -> np.ndarray:
+        image = decoded(data, grey=grey)
+        if np.abs(image.astype(int) - smooth(2)).mean() < 3:
+            raise OverflowError("DOE^JANE")
+        return image
+
+    monkeypatch.setattr(jpegfamily, "jpeg_decoded", fail)
+    source = clip(tmp_path, FRAMES)
+    assert numbers(source) == [0, 1, None, 3, 4]
+    gap = next(reading for reading in source.pictures() if isinstance(reading, Skipped))
+    assert "OverflowError" in gap.why
+    assert "DOE" not in gap.why
+
+
+def test_a_rate_given_by_hand_leaves_the_first_picture_no_time_either(tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    vector = {"FrameTimeVector": [0, 20, 90, 20, 20]}
+    write_frames(path, FRAMES, smooth(0), BASELINE, **vector)
+    assert DicomSource(path).first.at_s == 0.0
+    assert DicomSource(path, fps=10).first.at_s is None
+
+
+def region() -> Dataset:
+    """All of a picture but its left 20 columns."""
+    found = Dataset()
+    found.RegionSpatialFormat = found.RegionDataType = 1
+    found.RegionLocationMinX0, found.RegionLocationMinY0 = 20, 0
+    found.RegionLocationMaxX1, found.RegionLocationMaxY1 = 63, 47
+    return found
+
+
+def j2k(picture: np.ndarray, *, irreversible: bool) -> bytes:
+    out = io.BytesIO()
+    Pillow.fromarray(picture).save(out, "JPEG2000", no_jp2=True, irreversible=irreversible)
+    return out.getvalue()
+
+
+def near_lossless(picture: np.ndarray, near: int) -> bytes:
+    return bytes(jpeg_ls.encode_array(picture, lossy_error=near))
+
+
+GREY = smooth(0, colour=False)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "frames", "blocks"),
+    [
+        (J2K, [j2k(GREY, irreversible=False), j2k(GREY, irreversible=True)], [1, 32]),
+        (J2K, [j2k(GREY, irreversible=True)], [32]),
+        (JPEG_LS, [near_lossless(GREY, 0), near_lossless(GREY, 3)], [1, 16]),
+        (LOSSLESS, [jpeg(GREY)], [8]),
+    ],
+)
+def test_what_a_frame_lost_it_says_itself_whatever_the_file_says(
+    syntax: str, frames: list[bytes], blocks: list[int], tmp_path: Path
+) -> None:
+    regions = [region()]
+    path = write_frames(
+        tmp_path / "a.dcm", frames, GREY, syntax, SequenceOfUltrasoundRegions=regions
+    )
+    readings = DicomSource(path, mask_auto=True).pictures()
+    shown = [reading for reading in readings if isinstance(reading, SourcePicture)]
+    assert [picture.geometry.block for picture in shown] == blocks
+    for picture in shown:
+        assert picture.masks == (picture.geometry.grown(Rect(0, 0, 20, 48)),)

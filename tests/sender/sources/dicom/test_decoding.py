@@ -18,7 +18,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 from pydicom.uid import UID
 
-from sender.sources.dicom.decoding import BadFrame, Decode, Layout, decoder_of
+from sender.sources.dicom.decoding import decoder_of, syntax_name
+from sender.sources.dicom.uncompressed import BadFrame, Decode, Layout
 from shared.errors import SourceFailed
 from tests.sender.sources.dicom.clips import (
     BASELINE,
@@ -339,3 +340,14 @@ def test_a_layout_needs_bits_allocated() -> None:
     del ds.BitsAllocated
     with pytest.raises(SourceFailed, match="BitsAllocated"):
         Layout.of(ds)
+
+
+@pytest.mark.parametrize(
+    "text", ["DOE^JANE", "1.2\x1b]0;owned\x07", "1.2.840.10008.1.2.DOE", "", "1" * 65, "1.2\n"]
+)
+def test_what_is_no_uid_is_not_repeated_as_the_name_of_an_encoding(text: str) -> None:
+    name = syntax_name(text)
+    assert name == syntax_name("JANE^DOE")
+    assert name.isprintable()
+    assert syntax_name("1.2.3.4") == "1.2.3.4"
+    assert syntax_name(J2K).startswith("JPEG 2000")

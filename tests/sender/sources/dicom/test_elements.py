@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from sender.sources.dicom.elements import frame_count, items, number, numbers, places, whole, word
-from sender.sources.dicom.presentation import burned_in, lossy_block, remarks_of, stored_geometry
+from sender.sources.dicom.presentation import burned_in, lossy_grid, remarks_of, stored_geometry
 from sender.sources.dicom.regions import masks_of
 from sender.sources.dicom.rendering import rendering_of
 from sender.sources.dicom.timing import frame_rate, frame_times
@@ -180,7 +180,7 @@ def test_whatever_a_header_holds_is_shown_or_refused_in_words(kind: str) -> None
         assert rate is None or 0.2 < rate < 250
         times = frame_times(header, 3)
         assert times is None or (len(times) == 3 and 0 == times[0] < times[1] < times[2])
-        geometry = stored_geometry(header, 20, 16, block=lossy_block(header, "1.2.3"))
+        geometry = stored_geometry(header, 20, 16, grid=lossy_grid(header, "1.2.3"))
         assert min(geometry.shown_size) >= 16
         remarks_of(header, geometry)
         burned_in(header)

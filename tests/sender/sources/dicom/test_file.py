@@ -196,3 +196,27 @@ def test_a_damaged_file_plays_or_fails_with_one_clear_error(
     except VeilscopeError as error:
         told = f"{error}{error.hint}"
     assert "DOE" not in told
+
+
+def test_of_a_deflated_file_no_more_is_read_than_is_inflated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "a.dcm", DEFLATED)
+    path.write_bytes(path.read_bytes() + bytes(1 << 20))
+    read = 0
+    at = file.Contents.at
+
+    def recorded(self: file.Contents, offset: int, nbytes: int) -> bytes:
+        nonlocal read
+        data = at(self, offset, nbytes)
+        read += len(data)
+        return data
+
+    monkeypatch.setattr(file, "_PART_BYTES", 100)
+    whole = shown(path)
+    monkeypatch.setattr(file, "MAX_INFLATED_BYTES", 1000)
+    monkeypatch.setattr(file.Contents, "at", recorded)
+    with pytest.raises(SourceFailed, match="inflates to more"):
+        DicomSource(path)
+    assert read < 8192
+    assert len(whole) > 0

@@ -578,6 +578,21 @@ def test_a_segmented_palette_that_copies_itself_comes_to_an_end() -> None:
     assert rendered(BYTES, **elements).shape == (16, 256, 3)
 
 
+@pytest.mark.parametrize("empty", [[0, 0], [1, 0, 9], [2, 0, 0, 0]])
+def test_a_segmented_palette_of_empty_segments_is_given_up(empty: list[int]) -> None:
+    """As many segments as there are entries, and as many copies, are all that can be needed."""
+    stream = np.array([*empty * 2 * 256, 0, 256, *range(256)], "<u2").tobytes()
+    with pytest.raises(SourceFailed, match="palette is missing"):
+        rendered(BYTES, **palette(0, 16, [stream] * 3, prefix="Segmented"))
+
+
+def test_copies_of_many_empty_segments_are_given_up() -> None:
+    stream = [*[0, 0] * 300, *[2, 300, 0, 0] * 2, 0, 256, *range(256)]
+    data = np.array(stream, "<u2").tobytes()
+    with pytest.raises(SourceFailed, match="palette is missing"):
+        rendered(BYTES, **palette(0, 16, [data] * 3, prefix="Segmented"))
+
+
 def test_transparency_is_not_looked_at() -> None:
     elements = palette(0, 16, bytes_of(TABLES << 8))
     elements["AlphaPaletteColorLookupTableData"] = b"\0" * 512

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 
 from sender.sources import Skipped, SourcePicture, images, open_source
 from sender.sources.dicom import DicomSeries
+from sender.sources.dicom.file import DicomFile, open_dicom
 from shared.errors import BadInput, SourceFailed
 from tests.sender.sources.dicom.clips import (
     BASELINE,
@@ -186,3 +187,60 @@ def test_masking_by_regions_works_for_a_folder(tmp_path: Path) -> None:
     kept = [region(0, 0, 15, 23)]
     instance(tmp_path / "0", 100, SequenceOfUltrasoundRegions=kept)
     assert open_source(str(tmp_path), mask_auto=True).first.masks
+
+
+def test_a_file_that_fails_in_an_unforeseen_way_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(header: Dataset) -> float | None:
+        if header.get("InstanceNumber") == 2:
+            raise OverflowError(header.PatientName)
+        return None
+
+    for number in (1, 2, 3):
+        instance(tmp_path / f"{number}.dcm", 10 * number, InstanceNumber=number)
+    monkeypatch.setattr("sender.sources.dicom.series.frame_rate", fail)
+    source = DicomSeries(tmp_path)
+    assert greys(source) == [10, 30]
+    assert any("passed over" in remark for remark in source.info.remarks)
+
+
+def test_an_instance_that_fails_in_an_unforeseen_way_is_a_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(header: Dataset) -> float | None:
+        if header.InstanceNumber == 2:
+            raise OverflowError(header.PatientName)
+        return None
+
+    for number in (1, 2, 3):
+        instance(tmp_path / f"{number}.dcm", 10 * number, InstanceNumber=number)
+    monkeypatch.setattr("sender.sources.dicom.instance.frame_rate", fail)
+    readings = list(DicomSeries(tmp_path).pictures())
+    assert [isinstance(reading, SourcePicture) for reading in readings] == [True, False, True]
+    assert isinstance(readings[1], Skipped)
+    assert "OverflowError" in readings[1].why
+    assert "DOE" not in readings[1].why
+
+
+def test_instances_that_were_looked_at_for_their_brightness_are_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[DicomFile] = []
+
+    def recorded(path: Path) -> DicomFile:
+        opened.append(open_dicom(path))
+        return opened[-1]
+
+    for number in (1, 2, 3):
+        deep = np.full((24, 32), 100 * number, np.uint16)
+        # Palette colour without a palette: there is a picture, but no way to show it.
+        broken = {"PhotometricInterpretation": "PALETTE COLOR"} if number == 2 else {}
+        ds = header(deep, None, InstanceNumber=number, **broken)
+        write(tmp_path / f"{number}.dcm", ds, deep.tobytes())
+    monkeypatch.setattr("sender.sources.dicom.series.open_dicom", recorded)
+    assert greys(DicomSeries(tmp_path))[1] is None
+    assert len(opened) > 3
+    for file in opened:
+        with pytest.raises(ValueError, match="closed"):
+            file.contents.at(0, 1)

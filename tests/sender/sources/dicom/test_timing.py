@@ -202,3 +202,9 @@ def test_even_or_unknown_times_are_none(elements: dict[str, Any]) -> None:
 def test_the_vector_that_is_pointed_at_gives_the_times() -> None:
     header = item(NumberOfFrames=4, FrameTime=40, FrameTimeVector=[0, 40, 200, 40], **VECTOR)
     assert frame_times(header, 4) == pytest.approx((0.0, 0.04, 0.24, 0.28))
+
+
+@pytest.mark.parametrize("value", ["00010101000000+0100", "99991231235959-0100", "20200230000000"])
+def test_a_date_beyond_the_calendar_gives_way_to_the_next(value: str) -> None:
+    header = enhanced("FrameContentSequence", "FrameReferenceDateTime", [value] * 3, CineRate=18)
+    assert frame_rate(header) == 18.0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
+from av.codec.context import Flags
 from pydicom.dataset import Dataset
 
 from sender.sources import Skipped, SourcePicture, images
@@ -14,7 +18,9 @@ from sender.sources.dicom import DicomSource
 from sender.sources.dicom.file import Contents, open_dicom
 from sender.sources.dicom.fragments import parse_items
 from sender.sources.dicom.video import FragmentReader
+from sender.sources.video import VideoSource
 from shared.errors import BadInput, SourceFailed
+from shared.frame import Rect
 from tests.sender.sources.dicom.clips import H264, MPEG2, header, items, noise, smooth, video, write
 
 PICTURES = [smooth(n, (64, 96)) for n in range(8)]
@@ -138,3 +144,105 @@ def test_a_pass_never_holds_the_whole_video(
     monkeypatch.setattr(Contents, "at", recorded)
     assert len(list(images(clip(tmp_path, MPEG2, big)))) == 40
     assert longest < len(big) // 4
+
+
+def below(top: int) -> Dataset:
+    """A region of the pictures of this file: all below `top`."""
+    region = Dataset()
+    region.RegionSpatialFormat = region.RegionDataType = 1
+    region.RegionLocationMinX0, region.RegionLocationMinY0 = 0, top
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = 95, 63
+    return region
+
+
+@pytest.mark.parametrize("sides", [(96, 128), (32, 48), (96, 64)])
+def test_regions_for_another_size_than_the_videos_are_refused(
+    sides: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[VideoSource] = []
+    close = VideoSource.close
+    monkeypatch.setattr(VideoSource, "close", lambda self: (closed.append(self), close(self)))
+    data = video([smooth(n, sides) for n in range(3)], "mpeg2video", "mpeg2video")
+    path = file_of(tmp_path, MPEG2, data, SequenceOfUltrasoundRegions=[below(16)])
+    with pytest.raises(BadInput, match="another size"):
+        DicomSource(path, mask_auto=True)
+    assert len(closed) == 1
+    assert DicomSource(path).info.height == sides[0]
+
+
+def stream(pictures: list[np.ndarray], codec: str, form: str, **how: Any) -> bytes:
+    """An elementary stream; `turned`: said to be upside down; `flags` for the encoder."""
+    out = io.BytesIO()
+    with av.open(out, "w", format=form) as container:
+        options = {"tune": "zerolatency", "bf": "0"} if codec == "libx264" else {}
+        encoder: Any = container.add_stream(codec, rate=25, options=options)
+        encoder.height, encoder.width = pictures[0].shape[:2]
+        encoder.pix_fmt, encoder.bit_rate = "yuv420p", 2_000_000
+        encoder.codec_context.flags |= how.get("flags", 0)
+        turning = "h264_metadata=display_orientation=insert:rotate=180"
+        turned = BitStreamFilterContext(turning, encoder) if how.get("turned") else None
+        for picture in [*pictures, None]:
+            frame = None if picture is None else av.VideoFrame.from_ndarray(picture, format="rgb24")
+            for packet in encoder.encode(frame):
+                container.mux(turned.filter(packet) if turned else packet)
+    return out.getvalue()
+
+
+def masked(path: Path) -> list[SourcePicture]:
+    readings = DicomSource(path, mask_auto=True).pictures()
+    return [reading for reading in readings if isinstance(reading, SourcePicture)]
+
+
+def with_banner(side: int = 16) -> np.ndarray:
+    picture = np.full((64, 96, 3), 60, np.uint8)
+    picture[:side] = 255
+    return picture
+
+
+def test_masks_turn_with_a_picture_that_turns_on_the_way(tmp_path: Path) -> None:
+    pictures = [with_banner()] * 4
+    data = stream(pictures, "libx264", "h264") + stream(pictures, "libx264", "h264", turned=True)
+    path = file_of(tmp_path, H264, data, SequenceOfUltrasoundRegions=[below(24)])
+    shown = masked(path)
+    assert {p.geometry.orientation for p in shown} == {1, 3}
+    for picture in shown:
+        assert picture.image.max() > 200
+        assert picture.masked.max() < 200
+
+
+def test_masks_grow_where_the_compression_changes_on_the_way(tmp_path: Path) -> None:
+    fields = int(Flags.interlaced_dct) | int(Flags.interlaced_me)
+    data = stream(PICTURES, "mpeg2video", "mpeg2video")
+    data += stream(PICTURES, "mpeg2video", "mpeg2video", flags=fields)
+    path = file_of(tmp_path, MPEG2, data, SequenceOfUltrasoundRegions=[below(24)])
+    shown = masked(path)
+    assert len({p.geometry for p in shown}) > 1
+    for picture in shown:
+        assert picture.masks == (picture.geometry.grown(Rect(0, 0, 96, 24)),)
+
+
+def test_a_later_picture_of_another_size_is_hidden_as_a_whole(tmp_path: Path) -> None:
+    data = stream(PICTURES, "mpeg2video", "mpeg2video")
+    data += stream([smooth(n, (96, 64)) for n in range(4)], "mpeg2video", "mpeg2video")
+    path = file_of(tmp_path, MPEG2, data, SequenceOfUltrasoundRegions=[below(24)])
+    shown = masked(path)
+    others = [p for p in shown if p.image.shape[:2] != (64, 96)]
+    assert others
+    assert not any(p.masked.any() for p in others)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"ffconcat version 1.0\nfile other.ts\n",
+        b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+        b"m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    ],
+)
+def test_a_list_in_the_place_of_the_video_opens_nothing(
+    data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.ts").write_bytes(video(PICTURES, "mpeg2video", "mpegts"))
+    with pytest.raises(SourceFailed, match="a list"):
+        clip(tmp_path, H264, data)

@@ -440,6 +440,12 @@ def test_colours_that_are_quartered_make_the_grid_wider(
     assert only(tmp_path / "1.jpg").geometry.block == block
 
 
+def test_quartered_colours_inside_of_a_tiff_make_the_grid_wider(tmp_path: Path) -> None:
+    picture = Pillow.fromarray(COLOUR).convert("YCbCr")
+    path = written(tmp_path / "1.tif", picture, compression="jpeg", tiffinfo={530: (4, 1)})
+    assert only(path).geometry.block == 32
+
+
 def test_a_grey_jpeg_has_no_halved_colours(tmp_path: Path) -> None:
     assert only(written(tmp_path / "1.jpg", GREY)).geometry.block == 8
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import cv2
@@ -11,7 +14,8 @@ import pytest
 
 from sender.sources.source import Reading, Skipped
 from sender.sources.video import VideoSource
-from sender.sources.video.decoding import MARRED
+from sender.sources.video.decoding import MARRED, Decoding
+from sender.sources.video.opening import OpenVideo
 from shared.control import Notice
 from shared.errors import SourceFailed
 from tests.sender.sources.video.videofiles import (
@@ -230,3 +234,24 @@ def test_a_frame_that_ffmpeg_marks_as_corrupt_is_not_shown(tmp_path: Path) -> No
     readings = list(VideoSource(path).pictures())
     assert len(pictures_of(readings)) == marks.count(False)
     assert len(skipped(readings)) == marks.count(True)
+
+
+def test_what_ffmpeg_held_back_until_it_gave_up_waiting_is_not_shown_as_new(
+    tmp_path: Path,
+) -> None:
+    path = clip(tmp_path / "a.avi")
+    with av.open(str(path)) as container:
+        video = OpenVideo(container, container.streams.video[0], "mjpeg", "avi")
+        now_s = [0.0]
+        waits_s = {10: 4.9, 11: 5.0}  # before the packets of that number
+
+        class Slow:
+            def demux(self, stream: av.VideoStream) -> Iterator[av.Packet]:
+                for number, packet in enumerate(container.demux(stream)):
+                    now_s[0] += waits_s.get(number, 0.04)
+                    yield packet
+
+        slow: Any = replace(video, container=cast(Any, Slow()))
+        decoding = Decoding(slow, network=True, clock=lambda: round(now_s[0] * 1e9))
+        shown = [frame for frame in decoding.frames() if isinstance(frame, av.VideoFrame)]
+    assert [frame.pts for frame in shown] == [pts for pts in range(25) if pts != 11]

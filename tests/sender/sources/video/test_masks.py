@@ -66,6 +66,38 @@ def test_nothing_of_masked_text_is_left_beside_the_mask(
     assert left_over(path, rect) <= 4
 
 
+@pytest.mark.parametrize("size", [(96, 128), (95, 128), (96, 127)])
+@pytest.mark.parametrize(
+    ("codec", "name", "pixels"),
+    [
+        ("mjpeg", "a.avi", "yuvj420p"),
+        ("mpeg2video", "a.mkv", "yuv420p"),
+        ("mpeg4", "a.avi", "yuv420p"),
+        ("ffv1", "a.mkv", "yuv420p"),
+        ("ffv1", "a.mkv", "yuv422p"),
+        ("ffv1", "a.mkv", "yuv411p"),
+        ("ffv1", "a.mkv", "yuv410p"),
+    ],
+)
+def test_nothing_of_a_masked_colour_is_left_beside_the_mask(
+    codec: str, name: str, pixels: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    # Halved and quartered colours are mixed with their neighbours, with or without other loss.
+    rect, pictures = Rect(32, 32, 32, 32), []
+    for lettered in (False, True):
+        picture = np.full((*size, 3), 90, np.uint8)
+        if lettered:
+            picture[32:64, 32:64] = (255, 0, 0)
+        frames = yuv_frames([picture] * 2, pixels)
+        options = {} if codec == "ffv1" else {"qmin": "2", "qmax": "2"}
+        path = write(tmp_path / name, frames, codec=codec, pixels=pixels, options=options)
+        pictures.append(VideoSource(path).first)
+    plain, lettered_one = pictures
+    masks = Masking(lettered_one, [rect]).first_masks
+    left = [apply_masks(picture.image, masks).astype(int) for picture in (plain, lettered_one)]
+    assert np.abs(left[1] - left[0]).max() <= 5
+
+
 @pytest.mark.parametrize("exif", MATRICES)
 def test_masks_lie_where_a_person_sees_the_text_of_a_turned_video(
     exif: int, tmp_path: Path

@@ -343,3 +343,16 @@ def test_a_live_source_may_be_closed_while_it_waits(tmp_path: Path) -> None:
     source.close()
     taker.join()
     camera.done.set()
+
+
+def test_a_live_picture_that_nobody_took_says_when_it_was_delivered() -> None:
+    pump = Pump(connection(1), newest_only=True, clock=lambda: 77)
+    (taken,) = pump.taken()
+    assert isinstance(taken, SourcePicture)
+    assert taken.delivered_at_ns == 77
+
+
+def test_a_picture_of_a_stream_that_waits_was_delivered_when_it_is_taken() -> None:
+    (taken,) = Pump(connection(1), newest_only=False).taken()
+    assert isinstance(taken, SourcePicture)
+    assert taken.delivered_at_ns is None

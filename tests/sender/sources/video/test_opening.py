@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -255,3 +256,48 @@ def test_an_address_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatc
     with socket.create_server(("127.0.0.1", 0)) as mute:
         said = str(refusal(f"tcp://127.0.0.1:{mute.getsockname()[1]}"))
     assert "no video came" in said
+
+
+SDP = (
+    b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    b"m=video 5004 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+)
+M3U8 = b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nother.ts\n#EXT-X-ENDLIST\n"
+LISTS = [
+    ("secret.ffconcat", b"ffconcat version 1.0\nfile other.ts\n", "ffconcat"),
+    ("secret.mp4", b"\xef\xbb\xbfffconcat version 1.0\nfile other.ts\n", "list|no video"),
+    ("secret.m3u8", M3U8, "M3U8"),
+    ("secret.ts", M3U8, "M3U8"),
+    ("secret.sdp", SDP, "SDP"),
+    ("secret.mp4", SDP.replace(b"\r", b""), "SDP"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "said"), LISTS)
+def test_a_list_of_other_files_or_addresses_is_refused_as_what_it_is(
+    name: str, content: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path("other.ts"), yuv_frames(rgb_pictures(3)), codec="mpeg2video", pixels="yuv420p")
+    Path(name).write_bytes(content)
+    for location in (name, tmp_path / name, f"file:{name}"):
+        assert re.search(said, str(refusal(location)))
+    with Path(name).open("rb") as file, pytest.raises(SourceFailed, match=said):
+        VideoSource(file)
+
+
+def test_a_number_in_a_name_is_no_number_of_other_pictures(tmp_path: Path) -> None:
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((48, 64), np.uint8))
+    with pytest.raises(SourceFailed):
+        VideoSource(tmp_path / "%d.png")
+    (tmp_path / "%d.png").write_bytes((tmp_path / "1.png").read_bytes())
+    assert len(list(images(VideoSource(tmp_path / "%d.png")))) == 1
+
+
+def test_what_lies_within_another_file_is_a_kind_of_video_that_lies_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.y4m"
+    write(path, yuv_frames(rgb_pictures(2)), codec="wrapped_avframe", pixels="yuv420p")
+    assert len(list(images(VideoSource(path)))) == 2
+    with path.open("rb") as file, pytest.raises(SourceFailed, match="no video"):
+        VideoSource(file)

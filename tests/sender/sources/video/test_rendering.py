@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -326,6 +327,35 @@ def test_a_codecs_grid_is_known_to_masks(codec: str, pixels: str, block: int) ->
         av.VideoFrame(64, 48, pixels), (48, 64), None, interlaced=False
     )
     assert geometry.block == block
+
+
+class Frame:
+    """A decoded frame, as far as its geometry goes; `matrix` is one of `MATRICES`, or none."""
+
+    format = av.VideoFrame(64, 48, "yuv420p").format
+
+    def __init__(self, matrix: tuple[int, ...] | None) -> None:
+        self.side_data = {}
+        if matrix is not None:
+            a, b, c, d = matrix
+            whole = np.array([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], np.int32)
+            self.side_data["DISPLAYMATRIX"] = whole.tobytes()
+
+
+@pytest.mark.parametrize(("codec", "after"), [("h264", 6), ("mjpeg", 1)])
+def test_what_a_stream_says_once_of_its_turning_holds_and_of_pictures_each_says_its_own(
+    codec: str, after: int
+) -> None:
+    compression = Compression(av.Codec(codec, "r"))
+
+    def turned_as(matrix: tuple[int, ...] | None) -> int:
+        frame: Any = Frame(matrix)
+        return compression.geometry(frame, (48, 64), None, interlaced=False).orientation
+
+    assert turned_as(None) == 1
+    assert turned_as(MATRICES[6]) == 6
+    assert [turned_as(None), turned_as(None)] == [after, after]
+    assert turned_as(MATRICES[3]) == 3
 
 
 def test_the_grid_of_interlaced_video_is_twice_as_high() -> None:
