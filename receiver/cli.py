@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated, cast
@@ -10,6 +11,7 @@ import typer
 
 from receiver.codeentry import CodeEntry
 from receiver.journal import ReceiverJournal
+from receiver.linelimit import LineLimit
 from receiver.program import ReceiverProgram
 from receiver.sessionreport import SessionReport
 from receiver.settings import ReceiverSettings
@@ -156,7 +158,8 @@ def receive(
         lines = None if drawing.log is None else JsonLinesLog(drawing.log, on_failure=warn)
         journal = ReceiverJournal(lines)
         if recording is not None:
-            recording.on_next = partial(_recording_goes_on, journal)
+            recording.on_next = partial(_recording_goes_on, journal, LineLimit())
+            recording.on_fitted = partial(_recording_fitted, journal)
         app = ReceiverProgram(
             settings,
             journal,
@@ -169,11 +172,25 @@ def receive(
 
 
 def _recording_goes_on(
-    journal: ReceiverJournal, path: Path, number: int, size: tuple[int, int]
+    journal: ReceiverJournal, lines: LineLimit, path: Path, number: int, size: tuple[int, int]
 ) -> None:
+    """The sender decides how often: the log has each, at most a hundred, the terminal a few."""
     pictures = f"pictures of {size[0]}x{size[1]}"
     journal.event("recording goes on", f"in file {number}: {pictures}")
-    stdout.print(f"the recording goes on in {path.name}: {pictures}", soft_wrap=True, markup=False)
+    if lines.allowed(time.monotonic_ns()):
+        line = f"the recording goes on in {path.name}: {pictures}"
+        stdout.print(line, soft_wrap=True, markup=False, emoji=False)
+
+
+def _recording_fitted(journal: ReceiverJournal, count: int, size: tuple[int, int] | None) -> None:
+    if size is None:
+        why = f"{count} pictures were made to fit its last file"
+        journal.event("recording not whole", why)
+        warn(f"the recording is not whole: {why}")
+        return
+    why = f"pictures such as of {size[0]}x{size[1]} are made to fit the last one"
+    journal.event("recording full", f"no more files: {why}")
+    warn(f"the recording has as many files as it may: {why}")
 
 
 def _shows_window(display: str) -> bool:

@@ -98,6 +98,8 @@ class Pipeline:
         self._decoders: dict[str, Decoder] = {}
         self._still_decoders: dict[str, Decoder] = {}  # a still must not disturb a chain
         self._chain: ChainGuard[_Opened] = ChainGuard()
+        self.wants_still: Callable[[int], bool] = lambda _index: True
+        """Whether the still of that index was asked for; others are passed over undecoded."""
 
     def enter_epoch(self, secret: EpochSecret) -> None:
         """Take the keys of a new epoch; frames of the one before may still be on their way.
@@ -146,6 +148,8 @@ class Pipeline:
         )
 
     def _still(self, opened: _Opened) -> Outcome:
+        if not self.wants_still(opened.metadata.index):
+            return self._outcome()
         decoder = self._decoder(opened.metadata.codec, self._still_decoders)
         still: DecodedFrame | None = None
         with suppress(DecodeFailed):  # whoever waits for it is told

@@ -199,7 +199,8 @@ class ReceiverProgram:
         if self._window is not None:
             self._window.show_notice(notice)
         if self._lines.allowed(time.monotonic_ns()):
-            stdout.print(f"the sender: {notice.text}", soft_wrap=True, markup=False)
+            line = f"the sender: {notice.text}"
+            stdout.print(line, soft_wrap=True, markup=False, emoji=False)
 
     async def _fetch_still(self, index: int) -> None:
         """Get the frozen picture once more, lossless."""

@@ -201,6 +201,7 @@ class ReceiverSession:
         self._exit.push_async_callback(asyncio.to_thread, self._pipeline.close)
         await self._link.calibrated()
         self._stills = Stills(self._association)
+        self._pipeline.wants_still = self._stills.awaits
         self._began = True
         self.journal.session_started(self.session_id, self._keystream)
         self._exit.callback(self._note_ignored)

@@ -55,9 +55,14 @@ class Stills:
                     with suppress(PeerGone):
                         self._association.send(control.StillCancel(index=index))
 
+    def awaits(self, index: int) -> bool:
+        """Whether the still of frame `index` is waited for now; may be asked from any thread."""
+        awaited = self._awaited
+        return awaited is not None and awaited[0] == index
+
     def came(self, index: int, decoded: DecodedFrame | None, refusal: str = "") -> None:
         """The still of frame `index` came, or it was refused (None), with the reason if told."""
-        if self._awaited is None or self._awaited[0] != index:
+        if self._awaited is None or not self.awaits(index):
             return
         coming = self._awaited[1]
         if not coming.done():

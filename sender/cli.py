@@ -41,7 +41,7 @@ from shared.options import (
 )
 from shared.telemetry.live import LivePanel
 from shared.telemetry.log import JsonLinesLog
-from shared.terminal import DebugOption, run_async, stdout, warn
+from shared.terminal import DebugOption, hush_libraries, run_async, stdout, warn
 
 __all__ = ["send"]
 
@@ -160,6 +160,7 @@ def send(
     if prefer not in ("smooth", "sharp"):
         raise BadInput(f"--prefer takes smooth or sharp, not {prefer!r}")
     wishes = MaskWishes(tuple(mask or ()), mask_auto, mask_text)
+    hush_libraries()
     prepared = prepare(source, size=size, fps=fps, masks=wishes)
     try:
         prepared.check_leave(burned_in_ok)

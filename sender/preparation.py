@@ -22,6 +22,9 @@ from shared.options import parse_size
 __all__ = ["MaskWishes", "Prepared", "prepare", "share_text"]
 
 
+LETTER = 4  # pixels: what is less high or wide hides no letter that a person could read
+
+
 @dataclass(frozen=True, slots=True)
 class MaskWishes:
     """What a person asked to have hidden: rectangles ("x,y,w,h"), what the file declares, text."""
@@ -56,7 +59,7 @@ class Prepared:
         """What the log keeps, of a source that is sent."""
         if self.question is None:
             return self.lines
-        return (*self.lines, f"sent without masks, by leave: {self.question}")
+        return (*self.lines, f"sent by leave: {self.question}")
 
     def check_leave(self, given: bool) -> None:
         """Raise `BadInput` where a picture is not sent without leave and none is `given`."""
@@ -162,9 +165,24 @@ def _prepared(
         lines.append(_found_text(found))
     elif wishes.auto or preview:
         lines += _recommendation(first, masks)
-    # What the source itself hides counts: somebody has looked at its pictures.
-    question = None if wishes.any or masks else info.burned_in
+    question = info.burned_in and _question(info.burned_in, wishes, masks)
     return Prepared(source, masking, masks, kept, tuple(lines), question)
+
+
+def _question(why: str, wishes: MaskWishes, masks: tuple[Rect, ...]) -> str | None:
+    """Why pictures that may hold text (`why`) need leave; None where something is hidden of them.
+
+    Masks count as they fall on the first picture, which a person can look at: an option alone hides
+    nothing, be it that no letters were found or that the declared regions keep nearly all.  What
+    the source itself hides counts, as somebody has looked at its pictures.
+    """
+    if any(min(mask.width, mask.height) >= LETTER for mask in masks):
+        return None
+    if masks:
+        return f"{why}, and the masks are too narrow to hide a letter"
+    if wishes.text:
+        return f"{why}, and no letters were found in the first one"
+    return why
 
 
 def _found_text(places: int) -> str:

@@ -34,7 +34,7 @@ from sender.sources import Skipped, SourcePicture
 from shared.errors import BadInput, OutputFailed, SourceFailed
 from shared.frame import Image, Rect
 from shared.privatefile import write_private
-from shared.terminal import DebugOption, stdout
+from shared.terminal import DebugOption, hush_libraries, stdout
 
 __all__ = ["hatched", "preview", "sheet"]
 
@@ -80,6 +80,7 @@ def preview(
     """Draw what a sender with these options would show, with what is hidden hatched."""
     _check_output(output, overwrite)
     wishes = MaskWishes(tuple(mask or ()), mask_auto, mask_text)
+    hush_libraries()
     prepared = prepare(spec or source, size=size, fps=fps, masks=wishes, preview=True)
     try:
         _say(_facts(prepared))

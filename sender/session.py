@@ -276,7 +276,8 @@ class SenderSession:
 
     def _check_features(self, features: frozenset[str]) -> None:
         """Refuse a receiver that could not be shown the stream beside those that watch."""
-        if not self._steering.suits(features, self._audience.features):
+        watching = self._audience.features
+        if not self._steering.suits(features, watching, alone=not self._audience):
             raise NotSupported(
                 f"it can't decode this stream ({self.settings.codec})",
                 hint="use --codec auto, or a codec that every receiver has",

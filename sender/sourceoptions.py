@@ -66,6 +66,6 @@ BurnedInOption = Annotated[
     bool,
     typer.Option(
         BURNED_IN_OK,
-        help="Send a picture without any mask although text may be burned into it.",
+        help="Send a picture of which nothing is hidden although text may be burned into it.",
     ),
 ]

@@ -63,9 +63,11 @@ class Steering:
         """Whether the next frame is the first, or the first for others than those before."""
         return self._controller is None
 
-    def suits(self, features: Collection[str], watching: Collection[str]) -> bool:
+    def suits(
+        self, features: Collection[str], watching: Collection[str], *, alone: bool = False
+    ) -> bool:
         """Whether a receiver with `features` can be shown this stream (`StreamCodec.suits`)."""
-        return self._codec.suits(features, watching)
+        return self._codec.suits(features, watching, alone=alone)
 
     def choose(self, frame: Frame, features: Collection[str] = OUR_FEATURES) -> CodecChoice | None:
         """The codec to encode with from `frame` on, where that is a new one.

@@ -94,7 +94,7 @@ class Stream:
                 for notice in self._story.of(event, time.monotonic_ns()):
                     self._on_notice(notice)
                 if isinstance(event, Gap):
-                    self._journal.dropped(DropReason.SOURCE_DAMAGED, event.index)
+                    self._journal.dropped(DropReason.SOURCE_DAMAGED, event.index, event.why)
                 elif isinstance(event, Frame):
                     self._take_up(event)
         except Exception as error:  # the frames before it still go out; then `run` raises it

@@ -5,7 +5,8 @@ with every frame; its answer must stand for a while before it is followed, and a
 everything rests, so that a path that wavers does not change what people look at.  A codec that
 failed here, or that this machine was too slow for, is not tried again.  `auto` means only codecs
 that every receiver can decode (`usable`); when one comes who lacks the codec in use, it changes at
-once.
+once, and back as soon as all who watch have the better one.  A receiver that would leave only a
+slow codec to others, who could do better, is not let in.
 
 Pure: how the stream fares and times in, choices out.
 """
@@ -23,6 +24,7 @@ AUTO = "auto"
 
 STAND_NS = 3_000_000_000  # as long as the frame rate and the size wait before they go up
 _STAND_INS = frozenset(CODECS) - {FIRST_CODEC, "h264-444"}  # which `auto` does not choose by itself
+_SLOW = frozenset({"lossless", "av1"})  # a stream in them has a few pictures a second on many paths
 
 REST_NS = 20_000_000_000  # a change costs a key frame and is seen: a few a minute at most
 
@@ -47,11 +49,20 @@ class StreamCodec:
         """The codec in use, None before the first frame."""
         return self._codec
 
-    def suits(self, features: Collection[str], watching: Collection[str]) -> bool:
-        """Whether a receiver with `features` can watch beside those that have `watching` alike."""
+    def suits(
+        self, features: Collection[str], watching: Collection[str], *, alone: bool = False
+    ) -> bool:
+        """Whether a receiver with `features` can watch beside those that have `watching` alike.
+
+        Not where these would be left with nothing but a slow codec for its sake; `alone`: there
+        are none.
+        """
         if self._asked_for != AUTO:
             return self._asked_for in features
-        return first_codec([name for name in watching if name in features]) is not None
+        best = self._first([name for name in watching if name in features])
+        if best is None or alone or best not in _SLOW:
+            return best is not None
+        return self._first(watching) in _SLOW
 
     def begin(self) -> CodecChoice | None:
         """The codec to begin with, for the first receivers or for others after them.
@@ -61,7 +72,8 @@ class StreamCodec:
         choice = CodecChoice(self._asked_for, "")
         if self._asked_for == AUTO:
             choice = CodecChoice(FIRST_CODEC, "the fewest bytes, at a rate that follows the path")
-            if (first := first_codec(self.usable) or FIRST_CODEC) != FIRST_CODEC:
+            first = self._first(self.usable) or first_codec(self.usable) or FIRST_CODEC
+            if first != FIRST_CODEC:
                 choice = CodecChoice(first, f"a receiver has no {FIRST_CODEC}")
         self._wanted, self._rests_until_ns = None, None
         if self._codec is CODECS[choice.codec]:
@@ -72,16 +84,15 @@ class StreamCodec:
     def replace(self, now_ns: int) -> CodecChoice | None:
         """The codec to go over to since other receivers watch; None: it stays.
 
-        At once where somebody can't decode the one in use, and after a rest where it stood in for
-        H.264 and all have that again.
+        At once where somebody can't decode the one in use, and where it stood in for a better one
+        that all have: whoever needed it has gone, and must not be missed for long.
         """
-        codec, first = self._codec, first_codec(self.usable)
+        codec, first = self._codec, self._first(self.usable)
         if self._asked_for != AUTO or codec is None or first is None:
             return None
         if codec.name not in self.usable:
             return self._take(CodecChoice(first, f"a receiver has no {codec.name}"), now_ns)
-        stands_in = first == FIRST_CODEC and codec.name in _STAND_INS
-        if not stands_in or self._resting(now_ns):
+        if codec.name not in _STAND_INS or first == codec.name:
             return None
         return self._take(CodecChoice(first, f"all receivers have {first}"), now_ns)
 
@@ -106,7 +117,13 @@ class StreamCodec:
         codec = self._codec
         if self._asked_for != AUTO or codec is None or codec.name == FIRST_CODEC:
             return None
-        return self._give_up(CodecChoice(FIRST_CODEC, f"{codec.name} does not work here"), now_ns)
+        left = [name for name in self.usable if name != codec.name]
+        instead = self._first(left) or FIRST_CODEC  # for those who have it; better than for nobody
+        return self._give_up(CodecChoice(instead, f"{codec.name} does not work here"), now_ns)
+
+    def _first(self, names: Collection[str]) -> str | None:
+        """The best of `names` that works here."""
+        return first_codec([name for name in names if name not in self._barred])
 
     def _resting(self, now_ns: int) -> bool:
         return self._rests_until_ns is not None and now_ns < self._rests_until_ns

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from shared import control
+from shared.crypto.aborts import is_abort
 from shared.crypto.handshake import SessionKeys
 from shared.crypto.securechannel import SecureChannel
 from shared.errors import HandshakeFailed, PairingFailed, PeerGone, VeilscopeError
@@ -43,8 +44,8 @@ class Association:
     """The sealed control channel of one secured link, and what the two ends agreed on.
 
     `features` are those that both have (`shared.capabilities`), `peer_kind` is the other end's
-    kind of client.  `ignored` counts what it said that this version does not know: `types` of
-    messages, `fields` of known ones.
+    kind of client.  `ignored` counts what it said that this version does not know: messages of
+    unknown `types`, and unknown `fields` of known ones.
     """
 
     def __init__(self, link: Link, keys: SessionKeys) -> None:
@@ -72,6 +73,7 @@ class Association:
             message = control.parse(opened, self.ignored)
             if message is not None:
                 return message
+            await asyncio.sleep(0)  # while others wait: the rest of this end goes on between them
 
 
 def _nothing() -> None:
@@ -87,10 +89,11 @@ async def associate(
     raises refuses the other end.
 
     Raises the handshake's own errors (`WrongCode`, `KeystreamMismatch`, `CodeUsed`, `Busy`,
-    `NotNow`, `HandshakeFailed`) after telling the other end, `HandshakeFailed` if it takes more
-    than
-    `HANDSHAKE_TIMEOUT_S`, and `PeerGone` if the link ends first.
+    `NotNow`, `HandshakeFailed`) after telling the other end, unless that said so itself,
+    `HandshakeFailed` if it takes more than `HANDSHAKE_TIMEOUT_S`, and `PeerGone` if the link ends
+    first.
     """
+    received = b""
     try:
         async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
             # SPAKE2 and ML-KEM are big-integer work of tens of milliseconds: not on the loop.
@@ -104,7 +107,8 @@ async def associate(
                     on_agreed()
                 _send(link, answers)
     except PairingFailed as error:
-        _send(link, [handshake.abort_message(error)])
+        if not is_abort(received):
+            _send(link, [handshake.abort_message(error)])
         raise
     except TimeoutError:
         late = HandshakeFailed(

@@ -14,11 +14,21 @@ belong to the sessions.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic_core import from_json
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import core_schema
 
 from shared.crypto.keyschedule import (
     MAX_EPOCH,
@@ -67,8 +77,17 @@ _U32, _U64 = 2**32 - 1, 2**64 - 1
 
 
 def _printable(line: str) -> str:
-    """What the other end wrote ends up on a terminal: no escape sequence, no line end."""
-    return "".join(c if c.isprintable() else " " for c in line)
+    """What the other end wrote ends up on a terminal: no escape sequence, no line end.
+
+    Nor does it begin with a mark, which would change what this end wrote before it.
+    """
+    plain = "".join(c if c.isprintable() else " " for c in line)
+    marks = next((i for i, c in enumerate(plain) if not _is_mark(c)), len(plain))
+    return " " * marks + plain[marks:]
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
 
 
 _EpochNumber = Annotated[int, Field(ge=1, le=MAX_EPOCH)]
@@ -138,7 +157,7 @@ class Timings(_Message):
     """Sender to receiver: a batch of rows, joined by the receiver into its log."""
 
     type: Literal["timings"] = "timings"
-    rows: list[TimingRow] = Field(max_length=MAX_TIMING_ROWS)
+    rows: list[TimingRow] = Field(max_length=MAX_TIMING_ROWS, fail_fast=True)
 
 
 class Tally(_Message):
@@ -281,6 +300,34 @@ _FIELDS = {
     kind.model_fields["type"].default: kind.model_fields.keys() for kind in get_args(_AnyMessage)
 }
 
+_Unbuilt = Annotated[
+    None,
+    GetPydanticSchema(
+        lambda _kind, _handler: core_schema.with_default_schema(
+            core_schema.none_schema(), default=None, on_error="default"
+        )
+    ),
+]
+"""Any JSON value, read as None: what nobody here needs becomes no Python object."""
+
+
+class _Head(BaseModel):
+    """What every message has, known or not, and the names of all its fields.
+
+    The values of the others are not built: thousands of containers in one message would set off
+    garbage collections over all that this process holds.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow", hide_input_in_errors=True)
+    __pydantic_extra__: dict[str, _Unbuilt] = Field(init=False)
+
+    type: str
+    critical: bool = False
+
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NO_NUMBERS = (b"NaN", b"Infinity")  # which pydantic reads, though they are no JSON
+
 
 def pack(message: ControlMessage) -> bytes:
     """Encode a message as JSON; the limits of its fields keep it under `MAX_MESSAGE_BYTES`."""
@@ -290,47 +337,54 @@ def pack(message: ControlMessage) -> bytes:
 def parse(data: bytes, ignored: Counter[str] | None = None) -> ControlMessage | None:
     """Decode a message that the secure channel opened; None for one of a type not known here.
 
-    Messages of unknown types, and unknown fields of a message, are counted in `ignored` as `types`
-    and `fields`.  Raise `NotSupported` where a message that is marked as critical has either,
-    `HandshakeFailed` if it is no message: what an authenticated peer says and this end can't read
-    means that the two do not speak the same protocol.
+    Messages of unknown types, and a message's own unknown fields, are counted in `ignored` as
+    `types` and `fields`; what is unknown inside a known field is passed over uncounted.  Raise
+    `NotSupported` where a message that is marked as critical has any of these, `HandshakeFailed` if
+    it is no message: what an authenticated peer says and this end can't read means that the two do
+    not speak the same protocol.
 
-    What this costs is bounded by `MAX_MESSAGE_BYTES`, whatever the peer says; nesting beyond some
-    200 levels and numbers beyond some 4,300 digits are refused.
+    Of what is not known nothing is built but the names of a message's own fields.  What this costs
+    is bounded by `MAX_MESSAGE_BYTES`, whatever the peer says; nesting beyond some 200 levels,
+    integers beyond some 4,300 digits and lone surrogates are refused.
     """
-    said = _object(data)
-    kind, critical = said.get("type"), said.get("critical", False)
-    if not isinstance(kind, str) or not isinstance(critical, bool):
-        raise _unreadable()
-    known = _FIELDS.get(kind)
+    head = _head(data)
+    known = _FIELDS.get(head.type)
     if known is None:
-        if critical:
+        if head.critical:
             raise _not_known()
         if ignored is not None:
             ignored["types"] += 1
         return None
-    if ignored is not None and (strange := len(said.keys() - known)):
+    strange = len(head.__pydantic_extra__.keys() - known)
+    if strange and head.critical:
+        raise _not_known()
+    if strange and ignored is not None:
         ignored["fields"] += strange
     try:
-        return _ADAPTER.validate_json(data, extra="forbid" if critical else "ignore")
+        return _ADAPTER.validate_json(data, extra="forbid" if head.critical else "ignore")
     except ValidationError as error:
-        types = {
-            found["type"]
+        # A field that it insists on, inside another, may be why the others are as they are.
+        insists = head.critical and any(
+            found["type"] == "extra_forbidden"
             for found in error.errors(include_url=False, include_context=False, include_input=False)
-        }
-    # A field that it insists on may be why the others are as they are.
-    raise _not_known() if "extra_forbidden" in types else _unreadable()
+        )
+    raise _not_known() if insists else _unreadable()
 
 
-def _object(data: bytes) -> dict[str, object]:
-    if len(data) <= MAX_MESSAGE_BYTES:
+def _head(data: bytes) -> _Head:
+    if len(data) <= MAX_MESSAGE_BYTES and not _has_no_numbers(data):
         try:
-            said = from_json(data, allow_inf_nan=False)
-        except ValueError:
-            said = None
-        if isinstance(said, dict):
-            return said
+            return _Head.model_validate_json(data)
+        except ValidationError:
+            pass
     raise _unreadable()
+
+
+def _has_no_numbers(data: bytes) -> bool:
+    if not any(word in data for word in _NO_NUMBERS):
+        return False
+    bare = _STRING.sub(b"", data)
+    return any(word in bare for word in _NO_NUMBERS)
 
 
 def _unreadable() -> HandshakeFailed:

@@ -8,6 +8,7 @@ that the rendezvous server can use it, and it never prints local variables: they
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
@@ -28,6 +29,7 @@ __all__ = [
     "EndOfInput",
     "ask",
     "can_ask_again",
+    "hush_libraries",
     "run_async",
     "run_command",
     "stderr",
@@ -75,6 +77,26 @@ def warn(message: str | VeilscopeError) -> None:
 def tell_error(error: VeilscopeError) -> None:
     """Print `error` and its hint as at the end of a program, which goes on."""
     _print_error(str(error), error.hint)
+
+
+def hush_libraries() -> None:
+    """Keep what libraries in C write about damaged pictures off the terminal; with --debug, don't.
+
+    What Python writes to stderr goes on.  It is for the whole process and for good, since the file
+    descriptor belongs to all threads.  Does nothing where stderr is not the process's own.
+    """
+    before = sys.stderr
+    if _debug.is_set() or before is not sys.__stderr__ or before is None or before.fileno() != 2:
+        return
+    own = os.fdopen(os.dup(2), "w", 1, before.encoding, before.errors)  # line by line
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+    sys.stderr = own
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is before:
+            handler.setStream(own)
+    faulthandler.enable(own)  # a crash still says where
 
 
 def run_command(command: typer.Typer | Callable[..., Any]) -> NoReturn:

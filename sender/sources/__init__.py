@@ -2,7 +2,7 @@
 
     demo                      a real echocardiogram that comes with pydicom, endlessly
     FILE, dicom:FILE          a DICOM file, single- or multi-frame, or with a video in it
-    FOLDER, dicom:FOLDER      a folder of DICOM files and no pictures: a series, in its order
+    FOLDER, dicom:FOLDER      a folder of DICOM files, if pictures are fewer: a series, in order
     FILE, URL, video:FILE     any video file or stream that FFmpeg opens
     FOLDER, images:FOLDER     a folder of pictures, in natural order of their names
     FILE, images:FILE         one picture, or one file of several: TIFF, GIF
@@ -23,7 +23,7 @@ from sender.sources.demo import DemoSource
 from sender.sources.dicom import DicomSeries, DicomSource, is_dicom, is_series
 from sender.sources.images import ImagesSource, is_picture
 from sender.sources.phantom import PhantomSource
-from sender.sources.pictures.formats import SUFFIXES
+from sender.sources.pictures import SUFFIXES
 from sender.sources.source import (
     DEFAULT_FPS,
     Reading,
@@ -104,7 +104,13 @@ def open_source(
             "automatic masking needs a DICOM file, which declares its ultrasound regions",
             hint="give the regions to hide with --mask x,y,w,h",
         )
-    return _OPENERS[kind](rest, size, fps, mask_auto)
+    try:
+        return _OPENERS[kind](rest, size, fps, mask_auto)
+    except SourceFailed:
+        # A file named like a picture that is neither is told of as the picture that it is to be.
+        if kind != "video" or spec != rest or Path(rest).suffix.lower() not in SUFFIXES:
+            raise
+    return ImagesSource(rest, fps=fps)
 
 
 def _kind_of(spec: str) -> tuple[str, str]:
@@ -122,7 +128,7 @@ def _kind_of(spec: str) -> tuple[str, str]:
     try:
         path = Path(spec)
         if path.is_dir():
-            return ("dicom" if is_series(path, SUFFIXES) else "images"), spec
+            return ("dicom" if is_series(path) else "images"), spec
         if path.is_char_device():  # to read it in search of a file's mark might never end
             return "camera", spec
         if path.exists():

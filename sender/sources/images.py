@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sender.sources.dicom.file import is_dicom
 from sender.sources.ordering import natural_order
 from sender.sources.pictures import (
     SUFFIXES,
@@ -45,7 +46,7 @@ class ImagesSource:
         checked_fps(fps)
         listing = _Listing.of(Path(path))
         self._paths = listing.paths
-        first = _first_shown(self._paths)
+        first, passed_over = _first_shown(self._paths)
         self._timed = fps is None and len(self._paths) == 1 and first.shown_s is not None
         self.first = _shown(first, 0.0 if self._timed else None)
         headers = _headers(self._paths[:_LOOKED_AT])
@@ -60,7 +61,12 @@ class ImagesSource:
             # A file that can't be opened takes the place of one picture.
             frame_count=sum(len(found) or 1 for found in headers) if all_known else None,
             live=False,
-            remarks=(*listing.remarks(), *_remarks(headers), *self._remarks_on_the_last(headers)),
+            remarks=(
+                *listing.remarks(),
+                *_remarks(headers),
+                *passed_over,
+                *self._remarks_on_the_last(headers),
+            ),
         )
 
     def pictures(self) -> Iterator[SourcePicture | Skipped]:
@@ -92,6 +98,7 @@ class _Listing:
     paths: Sequence[Path]
     others: Counter[str]  # by what their names end with
     folders: int
+    dicom: int = 0
 
     @classmethod
     def of(cls, path: Path) -> _Listing:
@@ -113,10 +120,17 @@ class _Listing:
                 "the folder holds no picture",
                 hint="it may hold PNG, JPEG, TIFF, WebP, GIF, BMP, JPEG 2000, AVIF, and others",
             )
-        others = Counter(file.suffix.lower() for file in set(files) - set(paths))
-        return cls(sorted(paths, key=lambda file: natural_order(file.name)), others, folders)
+        others = set(files) - set(paths)
+        dicom = {file for file in others if is_dicom(file)}
+        suffixes = Counter(file.suffix.lower() for file in others - dicom)
+        paths = sorted(paths, key=lambda file: natural_order(file.name))
+        return cls(paths, suffixes, folders, len(dicom))
 
     def remarks(self) -> Iterator[str]:
+        if self.dicom:
+            them = "it" if self.dicom == 1 else "them"
+            files = _counted(self.dicom, "DICOM file", "DICOM files")
+            yield f"{files} passed over: dicom:FOLDER plays {them}"
         if self.others:
             kinds: Counter[str] = Counter()
             for suffix, number in self.others.items():
@@ -142,15 +156,19 @@ def _shown(page: StillPage, at_s: float | None) -> SourcePicture:
     return SourcePicture(page.geometry.shown(page.stored), page.geometry, at_s)
 
 
-def _first_shown(paths: Sequence[Path]) -> StillPage:
-    """The first picture that can be shown; raises `SourceFailed` where none can."""
-    why = ""
+def _first_shown(paths: Sequence[Path]) -> tuple[StillPage, tuple[str, ...]]:
+    """The first picture that can be shown, and why the very first can't, if it can't.
+
+    Raises `SourceFailed` where none can.
+    """
+    whys: list[str] = []
     for ordinal, page in enumerate(_pages(paths)):
         if isinstance(page, StillPage):
-            return page
-        why = why or f"picture {ordinal}: {page}"
+            return page, tuple(f"picture 0 can't be shown: {why}" for why in whys[:1])
+        if ordinal == 0:
+            whys.append(str(page))
     raise SourceFailed(
-        f"none of the source's pictures can be shown; {why}",
+        f"none of the source's pictures can be shown; picture 0: {whys[0] if whys else 'missing'}",
         hint="save them anew as PNG, with 16 to 4096 pixels a side",
     )
 

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
+from shared.codecs.ffv1record import slices_of
 from shared.codecs.machine import cores
 from shared.errors import BadInput, DecodeFailed
 from shared.frame import Image
@@ -31,6 +32,7 @@ _MAX_RECORD = 256  # bytes; FFV1's record with the settings below takes about 40
 _PIXEL_FORMATS = {1: "gray", 3: "bgr0"}  # bgr0: what FFV1 takes for 8-bit RGB; the fourth is void
 _FINE_SLICES_FROM = 1 << 20  # pixels; above, cores matter more than the bytes that slices cost
 _COARSE_SLICES, _FINE_SLICES = 4, 16
+_MOST_SLICES = 64  # that a decoder takes up states for
 _MAX_THREADS = 8  # more bring nothing at 16 slices
 
 
@@ -147,6 +149,8 @@ class Ffv1Decoder:
     @staticmethod
     def _open(configuration: tuple[int, int, int, bytes]) -> VideoCodecContext:
         width, height, _, record = configuration
+        if slices_of(record) > _MOST_SLICES:
+            raise DecodeFailed("the lossless payload has more slices than a picture needs")
         context = av.CodecContext.create("ffv1", "r")
         context.width, context.height = width, height
         context.extradata = record

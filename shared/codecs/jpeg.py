@@ -36,7 +36,10 @@ _START_OF_IMAGE = b"\xff\xd8"
 _END_OF_IMAGE = b"\xff\xd9"
 _SOF0 = 0xC0  # baseline DCT
 _SOS = 0xDA  # start of scan
-_OTHER_FRAME_HEADERS = frozenset(range(0xC1, 0xD0)) - {0xC4, 0xC8, 0xCC}  # not DHT, JPG, DAC
+# What else may stand before the scan of a baseline picture: DHT, DQT, DRI, COM, APP0 to APP15.  All
+# have a length.  Others, without one, decoders step over in their own ways: behind such a marker
+# they could see another header than the walk here does.
+_SEGMENTS = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 
 
 class JpegEncoder:
@@ -134,31 +137,36 @@ class JpegDecoder:
             decoded = None
         if decoded is None:
             raise DecodeFailed("the JPEG is damaged")
-        if channels == 3:
-            decoded = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
         expected = (height, width) if channels == 1 else (height, width, 3)
         if decoded.shape != expected:
             raise DecodeFailed("the JPEG decodes to another size than announced")
+        if channels == 3:
+            decoded = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
         return np.ascontiguousarray(decoded, dtype=np.uint8)
 
 
 def _frame_header(data: bytes) -> tuple[int, int, int]:
     """Return (width, height, components) from the one baseline frame header of `data`.
 
-    Follows T.81 Annex B: segments up to the first scan.  Raises `DecodeFailed` for anything else.
+    Follows T.81 Annex B: segments up to the first scan, with nothing between them.  Raises
+    `DecodeFailed` for anything else.
     """
     if not (data.startswith(_START_OF_IMAGE) and data.endswith(_END_OF_IMAGE)):
         raise DecodeFailed("the payload is not a whole JPEG")
     header: tuple[int, int, int] | None = None
     at = len(_START_OF_IMAGE)
-    while at + 4 <= len(data) and data[at] == 0xFF:
+    while True:
+        if at + 4 > len(data) or data[at] != 0xFF:
+            raise DecodeFailed("the JPEG is damaged before its picture begins")
         marker = data[at + 1]
         length = int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == _SOS:
             break
-        if marker in _OTHER_FRAME_HEADERS or (marker == _SOF0 and header is not None):
+        if length < 2 or (marker != _SOF0 and marker not in _SEGMENTS):
             raise DecodeFailed("the JPEG is not a single baseline picture")
         if marker == _SOF0:
+            if header is not None:
+                raise DecodeFailed("the JPEG is not a single baseline picture")
             if length < 8 or at + 10 > len(data) or data[at + 4] != 8:
                 raise DecodeFailed("the JPEG has a malformed frame header")
             lines = int.from_bytes(data[at + 5 : at + 7], "big")

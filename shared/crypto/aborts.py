@@ -1,8 +1,9 @@
 """Why an end gives up on pairing, in one byte, and the error that this is at the other end.
 
 An abort carries a reason and no text: nobody on the way can put words on a person's screen.  It is
-not authenticated either; all that forging one does is to end a handshake.  A reason that is not
-listed is a later version's, and read as any other.
+not authenticated either: what forging one does is to end a handshake, with one of the texts below,
+so these say what was told and not what is so.  A reason that is not listed is a later version's,
+and read as any other.  An abort is not answered.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = [
     "PAIR_AGAIN",
     "SAME_VERSION",
     "abort_message",
+    "is_abort",
     "malformed",
     "parse_abort",
     "wrong_code",
@@ -46,11 +48,10 @@ _WRONG_CODE = (
 )
 
 _REASONS: dict[int, tuple[type[PairingFailed], str, str]] = {
-    # What versions before 3 gave for everything but the next three.  This one never sends it, so
-    # who hears it knows what is at the other end.
+    # What versions before 3 give for everything but the next three.  This one never sends it.
     _OLDER: (
         OtherVersion,
-        "the other end runs an older version of Veilscope "
+        "the other end gave up on pairing as an older version of Veilscope does "
         f"(protocol {VERSION - 1} or older; this end speaks {VERSION})",
         SAME_VERSION,
     ),
@@ -84,7 +85,8 @@ _REASONS: dict[int, tuple[type[PairingFailed], str, str]] = {
     ),
     7: (
         OtherVersion,
-        f"the other end runs another version of Veilscope (this end speaks protocol {VERSION})",
+        "the other end says that it runs another version of Veilscope "
+        f"(this end speaks protocol {VERSION})",
         SAME_VERSION,
     ),
 }
@@ -98,9 +100,14 @@ def abort_message(error: VeilscopeError) -> bytes:
     return bytes((ABORT, reason))
 
 
+def is_abort(message: bytes) -> bool:
+    """Whether `message` tells that the other end gave up, however badly it is put."""
+    return message[:1] == bytes((ABORT,))
+
+
 def parse_abort(message: bytes) -> PairingFailed | None:
     """The error that an abort stands for, or None if `message` is no abort."""
-    if not message or message[0] != ABORT:
+    if not is_abort(message):
         return None
     if len(message) != 2:
         return malformed("abort")

@@ -320,8 +320,9 @@ class ReceiverHandshake(_Handshake):
         try:
             theirs = parse_sender_confirm(message)
         except KeystreamMismatch as told:
-            # The sender's abort carries no text; this end knows which two networks they are.
-            raise (self._mismatch or told) from None
+            # Nobody in particular says so yet, nor that this is its network: what this end adds is
+            # of its own network only.
+            raise self._told_mismatch(told, offer.network.family) from None
         if not hmac.compare_digest(theirs.mac, _sender_mac(keys.confirm_sender, self._confirmed)):
             raise wrong_code()
         if self._mismatch is not None:
@@ -337,6 +338,13 @@ class ReceiverHandshake(_Handshake):
         )
         self._end()
         return []
+
+    def _told_mismatch(self, told: KeystreamMismatch, family: str) -> KeystreamMismatch:
+        own = self._known_networks(family)
+        if own is None:
+            return told
+        held = f"this end's {family!r} is {own[:4].hex()}"
+        return KeystreamMismatch(f"{told} ({held})", hint=told.hint)
 
 
 def _receiver_mac(key: bytes, network_digest: bytes) -> bytes:

@@ -276,12 +276,12 @@ def _pass_over_extensions(rest: _Rest) -> None:
     """Read extensions up to the end of the hello; this version knows none."""
     count, critical = 0, False
     while rest:
+        if count == MAX_EXTENSIONS:
+            raise malformed("hello")
         kind, nbytes = _EXTENSION.unpack(rest.take(_EXTENSION.size))
         rest.take(nbytes)
         count += 1
         critical = critical or bool(kind & CRITICAL)
-    if count > MAX_EXTENSIONS:
-        raise malformed("hello")
     if critical:
         raise NotSupported(
             "the other end insists on something that this version of Veilscope does not have",

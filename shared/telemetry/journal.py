@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from shared.control import Notice, PathReport
+from shared.control import MAX_DETAIL_CHARS, Notice, PathReport
 from shared.telemetry.log import JsonLinesLog
 from shared.telemetry.metrics import Metrics, Snapshot
 from shared.telemetry.records import (
@@ -79,12 +79,13 @@ class Journal:
         """How many frames were shown (at the sender: sent) so far."""
         return self._metrics.frames
 
-    def dropped(self, reason: DropReason, index: int | None = None) -> None:
-        """A frame (of that source index, where it is known) will not be shown."""
+    def dropped(self, reason: DropReason, index: int | None = None, why: str = "") -> None:
+        """A frame (of that source index, where it is known) will not be shown, and `why`."""
         self._drops[reason] += 1
         now_ns = self._clock_ns()
         self._metrics.add_drop(reason, now_ns, index)
-        self.write(DropLine(at_s=self.seconds(now_ns), index=index, reason=reason))
+        said = why[:MAX_DETAIL_CHARS] or None
+        self.write(DropLine(at_s=self.seconds(now_ns), index=index, reason=reason, why=said))
 
     def epoch_entered(self, epoch: int, reason: str) -> None:
         """A new epoch is in force."""
@@ -101,12 +102,12 @@ class Journal:
         """
         since_s = None if notice.since_ns is None else self.seconds(notice.since_ns)
         event = notice.kind.replace("_", " ") + (" ended" if ends else "")
-        self.write(EventLine(at_s=self._at_s(), event=event, detail=notice.text, since_s=since_s))
+        self._tell(EventLine(at_s=self._at_s(), event=event, detail=notice.text, since_s=since_s))
 
     def quality_changed(self, reason: str) -> None:
         """Quality was lowered or raised: "quality lowered: path 2.1 Mbit/s"."""
         event, _, why = reason.partition(": ")
-        self.event(event, why)
+        self._tell(EventLine(at_s=self._at_s(), event=event, detail=why))
         self._reason = reason
 
     @property
@@ -118,7 +119,11 @@ class Journal:
         """The sender has measured the path to a receiver (a number at the sender, else None)."""
         self._metrics.set_path(report.rate_bps, report.rtt_ms, report.loss)
         figures = report.model_dump(exclude={"type"})
-        self.write(PathLine(at_s=self._at_s(), receiver=receiver, **figures))
+        self._tell(PathLine(at_s=self._at_s(), receiver=receiver, **figures))
+
+    def _tell(self, line: EventLine | PathLine) -> None:
+        """Write what the sender told."""
+        self.write(line)
 
     def counted(self, line: FrameLine | SentFrameLine) -> None:
         """A frame was shown (at the sender: sent) at `line.at_s`; its line is written apart."""

@@ -184,12 +184,16 @@ class FrameLine(_Line):
 
 
 class DropLine(_Line):
-    """One frame not shown; `index` is the source's frame index, null where not known."""
+    """One frame not shown; `index` is the source's frame index, null where not known.
+
+    `why` (else not written) is what is wrong with it, in words.
+    """
 
     type: Literal["drop"] = "drop"
     at_s: Seconds
     index: int | None
     reason: DropReason
+    why: str | None = Field(default=None, exclude_if=_is_none)
 
 
 class EpochLine(_Line):
@@ -204,7 +208,8 @@ class EpochLine(_Line):
 class EventLine(_Line):
     """Something a person would want to know of: a receiver joined, the peer gone.
 
-    `since_s`, on the scale of `at_s`, is when what is told began, where that is known.
+    `since_s`, on the scale of `at_s`, is when what is told began, where that is known.  `told_by`
+    is `sender` in a receiver's log where the words are the other end's, and no finding of its own.
     """
 
     type: Literal["event"] = "event"
@@ -212,6 +217,7 @@ class EventLine(_Line):
     event: str
     detail: str = ""
     since_s: Milliseconds = Field(default=None, exclude_if=_is_none)
+    told_by: Literal["sender"] | None = Field(default=None, exclude_if=_is_none)
 
 
 class PathLine(_Line):

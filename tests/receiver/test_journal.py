@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from receiver.journal import ReceiverJournal
+from shared.control import Notice, PathReport
 from shared.telemetry.log import JsonLinesLog
 from shared.telemetry.percentiles import RELATIVE_ERROR
 from shared.telemetry.reader import SessionLog, read_log
@@ -141,3 +142,31 @@ def test_the_summary_holds_the_figures_of_the_frames(written: Written) -> None:
 def test_a_journal_may_be_closed_twice(written: Written) -> None:
     written.journal.close()
     written.journal.close()
+
+
+# -- what the sender tells ------------------------------------------------------------------------
+
+
+def test_what_the_sender_tells_is_marked_as_its_words(written: Written) -> None:
+    written.journal.noticed(Notice(kind="epoch_entered", text="replays: 0"))
+    written.journal.quality_changed("passed over: nothing")
+    written.journal.event("still came", "frame 3")
+    events = [(event.event, event.told_by) for event in written.read().events]
+    assert events == [
+        ("epoch entered", "sender"),
+        ("passed over", "sender"),
+        ("still came", None),
+    ]
+
+
+def test_a_flood_of_what_the_sender_tells_does_not_fill_the_log(written: Written) -> None:
+    report = PathReport(rate_bps=1, rtt_ms=1, queue_ms=1, loss=0, target_bps=None)
+    for number in range(3000):
+        written.journal.noticed(Notice(kind="a", text=f"{number}"))
+        written.journal.quality_changed(f"quality lowered: {number}")
+        written.journal.path_measured(report)
+    log = written.read()
+    assert len(log.events) + len(log.paths) < 200
+    assert log.events[0].detail == "0"
+    (left_out,) = [event for event in log.events if event.event == "left out"]
+    assert int(left_out.detail.split()[0]) + len(log.events) - 1 + len(log.paths) == 9000

@@ -47,10 +47,19 @@ class Seals:
         codec: str = "lossless",
         payload: bytes | None = None,
         channels: int = 1,
+        still: bool = False,
     ) -> ReceivedFrame:
         encoded = open_encoder(codec).encode(picture(index, channels=channels))
         metadata = FrameMetadata(
-            index, 12, codec, encoded.width, encoded.height, channels, encoded.psnr_db, STAGES
+            index,
+            12,
+            codec,
+            encoded.width,
+            encoded.height,
+            channels,
+            encoded.psnr_db,
+            STAGES,
+            still=still,
         )
         inner = pack_inner(metadata, encoded.payload if payload is None else payload)
         return received(self._sealer.seal(self._sealer.draw(len(inner)), inner))
@@ -167,6 +176,18 @@ def test_an_older_frame_is_told_by_its_index_and_not_decoded(
         assert pipeline.process(late) == Outcome(dropped=((DropReason.LATE, index),))
     assert len(decoded) == 1
     assert shown(pipeline.process(seals.frame(6))).metadata.index == 6
+
+
+def test_a_still_that_nobody_asked_for_is_not_decoded(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.enter_epoch(secret(1))
+    pipeline.wants_still = lambda index: index == 3
+    seals = Seals(1)
+    wanted = pipeline.process(seals.frame(3, still=True))
+    assert wanted.still is not None and wanted.still_index == 3
+    monkeypatch.setattr("receiver.pipeline.Pipeline._decode", lambda *_: pytest.fail("decoded"))
+    assert pipeline.process(seals.frame(4, still=True)) == Outcome()
 
 
 @pytest.mark.parametrize("place", [HEADER.size, 200, -1], ids=["first", "middle", "tag"])

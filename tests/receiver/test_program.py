@@ -629,10 +629,10 @@ async def test_what_the_sender_tells_is_printed_and_a_flood_of_it_is_not(
         def show(self, shown: ShownFrame) -> None:
             if shown.frame.index == 3:
                 for number in range(500):
-                    text = f"the source stands still, {number}"
+                    text = f"the source :skull: stands still, {number}"
                     sessions[0].tell(Notice(kind="source_still", text=text))
 
     await run(Telling())
     lines = [line for line in capsys.readouterr().out.splitlines() if "stands still" in line]
-    assert lines[0] == "the sender: the source stands still, 0"
+    assert lines[0] == "the sender: the source :skull: stands still, 0", "as it was written"
     assert 5 <= len(lines) <= 20

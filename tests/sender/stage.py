@@ -41,10 +41,12 @@ class WatchedJournal(SenderJournal):
     def __init__(self) -> None:
         super().__init__()
         self.dropped_frames: list[tuple[DropReason, int | None]] = []
+        self.reasons: list[str] = []
 
-    def dropped(self, reason: DropReason, index: int | None = None) -> None:
+    def dropped(self, reason: DropReason, index: int | None = None, why: str = "") -> None:
         self.dropped_frames.append((reason, index))
-        super().dropped(reason, index)
+        self.reasons.append(why)
+        super().dropped(reason, index, why)
 
 
 @dataclass

@@ -54,6 +54,22 @@ async def test_one_that_shares_no_codec_with_those_who_watch_is_refused_and_dist
         assert (await third.frame()).index == 1
 
 
+async def test_one_that_would_slow_the_others_down_is_refused_and_alone_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch, codec="auto", max_receivers=2) as stage:
+        first = await stage.join("a")
+        with pytest.raises((NotSupported, PeerGone)):
+            await stage.knock("b", stage.code(), only("lossless", "notices"))
+        await stage.said("could not join")
+        await give(stage, 0)
+        assert (await first.frame()).codec == "h264"
+    async with a_stage(monkeypatch, codec="auto", max_receivers=2) as stage:
+        first = await stage.join("a", capabilities=only("lossless", "notices"))
+        await give(stage, 0)
+        assert (await first.frame()).codec == "lossless"
+
+
 async def test_no_still_is_sent_to_one_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     async with a_stage(monkeypatch, codec="h264") as stage:
         watcher = await stage.join("a", capabilities=without("stills"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -148,3 +149,18 @@ def test_without_a_log_the_figures_are_kept_all_the_same() -> None:
     journal.frame_sent(sealed(0), 5 * MS)
     assert journal.summary().frames_sent == 1
     journal.close()
+
+
+def test_what_is_wrong_with_a_picture_stands_in_its_line_and_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    journal = SenderJournal(JsonLinesLog(path))
+    journal.session_started("7f3a", "jpeg", IDENTITY)
+    journal.dropped(DropReason.SOURCE_DAMAGED, 4, "its JPEG data are damaged")
+    journal.dropped(DropReason.SOURCE_DAMAGED, 5, "x" * 5000)
+    journal.dropped(DropReason.LINK_BUSY, 6)
+    journal.close()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    first, second, third = (line for line in lines if line["type"] == "drop")
+    assert (first["index"], first["why"]) == (4, "its JPEG data are damaged")
+    assert second["why"] == "x" * 200
+    assert "why" not in third

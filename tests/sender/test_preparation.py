@@ -97,7 +97,7 @@ def test_leave_is_asked_for_burned_in_text_where_nothing_is_masked(
             prepare("double", masks=wishes)
         return
     prepared = prepare("double", masks=wishes)
-    asked = burned_in is not None and not wishes.any and not declared
+    asked = burned_in is not None and not wishes.rects and not declared
     assert (prepared.question is not None) == asked
     if asked:
         with pytest.raises(BadInput, match=BURNED_IN) as caught:
@@ -111,6 +111,38 @@ def test_leave_is_asked_for_burned_in_text_where_nothing_is_masked(
         assert prepared.told == prepared.lines
     prepared.check_leave(given=True)
     prepared.close()
+
+
+def test_looking_for_letters_counts_where_some_were_found(opens: object) -> None:
+    wishes = MaskWishes(text=True)
+    opens(Marked(burned_in=BURNED_IN), Letters(Rect(10, 30, 20, 8)))  # type: ignore[operator]
+    assert prepare("double", masks=wishes).question is None
+    opens(Marked(burned_in=BURNED_IN), Letters())  # type: ignore[operator]
+    question = prepare("double", masks=wishes).question
+    assert question is not None
+    assert BURNED_IN in question and "no letters were found" in question
+
+
+@pytest.mark.parametrize(
+    ("rects", "hides"),
+    [
+        (("0,0,64,1",), False),
+        (("0,0,3,48", "61,0,3,48"), False),
+        (("3,3,2,2",), False),
+        (("0,0,20,4",), True),
+        (("0,0,64,1", "0,40,8,8"), True),
+    ],
+)
+def test_masks_that_hide_no_letter_are_no_answer_to_burned_in_text(
+    rects: tuple[str, ...], hides: bool, opens: object
+) -> None:
+    opens(Marked(burned_in=BURNED_IN))  # type: ignore[operator]
+    prepared = prepare("double", masks=MaskWishes(rects))
+    assert (prepared.question is None) == hides
+    prepared.check_leave(given=True)
+    if not hides:
+        with pytest.raises(BadInput, match="too narrow"):
+            prepared.check_leave(given=False)
 
 
 def test_the_person_is_told_what_stays_and_what_the_source_had_to_do(opens: object) -> None:

@@ -46,6 +46,7 @@ async def test_a_damaged_picture_is_counted_and_told_at_both_ends_and_the_stream
         await until(lambda: bool(notices(watcher)))
         await give(stage, 2)
         assert stage.journal.dropped_frames == [(DropReason.SOURCE_DAMAGED, 1)]
+        assert stage.journal.reasons == ["the frame is cut short"]
         (notice,) = notices(watcher)
         assert (notice.kind, notice.lasting) == ("picture_skipped", False)
         assert notice.text in stage.notices

@@ -142,14 +142,28 @@ def test_a_receiver_that_lacks_the_codec_in_use_changes_it_at_once_even_while_it
     assert choice == CodecChoice("jpeg", "a receiver has no h264")
 
 
-def test_what_stood_in_for_h264_is_given_up_after_a_rest_once_all_have_it() -> None:
+def test_what_stood_in_is_given_up_as_soon_as_all_have_better() -> None:
     codec = auto()
-    codec.usable = frozenset({"jpeg"})
+    codec.usable = frozenset({"lossless"})
     assert codec.replace(0) is not None
+    codec.usable = frozenset({"lossless", "jpeg"})
+    assert codec.replace(1) == CodecChoice("jpeg", "all receivers have jpeg")
     codec.usable = ALL
-    assert codec.replace(REST_NS - 1) is None
-    assert codec.replace(REST_NS) == CodecChoice("h264", "all receivers have h264")
-    assert codec.replace(10 * REST_NS) is None
+    assert codec.replace(2) == CodecChoice("h264", "all receivers have h264")
+    assert codec.replace(3) is None
+
+
+def test_a_stand_in_that_fails_is_not_tried_again() -> None:
+    codec = auto()
+    codec.usable = frozenset({"jpeg", "lossless"})
+    assert codec.replace(0) is not None
+    choice = codec.failed(1)
+    assert choice == CodecChoice("lossless", "jpeg does not work here")
+    assert all(codec.replace(now_ns) is None for now_ns in range(2, 5))
+    choice = codec.failed(5)
+    assert choice == CodecChoice("h264", "lossless does not work here"), "for those who have it"
+    assert all(codec.replace(now_ns) is None for now_ns in range(6, 9))
+    assert not codec.suits({"jpeg", "lossless"}, ALL)
 
 
 def test_it_begins_with_what_all_have() -> None:
@@ -173,6 +187,9 @@ def test_a_codec_that_was_asked_for_is_not_replaced() -> None:
         ("auto", {"jpeg"}, {"h264", "jpeg"}, True),
         ("auto", {"jpeg"}, {"h264", "stills"}, False),
         ("auto", {"stills", "notices"}, ALL | {"stills"}, False),
+        ("auto", {"lossless"}, ALL, False),
+        ("auto", {"av1", "stills"}, {"h264", "av1"}, False),
+        ("auto", {"av1", "lossless"}, {"av1", "lossless"}, True),
         ("lossless", ALL, ALL, True),
         ("lossless", {"h264"}, ALL, False),
         ("lossless", {"lossless"}, {"lossless"}, True),
@@ -182,3 +199,9 @@ def test_a_receiver_suits_the_stream_if_a_codec_is_left_that_all_have(
     asked_for: str, features: set[str], watching: set[str], suits: bool
 ) -> None:
     assert StreamCodec(asked_for).suits(features, watching) is suits
+
+
+@pytest.mark.parametrize("codec", ["lossless", "av1"])
+def test_a_slow_codec_is_taken_for_one_who_watches_alone(codec: str) -> None:
+    assert StreamCodec("auto").suits({codec}, ALL, alone=True)
+    assert not StreamCodec("auto").suits({"stills"}, ALL, alone=True)

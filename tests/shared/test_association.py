@@ -24,6 +24,7 @@ from shared.errors import (
     HandshakeFailed,
     NotSupported,
     OtherVersion,
+    PairingFailed,
     PeerGone,
     WrongCode,
 )
@@ -90,6 +91,21 @@ async def test_an_abort_is_heard_even_if_the_other_end_hung_up_right_after_it() 
         await receiver.closed()
         with pytest.raises(CodeUsed):
             await associate(receiver, at_receiver)
+
+
+@pytest.mark.parametrize("abort", [b"\x05\x00", b"\x05\x01", b"\x05\x07", b"\x05\xee", b"\x05"])
+async def test_an_abort_is_not_answered(abort: bytes) -> None:
+    async with asyncio.timeout(10):
+        sender, receiver = memory_pair()
+        await asyncio.gather(sender.connected(), receiver.connected())
+        at_sender, _ = handshakes(sender, receiver)
+        receiver.send_control(abort)
+        with pytest.raises(PairingFailed):
+            await associate(sender, at_sender)
+        await sender.close()
+        with pytest.raises(PeerGone):
+            await receiver.receive_control()
+        await receiver.close()
 
 
 async def test_who_is_refused_on_agreement_learns_why() -> None:
@@ -165,6 +181,27 @@ async def test_what_is_not_known_is_passed_over_and_counted() -> None:
         say(sender, {"type": "new", "critical": True})
         with pytest.raises(NotSupported):
             await receiver.receive()
+        await asyncio.gather(sender.link.close(), receiver.link.close())
+
+
+async def test_messages_that_are_passed_over_leave_the_others_their_turn() -> None:
+    async with asyncio.timeout(10):
+        sender, receiver = await paired()
+        for _ in range(50):
+            say(sender, {"type": "new"})
+        say(sender, {"type": "epoch_ack", "epoch": 1})
+        await asyncio.sleep(0.05)  # until all wait to be read
+        seen: list[int] = []
+
+        async def look() -> None:
+            while True:
+                seen.append(receiver.ignored["types"])
+                await asyncio.sleep(0)
+
+        looking = asyncio.create_task(look())
+        await receiver.receive()
+        looking.cancel()
+        assert set(range(1, 50)) <= set(seen)
         await asyncio.gather(sender.link.close(), receiver.link.close())
 
 

@@ -4,6 +4,7 @@ and patient with what is not.
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import Counter
 from typing import Any
@@ -215,6 +216,29 @@ def test_a_value_that_nobody_can_need_is_refused_wherever_it_stands(kind: str, v
         parse(f'{{"type": "{kind}", "epoch": 1, "new": {value}}}'.encode())
 
 
+@pytest.mark.parametrize("empty", ["[]", "{}"])
+@pytest.mark.parametrize("said", ['"type": "new_type"', '"type": "epoch_ack", "epoch": 1'])
+def test_of_a_value_that_is_passed_over_no_objects_are_made(said: str, empty: str) -> None:
+    data = f'{{{said}, "new": [{",".join([empty] * 20_000)}]}}'.encode()
+    runs: list[str] = []
+    note = lambda phase, _details: runs.append(phase)  # noqa: E731 -- gc wants a function to remove
+    threshold = gc.get_threshold()
+    gc.set_threshold(1000, 10, 10)
+    gc.callbacks.append(note)
+    try:
+        parse(data)
+    finally:
+        gc.callbacks.remove(note)
+        gc.set_threshold(*threshold)
+    assert len(runs) <= 2, "each object sets off the garbage collector, over all that there is"
+
+
+def test_a_word_for_no_number_is_taken_inside_a_text() -> None:
+    assert parse(
+        b'{"type": "bye", "reason": "quit", "detail": "a \\"NaN, \\\\", "new": "Infinity"}'
+    ) == (Bye(reason="quit", detail='a "NaN, \\'))
+
+
 @given(st.binary(max_size=100))
 def test_garbage_is_refused(garbage: bytes) -> None:
     with pytest.raises(HandshakeFailed):
@@ -233,6 +257,11 @@ def test_a_detail_is_one_printable_line_whoever_wrote_it() -> None:
     raw = json.dumps({"type": "bye", "reason": "error", "detail": "\x1b[2Jtwo\nlines"}).encode()
     for bye in (parse(raw), Bye(reason="error", detail="\x1b[2Jtwo\nlines")):
         assert bye == Bye(reason="error", detail=" [2Jtwo lines")
+
+
+def test_a_line_does_not_begin_with_a_mark_on_what_was_written_before_it() -> None:
+    assert Notice(kind="a", text="\u0338\u20e0ne\u0301e").text == "  ne\u0301e"
+    assert Bye(reason="error", detail="\u0338").detail == " "
 
 
 def test_a_detail_is_short() -> None:

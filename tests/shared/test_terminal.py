@@ -19,7 +19,8 @@ from shared.terminal import EndOfInput
 PROGRAM = """
     import asyncio
     from shared.errors import BadInput, OutputFailed, PeerGone, WrongCode
-    from shared.terminal import DebugOption, ask, run_async, run_command, stdout, warn
+    from shared.terminal import DebugOption, ask, hush_libraries, run_async, run_command
+    from shared.terminal import stdout, warn
 
     def command(case: str, number: int = 0, debug: DebugOption = False):
         '''A program that ends in many ways.'''
@@ -38,6 +39,16 @@ PROGRAM = """
             return number
         if case == "warn":
             warn("the disk is nearly full")
+        if case == "chatter":
+            import ctypes, logging, sys
+            hush_libraries()
+            hush_libraries()
+            library = ctypes.CDLL(None)
+            library.dprintf(2, b"TIFFReadDirectory: Warning, unknown field\\n")
+            warn("the disk is nearly full")
+            logging.warning("the path changed")
+            print("plain words", file=sys.stderr)
+            raise BadInput("no such thing")
         if case == "result":
             stdout.print(run_async(lambda: asyncio.sleep(0, "done")))
         if case == "async-error":
@@ -79,6 +90,17 @@ def test_an_error_is_one_line_its_hint_another_and_its_status_its_own() -> None:
     assert result.returncode == 3
     assert result.stdout == ""
     assert result.stderr == "error: the [two] codes differ?[2J\n  → ask for a new one\n"
+
+
+def test_what_libraries_in_c_write_is_kept_off_the_terminal_and_nothing_else_is() -> None:
+    said = [
+        "warning: the disk is nearly full",
+        "warning: the path changed",
+        "plain words",
+        "error: no such thing",
+    ]
+    assert run("chatter").stderr.splitlines() == said
+    assert "unknown field" in run("chatter", "--debug").stderr
 
 
 def test_an_error_without_hint_is_one_line() -> None:

@@ -30,8 +30,8 @@ class Clip(Protocol):
         """Return the first picture that can be shown.  Raises `SourceFailed` where none can."""
         ...
 
-    def last_fault(self) -> str | None:
-        """Return what is wrong with the last picture, as far as that can be told beforehand."""
+    def faults(self) -> tuple[str, ...]:
+        """Return why the first or the last picture can't be shown, as far as can be told before."""
         ...
 
     def pictures(self) -> Iterator[Reading]:

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from sender.sources.dicom.elements import word
+from sender.sources.dicom.elements import raw, word
 from shared.errors import SourceFailed
 
-__all__ = ["Contents", "DicomFile", "is_dicom", "open_dicom"]
+__all__ = ["Contents", "DicomFile", "NoPicture", "is_dicom", "open_dicom"]
 
 # pydicom's warnings quote the values they are about, and those may name the patient.
 warnings.filterwarnings("ignore", module=r"pydicom\b")
@@ -48,6 +49,10 @@ _LONG_VRS = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 _PIXELS = {0x0010: "PixelData", 0x0008: "FloatPixelData", 0x0009: "DoubleFloatPixelData"}
 _NEEDED = ("Rows", "Columns", "PhotometricInterpretation")
+
+
+class NoPicture(SourceFailed):
+    """DICOM of a kind that is no picture: a report, a directory."""
 
 
 class Contents:
@@ -161,7 +166,12 @@ def _opened(contents: Contents) -> DicomFile:
         ) from None
     pixels = contents.at(contents.tell(), 12)
     if len(missing) == len(_NEEDED):
-        raise SourceFailed("the DICOM file holds no picture")
+        if _is_of_images(header):
+            raise SourceFailed(
+                "the DICOM file ends before its picture: it was cut short, or never finished",
+                hint="fetch it anew",
+            )
+        raise NoPicture("the DICOM file holds no picture")
     if missing:
         raise SourceFailed(f"the DICOM file holds no picture: {', '.join(missing)} missing")
     return _located(contents, header, pixels, deflated)
@@ -175,7 +185,8 @@ def _located(contents: Contents, header: Dataset, element: bytes, deflated: bool
     if len(element) >= 8:
         group, number = struct.unpack(f"{order}HH", element[:4])
         if group == 0x7FE0 and number in _PIXELS:
-            explicit = element[4:6].isalpha() and len(element) == 12
+            # Not by its bytes alone: the length of an implicit one may look like letters.
+            explicit = not _is_implicit(header) and element[4:6].isalpha() and len(element) == 12
             vr, header_bytes = (element[4:6], 12) if explicit else (b"OW", 8)
             nbytes = struct.unpack(f"{order}I", element[header_bytes - 4 : header_bytes])[0]
             start = at + header_bytes
@@ -194,6 +205,23 @@ def _located(contents: Contents, header: Dataset, element: bytes, deflated: bool
                 encapsulated=undefined,
             )
     raise SourceFailed("the DICOM file holds no picture: PixelData is missing")
+
+
+def _is_of_images(header: Dataset) -> bool:
+    """Whether a file is of a class (PS3.6 A) whose files hold pictures, by what is left of it."""
+    meta = getattr(header, "file_meta", Dataset())
+    classes = (raw(header, "SOPClassUID"), raw(meta, "MediaStorageSOPClassUID"))
+    return any("Image Storage" in UID(str(found)).name for found in classes if found)
+
+
+def _is_implicit(header: Dataset) -> bool:
+    """Whether the elements have no VR, as they were parsed: what a file says of that may be wrong.
+
+    An explicit one may still go on with implicit elements.
+    """
+    unread = (element for element in header.values() if isinstance(element, RawDataElement))
+    first = next(unread, None)
+    return bool(header.original_encoding[0] if first is None else first.is_implicit_VR)
 
 
 def _inflated(contents: Contents, head: bytes) -> Contents:

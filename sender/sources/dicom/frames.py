@@ -47,7 +47,8 @@ def _counted(count: int, claimed: int | None) -> tuple[str, ...]:
     if claimed is None or count == claimed:
         return ()
     less = "fewer" if count < claimed else "more"
-    return (f"the file holds {count} pictures, {less} than it says: those are played",)
+    pictures, those = ("picture", "it is") if count == 1 else ("pictures", "those are")
+    return (f"the file holds {count} {pictures}, {less} than it says: {those} played",)
 
 
 class _Native:

@@ -108,10 +108,10 @@ class Instance:
             hint="fetch or export the file anew",
         )
 
-    def last_fault(self) -> str | None:
-        """Return why the last picture can't be shown, None where it can."""
-        last = self.picture(self._frames.count - 1)
-        return last.why if isinstance(last, Skipped) else None
+    def faults(self) -> tuple[str, ...]:
+        """Return why the first or the last picture can't be shown, nothing where both can."""
+        ends = (self.picture(ordinal) for ordinal in sorted({0, self._frames.count - 1}))
+        return tuple(end.why for end in ends if isinstance(end, Skipped))
 
     def pictures(self) -> Iterator[Picture]:
         """Yield all pictures in order, decoded ahead."""

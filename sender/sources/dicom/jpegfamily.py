@@ -7,6 +7,7 @@ JPEG lossless and of 12 bits, libjxl (extra `jpegxl`) for JPEG XL.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import av
@@ -30,6 +31,10 @@ logging.getLogger("openjpeg").setLevel(logging.CRITICAL)
 
 def compressed(frame: bytes, layout: Layout) -> Samples:
     if (jpeg := jpeg_of(frame)) is not None:
+        if layout.samples == 3 and len(jpeg.components) == 1:
+            # What is grey is grey, also in a file that says that its pictures have colours.
+            grey = dataclasses.replace(layout, samples=1, photometric="MONOCHROME2", pitch=0)
+            return np.repeat(_jpeg(frame, jpeg, grey)[:, :, None], 3, axis=2)
         return _jpeg(frame, jpeg, layout)
     if frame[:2] == b"\xff\xd8":
         raise BadFrame("its JPEG markers are damaged")

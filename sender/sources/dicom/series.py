@@ -11,7 +11,8 @@ It does not look into folders below, and needs no DICOMDIR.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -22,8 +23,8 @@ from pydicom.dataset import Dataset
 
 from sender.sources.ahead import ahead
 from sender.sources.dicom.clip import Clip, open_clip
-from sender.sources.dicom.elements import numbers, raw, whole
-from sender.sources.dicom.file import is_dicom, open_dicom
+from sender.sources.dicom.elements import numbers, raw, whole, word
+from sender.sources.dicom.file import DicomFile, NoPicture, is_dicom, open_dicom
 from sender.sources.dicom.frames import frames_in
 from sender.sources.dicom.instance import Instance
 from sender.sources.dicom.presentation import burned_in
@@ -32,6 +33,7 @@ from sender.sources.dicom.timing import frame_rate
 from sender.sources.dicom.uncompressed import Layout
 from sender.sources.dicom.video import is_video
 from sender.sources.ordering import NaturalOrder, natural_order
+from sender.sources.pictures.formats import SUFFIXES as PICTURES
 from sender.sources.source import Reading, Skipped, SourceInfo, SourcePicture, checked_fps
 from shared.errors import SourceFailed, VeilscopeError
 
@@ -45,7 +47,12 @@ _LAST = 1 << 32  # after every InstanceNumber (IS, 32 bits)
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """What is known of one instance; `count` is None for a video of unknown length."""
+    """What is known of one instance, by its header.
+
+    `count` is None for a video: only its stream knows.  `fault` is why it can't be shown, as far as
+    that is known without decoding; such a one takes the place of one picture.  `size` is in pixels
+    as they are stored.
+    """
 
     path: Path
     series: str
@@ -53,20 +60,20 @@ class _Member:
     position: float
     name: NaturalOrder
     count: int | None
+    fault: str | None
     still: bool
+    size: tuple[int | None, int | None]
+    grey: bool
     fps: float | None
     burned_in: str | None
 
     @classmethod
     def of(cls, path: Path) -> _Member:
-        """Raises `SourceFailed` for what is no picture."""
+        """Raises `SourceFailed` for what has no place in a series, `NoPicture` among it."""
         file = open_dicom(path)
         try:
             still = not is_video(file)
-            count = whole(file.header, "NumberOfFrames")
-            if still:
-                layout = Layout.of(file.header, keyword=file.keyword, big_endian=file.big_endian)
-                count = frames_in(file, layout).count
+            count, fault = _counted(file) if still else (None, None)
             number = whole(file.header, "InstanceNumber")
             return cls(
                 path=path,
@@ -75,7 +82,10 @@ class _Member:
                 position=_position(file.header),
                 name=natural_order(path.name),
                 count=count,
+                fault=fault,
                 still=still,
+                size=(whole(file.header, "Columns"), whole(file.header, "Rows")),
+                grey=word(file.header, "PhotometricInterpretation").startswith("MONOCHROME"),
                 fps=frame_rate(file.header),
                 burned_in=burned_in(file.header),
             )
@@ -114,7 +124,7 @@ class DicomSeries:
             fps=checked_fps(fps, self._members[0].fps),
             frame_count=sum(c or 0 for c in counts) if None not in counts else None,
             live=False,
-            remarks=remarks + of_first,
+            remarks=(*remarks, *_remarks(self._members), *of_first, *self._faults()),
             burned_in=next((m.burned_in for m in self._members if m.burned_in), None),
         )
 
@@ -144,6 +154,16 @@ class DicomSeries:
             except VeilscopeError as error:
                 failed = failed or error
         raise failed or SourceFailed("the series holds no picture")
+
+    def _faults(self) -> Iterator[str]:
+        """Why the first or the last instance can't be shown, beyond what their headers tell."""
+        last = len(self._members) - 1
+        for at in sorted({0, last}):
+            member = self._members[at]
+            if not member.fault and member.still and member.count == 1:
+                reading = self._only_picture(member)
+                if isinstance(reading, Skipped):
+                    yield reading.why
 
     def _only_picture(self, member: _Member) -> Reading:
         return next(self._all_pictures(member))
@@ -185,15 +205,16 @@ class DicomSeries:
                 yield from list(Instance(file).sample_frames())[:1]
 
 
-def is_series(folder: Path, pictures: frozenset[str]) -> bool:
-    """Whether the folder holds DICOM files, and none whose suffix is one of `pictures`.
+def is_series(folder: Path) -> bool:
+    """Whether the folder holds DICOM files, and more of them than of other pictures.
 
     Raises `OSError` where it can't be read.
     """
     files = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    if any(file.suffix.lower() in pictures for file in files):
-        return False
-    return any(is_dicom(file) for file in files)
+    others = [file for file in files if file.suffix.lower() not in PICTURES]
+    pictures = len(files) - len(others)
+    # A directory of other files is DICOM, but no picture (PS3.10 8).
+    return sum(is_dicom(file) for file in others if file.name.upper() != "DICOMDIR") > pictures
 
 
 def _listed(folder: Path) -> tuple[list[_Member], tuple[str, ...]]:
@@ -209,26 +230,64 @@ def _listed(folder: Path) -> tuple[list[_Member], tuple[str, ...]]:
     if len(files) > MAX_FILES:
         raise SourceFailed(f"the folder holds more than {MAX_FILES} files")
     members: list[_Member] = []
-    why = ""
+    faults: list[str] = []
+    without = 0
+    pictures: Counter[str] = Counter()
     for file in files:
         try:
             members.append(_Member.of(file))
+        except NoPicture as error:
+            without += 1
+            why = str(error)
         except Exception as error:  # pydicom parses values as they are asked for
-            # Of a folder without any picture, what is wrong with the first that is DICOM.
-            said = str(error) if isinstance(error, VeilscopeError) else type(error).__name__
-            why = why or (said if is_dicom(file) else "")
+            if is_dicom(file):
+                said = str(error) if isinstance(error, VeilscopeError) else type(error).__name__
+                faults.append(said)
+            elif file.suffix.lower() in PICTURES:
+                pictures[file.suffix.lower()] += 1
     if not members:
+        why = faults[0] if faults else why if without else ""
         raise SourceFailed(f"the folder holds no DICOM picture{f': {why}' if why else ''}")
     by_series: dict[str, list[_Member]] = {}
     for member in members:
         by_series.setdefault(member.series, []).append(member)
     chosen = max(by_series.values(), key=len)
     remarks = []
-    if others := len(files) - len(members):
+    if others := pictures.total():
+        said = ", ".join(f"{count} {suffix}" for suffix, count in sorted(pictures.items()))
+        them = "it" if others == 1 else "them"
+        remarks.append(
+            f"{_files(others)} of other pictures passed over ({said}): images:FOLDER plays {them}"
+        )
+    if faults:
+        remarks.append(f"{_files(len(faults))} of DICOM passed over, as not readable: {faults[0]}")
+    if others := len(files) - len(members) - len(faults) - others:
         remarks.append(f"{_files(others)} in the folder passed over: no DICOM picture in them")
     if others := len(members) - len(chosen):
         remarks.append(f"{_files(others)} of other series in the folder passed over")
     return sorted(chosen, key=lambda member: member.order), tuple(remarks)
+
+
+def _counted(file: DicomFile) -> tuple[int, str | None]:
+    """How many still pictures a file has room for; of one that can't be shown 1, and why."""
+    try:
+        layout = Layout.of(file.header, keyword=file.keyword, big_endian=file.big_endian)
+        return frames_in(file, layout).count, None
+    except SourceFailed as error:
+        return 1, str(error)
+
+
+def _remarks(members: Sequence[_Member]) -> Iterator[str]:
+    """What a person should know of the pictures before they go out."""
+    faults = [member.fault for member in members if member.fault]
+    if faults:
+        instances = "instance" if len(faults) == 1 else "instances"
+        yield f"{len(faults)} {instances} of the series can't be shown: {faults[0]}"
+    good = [member for member in members if not member.fault]
+    if (sizes := len({member.size for member in good})) > 1:
+        yield f"{sizes} sizes of pictures: the stream begins anew wherever the size changes"
+    if len({member.grey for member in good}) > 1:
+        yield "grey pictures and ones in colour: the stream begins anew at each change"
 
 
 def _files(count: int) -> str:

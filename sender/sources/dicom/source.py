@@ -34,7 +34,7 @@ class DicomSource:
         self._evenly = fps is not None
         try:
             self.first = self._timed(self._clip.first_good())
-            fault = self._clip.last_fault()
+            faults = self._clip.faults()
         except Exception:
             self._clip.close()
             raise
@@ -47,7 +47,7 @@ class DicomSource:
             fps=checked_fps(fps, self._clip.fps),
             frame_count=self._clip.count,
             live=False,
-            remarks=self._clip.remarks + ((fault,) if fault else ()),
+            remarks=self._clip.remarks + faults,
             burned_in=burned_in(self._clip.header),
         )
 

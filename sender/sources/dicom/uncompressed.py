@@ -86,7 +86,11 @@ class Layout:
         if bits is None:
             raise SourceFailed("BitsAllocated is missing in the DICOM file")
         if bits not in (1, 8, 16, 32, 64) or (bits == 1 and samples != 1):
-            raise SourceFailed("BitsAllocated of the DICOM file has no reader here")
+            raise SourceFailed(
+                f"there is no reader here for samples of {bits} bits (BitsAllocated of the DICOM "
+                "file), but for 1, 8, 16, 32 and 64, in colour from 8 on",
+                hint="convert the file first, for example with GDCM's gdcmconv --raw",
+            )
         kind = "f" if keyword != "PixelData" else "ui"[whole(header, "PixelRepresentation") == 1]
         dtype = np.dtype("u1" if bits == 1 else f"{'>' if big_endian else '<'}{kind}{bits // 8}")
         by_plane = samples > 1 and whole(header, "PlanarConfiguration") == 1

@@ -57,7 +57,7 @@ class EncapsulatedVideo:
             raise SourceFailed(
                 f"the video of the DICOM file ({syntax_name(file.transfer_syntax)}) can't be "
                 f"played: {error}",
-                hint=error.hint,
+                hint="fetch or export the file anew",
             ) from None
         self._first = self._video.first
         self._mask_auto = mask_auto
@@ -67,9 +67,10 @@ class EncapsulatedVideo:
             self._video.close()
             raise
         claimed = whole(file.header, "NumberOfFrames")
-        self.count = self._video.info.frame_count or claimed
+        # Only the stream knows: what the header says of it is no more than a claim.
+        self.count = self._video.info.frame_count
         self.fps = frame_rate(file.header)
-        self._times = frame_times(file.header, self.count) if self.count else None
+        self._times = frame_times(file.header, count) if (count := self.count or claimed) else None
         self._evenly = self.fps is not None
         if self.fps is None:
             self.fps = self._video.info.fps
@@ -83,9 +84,9 @@ class EncapsulatedVideo:
     def first_good(self) -> SourcePicture:
         return self._shown(self._first, 0)
 
-    def last_fault(self) -> str | None:
-        """The end of a video is not looked at before it is played."""
-        return None
+    def faults(self) -> tuple[str, ...]:
+        """The first is among the remarks; the end of a video is not looked at before."""
+        return ()
 
     def pictures(self) -> Iterator[Reading]:
         """Yield the readings of one pass."""

@@ -168,6 +168,8 @@ def _opened(file: BinaryIO) -> ImageFile.ImageFile:
     try:
         picture = Pillow.open(file, formats=FORMATS)
     except UnidentifiedImageError:
+        if not head:
+            raise SourceFailed("its file is empty") from None
         wanted = missing_plugin(head)
         if wanted is not None:
             raise SourceFailed(f"it is {wanted[0]}, which needs the package {wanted[1]}") from None

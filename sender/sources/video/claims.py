@@ -28,7 +28,8 @@ def own_rate(video: OpenVideo) -> tuple[float | None, tuple[str, ...]]:
     ]
     possible = next((rate for rate in rates if 0.0 < rate <= _MAX_OWN_FPS), None)
     if rates and rates[0] != possible:
-        return possible, (f"the video's own frame rate ({rates[0]:.6g}) is impossible",)
+        then = "; its pictures keep their own times" if video.timed else ""
+        return possible, (f"the video's own frame rate ({rates[0]:.6g}) is impossible{then}",)
     return possible, ()
 
 

@@ -85,7 +85,11 @@ class OpenVideo:
         if self.stream.duration is not None and self.stream.time_base is not None:
             return float(self.stream.duration * self.stream.time_base)
         if self.container.duration is not None and len(self.container.streams) == 1:
-            return self.container.duration / av.time_base
+            duration_s = self.container.duration / av.time_base
+            # Matroska's is the end of the last picture by its clock, wherever the first lies.
+            start_s = (self.container.start_time or 0) / av.time_base
+            from_zero = "matroska" in self.format and 0 < start_s < duration_s
+            return duration_s - start_s if from_zero else duration_s
         return None
 
 

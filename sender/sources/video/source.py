@@ -88,6 +88,7 @@ class VideoSource:
                 *self._picture_remarks,
                 *(rate_remarks if fps is None else ()),
                 *(() if self._strict else (_NOT_WHOLE,)),
+                *_beginning(before),
                 *ending,
             ),
         )
@@ -241,6 +242,12 @@ def _named(location: str | Path | BinaryIO) -> Location:
     if isinstance(location, str) and ("://" in location or location.startswith("file:")):
         return location
     return f"file:{location}"
+
+
+def _beginning(before: list[Reading]) -> tuple[str, ...]:
+    """What is wrong with a video's start, by the readings before its first picture."""
+    skipped = [reading.why for reading in before if isinstance(reading, Skipped)]
+    return (f"the video begins with pictures that can't be shown: {skipped[0]}",) if skipped else ()
 
 
 def _ending(location: Location) -> tuple[str, ...]:

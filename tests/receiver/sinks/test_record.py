@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from receiver.sinks import ShownFrame
-from receiver.sinks.record import RecordSink
+from receiver.sinks.record import RecordSink, Timeline
 from shared.errors import BadInput, OutputFailed
 from shared.frame import Frame, Image
 
@@ -104,7 +104,14 @@ def test_a_recording_of_a_source_that_changes_all_the_time_has_a_bounded_number_
 ) -> None:
     monkeypatch.setattr("receiver.sinks.record.MOST_FILES", 3)
     shapes = [smooth(48, 64, 90), smooth(64, 48, 90)] * 4
-    record(tmp_path / "s.mp4", [(40 * index, image) for index, image in enumerate(shapes)])
+    told = []
+    sink = RecordSink(tmp_path / "s.mp4")
+    sink.on_fitted = lambda *what: told.append(what)
+    sink.start()
+    for index, image in enumerate(shapes):
+        sink.show(shown(index, 40 * index, image))
+    sink.close()
+    assert told == [(1, (48, 64)), (3, None)], "said once, and counted: 48x64 is not 64x48"
     files = sorted(tmp_path.iterdir())
     assert [path.name for path in files] == ["s-2.mp4", "s-3.mp4", "s.mp4"]
     assert sum(len(decoded(path)) for path in files) == 8, "a picture is in no file"
@@ -123,6 +130,45 @@ def test_a_source_that_stands_still_is_as_long_in_the_recording_as_it_was_watche
     sink.show(shown(3, 3000, image))
     sink.close()
     assert [at_ms for at_ms, _ in decoded(tmp_path / "s.mp4")] == [0, 1000, 2000, 3000]
+
+
+@pytest.mark.parametrize("off_ms", [600_000, 10**10, -(10**7), -61_000])
+def test_a_capture_that_can_t_have_been_then_does_not_spoil_the_times_of_the_others(
+    tmp_path: Path, off_ms: int
+) -> None:
+    image = smooth(32, 32, 90)
+    stamps = [0, 40, 80 + off_ms, 120, 160, 1000]
+    sink = RecordSink(tmp_path / "s.mp4")
+    sink.start()
+    for index, (at_ms, stamp_ms) in enumerate(
+        zip([0, 40, 80, 120, 160, 1000], stamps, strict=True)
+    ):
+        frame = Frame(index, 5_000_000_000 + stamp_ms * 1_000_000, image)
+        age_ms = 20.0 + at_ms - stamp_ms
+        sink.show(ShownFrame(frame, b"", age_ms, 0.5, 41.0, 1, "jpeg", 30.0))
+    sink.close()
+    times = [at_ms for at_ms, _ in decoded(tmp_path / "s.mp4")]
+    assert times == [0, 40, 100, 120, 160, 1000]
+
+
+def test_a_first_capture_in_the_future_or_long_ago_is_the_beginning_all_the_same(
+    tmp_path: Path,
+) -> None:
+    for off_ms in (3_600_000, -3_600_000):
+        timeline = Timeline()
+        moments = []
+        for at_ms, stamp_ms in ((0, off_ms), (40, 40), (80, 80)):
+            frame = Frame(0, stamp_ms * 1_000_000, smooth(32, 32, 90))
+            told = ShownFrame(frame, b"", float(at_ms - stamp_ms), 0.5, 41.0, 1, "jpeg", 30.0)
+            moments.append(timeline.moment_of(told, 0) // 1_000_000)
+        assert moments == [0, 40, 80]
+
+
+def test_without_compared_clocks_a_recording_goes_by_when_pictures_were_shown() -> None:
+    timeline = Timeline()
+    frame = Frame(0, 10**18, smooth(32, 32, 90))
+    told = ShownFrame(frame, b"", None, None, 41.0, 1, "jpeg", 30.0)
+    assert [timeline.moment_of(told, now_ns) for now_ns in (5, 9)] == [5, 9]
 
 
 def test_times_that_stand_still_or_run_back_are_put_in_order(tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def test_the_first_good_picture_stands_for_the_source(tmp_path: Path) -> None:
     assert (source.info.width, source.info.height, source.info.channels) == (40, 30, 1)
     assert int(source.first.image[0, 0]) == 2
     assert [type(reading) for reading in source.pictures()] == [Skipped, SourcePicture]
+    assert any("picture 0 can't be shown" in remark for remark in source.info.remarks)
 
 
 def test_a_last_picture_that_is_cut_short_is_told_before_pairing(tmp_path: Path) -> None:

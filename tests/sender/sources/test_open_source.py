@@ -75,6 +75,19 @@ def test_one_picture_is_a_source_as_a_folder_of_them_is(
     assert (info.kind, info.width, info.height, info.frame_count) == ("images", 64, 48, 1)
 
 
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "is empty"), (b"some words\n", "no picture of a kind")]
+)
+def test_a_file_named_like_a_picture_is_refused_as_one(
+    content: bytes, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "DOE.png").write_bytes(content)
+    with pytest.raises(SourceFailed, match=said) as caught:
+        open_source(str(tmp_path / "DOE.png"))
+    assert "video" not in str(caught.value)
+    assert "DOE" not in str(caught.value)
+
+
 def test_any_other_file_is_tried_as_video(tmp_path: Path) -> None:
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (64, 48))

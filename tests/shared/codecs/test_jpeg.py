@@ -157,3 +157,53 @@ def test_an_orientation_tag_does_not_turn_the_picture() -> None:
     tagged = b"\xff\xd8\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + payload[2:]
     shown = JpegDecoder().decode(tagged, width=56, height=40, channels=1)
     assert np.array_equal(shown, JpegDecoder().decode(payload, width=56, height=40, channels=1))
+
+
+def _segment(marker: int, body: bytes) -> bytes:
+    return bytes((0xFF, marker)) + (2 + len(body)).to_bytes(2, "big") + body
+
+
+@pytest.mark.parametrize(
+    "before",
+    [*(bytes((0xFF, marker)) for marker in (0x00, 0x01, 0xD0, 0xD7, 0xD8, 0xD9, 0xFF)),
+     b"\xff\xff\xff", b"\x00", b"\xff\xe0\x00\x00", b"\xff\xe0\x00\x01", b"\xff\xf7\x00\x02"],
+    ids=bytes.hex,
+)  # fmt: skip
+def test_no_header_hides_behind_a_marker_that_decoders_step_over(
+    before: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For whoever takes each marker to have a length, the small header is the only one."""
+    payload = JpegEncoder().encode(speckle((16, 16))).payload
+    at = payload.index(b"\xff\xc0")
+    small = payload[at : at + 2 + int.from_bytes(payload[at + 2 : at + 4], "big")]
+    large = with_header(payload, 5, b"\x40\x00\x40\x00")
+    body = large[2:-2]
+    hidden = payload[:2] + before + body
+    jump = len(payload[:2] + before) + int.from_bytes(body[:2], "big")
+    hidden += bytes(max(0, jump - len(hidden))) + small + _segment(0xDA, b"") + b"\xff\xd9"
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("the decoder was let loose"))
+    with pytest.raises(DecodeFailed):
+        JpegDecoder().decode(hidden, width=16, height=16, channels=1)
+    with pytest.raises(DecodeFailed):
+        JpegDecoder().decode(payload[:2] + before + payload[2:], width=16, height=16, channels=1)
+
+
+def test_a_jpeg_whose_headers_do_not_lead_to_a_scan_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    payload = JpegEncoder().encode(speckle((16, 16))).payload
+    scan = payload.index(b"\xff\xda")
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("the decoder was let loose"))
+    for headers in (payload[:scan], payload[:scan] + _segment(0xFE, b"x") + b"\x00"):
+        with pytest.raises(DecodeFailed):
+            JpegDecoder().decode(headers + b"\xff\xd9", width=16, height=16, channels=1)
+
+
+def test_comments_and_application_data_may_stand_before_the_picture() -> None:
+    image = speckle((16, 16))
+    payload = JpegEncoder().encode(image).payload
+    more = payload[:2] + _segment(0xE2, b"ICC") + _segment(0xFE, b"\xff\xc0") + payload[2:]
+    plain, shown = (
+        JpegDecoder().decode(data, width=16, height=16, channels=1) for data in (payload, more)
+    )
+    assert np.array_equal(plain, shown)

@@ -246,16 +246,27 @@ def test_swapped_fingerprints_end_in_wrong_code(seen_by_receiver: DtlsFingerprin
     assert_both_failed(outcome, WrongCode)
 
 
-def test_different_networks_are_named_at_both_ends_with_eight_hex_digits_each() -> None:
+def test_both_networks_are_named_by_eight_hex_digits_only_where_both_are_genuine() -> None:
     sender = a_sender()
     outcome = run(sender, a_receiver(held=OTHER_NETWORK))
     assert_both_failed(outcome, KeystreamMismatch)
-    for error in (outcome.sender_error, outcome.receiver_error):
-        assert "'bp'" in str(error)
-        assert "aaaaaaaa at the sender" in str(error)
-        assert "bbbbbbbb at the receiver" in str(error)
-        assert "aaaaaaaaa" not in str(error)
+    assert "'bp'" in str(outcome.sender_error)
+    assert "aaaaaaaa at the sender" in str(outcome.sender_error)
+    assert "bbbbbbbb at the receiver" in str(outcome.sender_error)
+    assert "aaaaaaaaa" not in str(outcome.sender_error)
+    assert "this end's 'bp' is bbbbbbbb" in str(outcome.receiver_error)
+    assert "aaaa" not in str(outcome.receiver_error), "an abort proves nothing of the hello"
     assert not sender.code_was_wrong
+
+
+def test_somebody_without_the_code_puts_no_words_on_the_receiver_s_screen() -> None:
+    stranger = a_sender(OTHER_CODE, network=NetworkId("call.555-0199.now", b"\xde\xad\xbe\xef" * 8))
+    receiver = ReceiverHandshake(CODE, FINGERPRINTS, lambda _: None)
+    receiver.receive(stranger.receive(receiver.start()[0])[0])
+    with pytest.raises(KeystreamMismatch) as caught:
+        receiver.receive(b"\x05\x03")
+    for said in (str(caught.value), caught.value.hint, repr(caught.value)):
+        assert "555" not in said and "deadbeef" not in said
 
 
 def test_a_network_that_the_receiver_does_not_have_is_a_mismatch() -> None:
@@ -621,6 +632,26 @@ def test_a_hello_is_bounded_in_extensions_and_bytes() -> None:
     ):
         with pytest.raises(HandshakeFailed):
             messages.parse_receiver_hello(hello + too_much)
+
+
+def test_no_more_extensions_are_read_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    (hello,) = a_receiver().start()
+    read: list[bytes] = []
+    monkeypatch.setattr(messages, "_EXTENSION", Counting(messages._EXTENSION, read))
+    with pytest.raises(HandshakeFailed):
+        messages.parse_receiver_hello(hello + an_extension(1) * 2000)
+    assert len(read) == messages.MAX_EXTENSIONS
+
+
+class Counting:
+    """A struct that notes what it unpacks."""
+
+    def __init__(self, struct: Any, read: list[bytes]) -> None:
+        self.size, self._struct, self._read = struct.size, struct, read
+
+    def unpack(self, data: bytes) -> Any:
+        self._read.append(data)
+        return self._struct.unpack(data)
 
 
 @pytest.mark.parametrize(

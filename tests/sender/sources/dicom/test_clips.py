@@ -74,6 +74,12 @@ def test_a_damaged_first_frame_leaves_the_first_good_one_as_the_first(tmp_path: 
     source = clip(tmp_path, [BROKEN, *FRAMES[1:3]])
     assert numbers(source) == [None, 1, 2]
     assert np.abs(source.first.image.astype(int) - smooth(1)).mean() < 3
+    assert any("picture 0" in remark for remark in source.info.remarks)
+
+
+def test_one_picture_is_told_of_as_one(tmp_path: Path) -> None:
+    source = clip(tmp_path, FRAMES[:1], NumberOfFrames=3)
+    assert "the file holds 1 picture, fewer than it says: it is played" in source.info.remarks
 
 
 def test_a_damaged_last_frame_is_known_before_anything_is_played(tmp_path: Path) -> None:

@@ -351,3 +351,19 @@ def test_what_is_no_uid_is_not_repeated_as_the_name_of_an_encoding(text: str) ->
     assert name.isprintable()
     assert syntax_name("1.2.3.4") == "1.2.3.4"
     assert syntax_name(J2K).startswith("JPEG 2000")
+
+
+def test_a_grey_jpeg_is_shown_though_its_header_says_colour() -> None:
+    picture = smooth(3, colour=False)
+    for photometric in ("RGB", "YBR_FULL_422"):
+        decode = decoder(smooth(3), BASELINE, PhotometricInterpretation=photometric)
+        shown = decode(jpeg(picture))
+        assert shown.shape == (*picture.shape, 3)
+        assert np.abs(shown.astype(int) - picture[:, :, None]).max() < 12
+        assert np.array_equal(shown[:, :, 0], shown[:, :, 2])
+
+
+def test_samples_that_nothing_reads_are_named_with_what_would_read_them() -> None:
+    with pytest.raises(SourceFailed, match=r"12 bits .*BitsAllocated") as caught:
+        decoder(GREY, LITTLE, BitsAllocated=12)
+    assert "gdcmconv" in caught.value.hint

@@ -198,6 +198,39 @@ def test_a_damaged_file_plays_or_fails_with_one_clear_error(
     assert "DOE" not in told
 
 
+@pytest.mark.parametrize(
+    "shape", [(1, 66, 257), (1, 88, 257), (1, 161, 134), (3, 118, 241), (3, 34, 247), (5, 193, 298)]
+)
+@pytest.mark.parametrize("bare", [False, True])
+def test_a_length_that_looks_like_letters_is_no_value_representation(
+    shape: tuple[int, int, int], bare: bool, tmp_path: Path
+) -> None:
+    pictures = noise(shape, 3)
+    ds = header(pictures[0], len(pictures))
+    path = write(tmp_path / "a.dcm", ds, pictures.tobytes(), IMPLICIT)
+    assert struct.pack("<I", pictures.nbytes)[:2].isalpha()
+    if bare:
+        path.write_bytes(data_set_of(path)[1])
+    found = shown(path)
+    assert len(found) == len(pictures)
+    assert all(np.array_equal(*pair) for pair in zip(found, pictures, strict=True))
+
+
+def test_implicit_elements_under_a_syntax_that_says_explicit_are_taken_as_they_are(
+    tmp_path: Path,
+) -> None:
+    picture = noise((66, 257), 4)  # 0x4242 bytes
+    path = write(tmp_path / "a.dcm", header(picture), picture.tobytes(), IMPLICIT)
+    data = path.read_bytes()
+    # The UID is longer by two characters, and its element with it.
+    at = data.index(b"\x02\x00\x10\x00UI")
+    named = data[at : at + 6] + struct.pack("<H", 20) + LITTLE.encode() + b"\0"
+    whole = data[:at] + named + data[at + 8 + 18 :]
+    group = struct.unpack_from("<I", whole, 140)[0] + 2
+    path.write_bytes(whole[:140] + struct.pack("<I", group) + whole[144:])
+    assert np.array_equal(shown(path)[0], picture)
+
+
 def test_of_a_deflated_file_no_more_is_read_than_is_inflated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

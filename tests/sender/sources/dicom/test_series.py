@@ -166,6 +166,84 @@ def test_brightness_does_not_jump_between_instances(tmp_path: Path) -> None:
     assert peaks == pytest.approx([255, 64, 128], abs=1)
 
 
+def test_a_damaged_instance_is_a_gap_in_its_place_and_told_beforehand(tmp_path: Path) -> None:
+    paths = [instance(tmp_path / f"DOE{n}.dcm", n, InstanceNumber=n) for n in range(4)]
+    paths[2].write_bytes(paths[2].read_bytes()[:-100])
+    source = DicomSeries(tmp_path)
+    assert greys(source) == [0, 1, None, 3]
+    assert source.info.frame_count == 4
+    told = [remark for remark in source.info.remarks if "can't be shown" in remark]
+    assert len(told) == 1 and "1 instance" in told[0] and "end within the first picture" in told[0]
+    assert "no DICOM picture" not in str(source.info.remarks)
+    assert "DOE" not in str(source.info.remarks)
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_a_first_or_last_instance_that_can_not_be_decoded_is_told_beforehand(
+    at: int, tmp_path: Path
+) -> None:
+    for number in range(3):
+        frames = [jpeg(smooth(number))] if number != at else [b"\xff\xd8" + bytes(60)]
+        write_frames(tmp_path / f"DOE{number}", frames, smooth(0), BASELINE, InstanceNumber=number)
+    remarks = DicomSeries(tmp_path).info.remarks
+    assert any(f"instance {at} of the series" in remark for remark in remarks)
+
+
+def test_a_file_cut_within_its_header_is_told_as_that(tmp_path: Path) -> None:
+    instance(tmp_path / "a.dcm", 1, InstanceNumber=1)
+    whole = instance(tmp_path / "b.dcm", 2, InstanceNumber=2, StudyDescription="x" * 60)
+    data = whole.read_bytes()
+    whole.write_bytes(data[: data.index(b"x" * 60) + 20])
+    report = header(np.zeros((24, 32), np.uint8), None)
+    report.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+    for keyword in ("Rows", "Columns", "PhotometricInterpretation"):
+        delattr(report, keyword)
+    write(tmp_path / "c.dcm", report, b"")
+    remarks = DicomSeries(tmp_path).info.remarks
+    assert any("1 file of DICOM" in r and "cut short" in r for r in remarks)
+    assert any("1 file in the folder" in r and "no DICOM picture" in r for r in remarks)
+
+
+def test_changes_of_size_and_colour_in_a_series_are_told_beforehand(tmp_path: Path) -> None:
+    instance(tmp_path / "a", 1, InstanceNumber=1)
+    assert DicomSeries(tmp_path).info.remarks == ()
+    taller = np.zeros((40, 32), np.uint8)
+    write(tmp_path / "b", header(taller, None, InstanceNumber=2), taller.tobytes())
+    assert any("2 sizes" in remark for remark in DicomSeries(tmp_path).info.remarks)
+    colour = np.zeros((40, 32, 3), np.uint8)
+    write(tmp_path / "c", header(colour, None, InstanceNumber=3), colour.tobytes())
+    remarks = DicomSeries(tmp_path).info.remarks
+    assert any("2 sizes" in remark for remark in remarks)
+    assert any("grey pictures and ones in colour" in remark for remark in remarks)
+
+
+def test_a_video_in_a_series_has_as_many_pictures_as_its_stream(tmp_path: Path) -> None:
+    pictures = [smooth(n, (64, 96)) for n in range(3)]
+    ds = header(pictures[0], 99, InstanceNumber=1)
+    write(tmp_path / "a", ds, items([video(pictures, "libx264", "mpegts")]), H264, wrapped=True)
+    source = DicomSeries(tmp_path)
+    assert source.info.frame_count is None
+    assert len(list(images(source))) == 3
+
+
+def test_most_files_of_a_folder_say_what_it_is_and_the_others_are_told(tmp_path: Path) -> None:
+    for number in range(3):
+        instance(tmp_path / f"DOE{number}.dcm", 9, InstanceNumber=number, BurnedInAnnotation="YES")
+    cv2.imwrite(str(tmp_path / "DOE1.png"), np.zeros((20, 20), np.uint8))
+    cv2.imwrite(str(tmp_path / "DOE.jpg"), np.zeros((20, 20), np.uint8))
+    series = open_source(str(tmp_path))
+    assert (series.info.kind, series.info.frame_count) == ("dicom", 3)
+    assert series.info.burned_in
+    told = "2 files of other pictures passed over (1 .jpg, 1 .png): images:FOLDER plays them"
+    assert told in series.info.remarks
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.zeros((20, 20), np.uint8))
+    folder = open_source(str(tmp_path))
+    assert (folder.info.kind, folder.info.frame_count) == ("images", 5)
+    assert "3 DICOM files passed over: dicom:FOLDER plays them" in folder.info.remarks
+    assert not any("no pictures" in remark for remark in folder.info.remarks)
+
+
 def test_a_folder_of_dicom_and_no_pictures_opens_as_a_series(tmp_path: Path) -> None:
     instance(tmp_path / "IM0001", 5)
     (tmp_path / "README").write_text("words")

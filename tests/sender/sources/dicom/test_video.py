@@ -77,6 +77,13 @@ def test_the_number_of_pictures_is_the_streams(tmp_path: Path) -> None:
     assert any("another number of pictures" in remark for remark in source.info.remarks)
 
 
+def test_a_claim_of_the_header_is_not_told_as_the_number_of_pictures(tmp_path: Path) -> None:
+    data = video(PICTURES, "libx264", "mpegts")
+    source = clip(tmp_path, H264, data, NumberOfFrames=99)
+    assert source.info.frame_count in (None, 8)
+    assert len(list(images(source))) == 8
+
+
 def test_a_damaged_stretch_does_not_end_the_pass(tmp_path: Path) -> None:
     data = bytearray(
         video([smooth(n, (64, 96)) for n in range(5)] * 12, "mpeg2video", "mpeg2video")
@@ -92,6 +99,7 @@ def test_a_damaged_stretch_does_not_end_the_pass(tmp_path: Path) -> None:
 def test_what_is_no_video_is_refused_by_the_name_of_its_syntax(tmp_path: Path) -> None:
     with pytest.raises(SourceFailed, match="MPEG2 Main Profile") as caught:
         clip(tmp_path, MPEG2, bytes(4000))
+    assert "DICOM" not in (caught.value.hint or "")  # it is one, and not to be given another
     assert "DOE" not in f"{caught.value}{caught.value.hint}"
 
 

@@ -190,6 +190,51 @@ def test_a_file_cut_short_is_said_to_be_before_it_is_played(tmp_path: Path) -> N
     assert any("cut short" in remark for remark in VideoSource(path).info.remarks)
 
 
+@pytest.mark.parametrize("start_s", [0, 3, 500])
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts", "avi"])
+def test_a_whole_video_that_starts_late_is_not_taken_for_cut_short(
+    suffix: str, start_s: int, tmp_path: Path
+) -> None:
+    times = [1000 * start_s + 50 * n for n in range(60)]
+    path = write(
+        tmp_path / f"a.{suffix}",
+        yuv_frames(rgb_pictures(60)),
+        codec="mpeg4",
+        pixels="yuv420p",
+        rate=20,
+        times=None if suffix == "avi" else times,
+    )
+    assert not any("cut short" in remark for remark in VideoSource(path).info.remarks)
+
+
+def test_a_video_that_starts_late_and_is_cut_short_is_told(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.mkv",
+        yuv_frames(rgb_pictures(60)),
+        codec="mpeg4",
+        pixels="yuv420p",
+        rate=20,
+        times=[500_000 + 50 * n for n in range(60)],
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    assert any("cut short" in remark for remark in VideoSource(path).info.remarks)
+
+
+def test_a_damaged_first_picture_is_said_before_it_is_played(tmp_path: Path) -> None:
+    def ruin(number: int, data: bytearray) -> None:
+        if number == 0:
+            data[:] = bytes(len(data))
+
+    path = write(
+        tmp_path / "a.avi",
+        yuv_frames(rgb_pictures(20), "yuvj420p"),
+        codec="mjpeg",
+        pixels="yuvj420p",
+    )
+    source = VideoSource(rewritten(path, tmp_path / "b.avi", ruin))
+    assert any("begins with pictures that can't be shown" in r for r in source.info.remarks)
+
+
 def test_a_damaged_last_picture_is_said_before_it_is_played(tmp_path: Path) -> None:
     def ruin(number: int, data: bytearray) -> None:
         if number == 19:
