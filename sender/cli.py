@@ -11,7 +11,7 @@ from rich.text import Text
 
 from sender.console import Console
 from sender.journal import SenderJournal, SourceFacts
-from sender.playback import DEFAULT_TIMEOUT_S, play
+from sender.playback.play import DEFAULT_TIMEOUT_S, play
 from sender.preparation import MaskWishes, Prepared, prepare
 from sender.rate import DEFAULT_LATENCY_MS, Preference
 from sender.session import SenderSession

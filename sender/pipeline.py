@@ -15,7 +15,7 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
-from sender.privacy import apply_masks
+from sender.masks.rectangles import apply_masks
 from sender.stills import RecentPictures
 from shared.codecs import Encoder, EncoderTarget, open_encoder
 from shared.crypto.keyschedule import EpochKeys, SenderSchedule

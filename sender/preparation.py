@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sender.masking import Masking
-from sender.privacy import apply_masks, parse_rect, share_hidden
+from sender.masks.masking import Masking
+from sender.masks.rectangles import apply_masks, parse_rect, share_hidden
+from sender.masks.textwatch import NEWS, FindText, TextWatch
 from sender.sourceoptions import BURNED_IN_OK
 from sender.sources import Source, SourcePicture, open_source
-from sender.textwatch import NEWS, FindText, TextWatch
 from shared.errors import BadInput, VeilscopeError
 from shared.frame import Rect
 from shared.options import parse_size
@@ -119,7 +119,7 @@ class _Finder:
 
 def _open_finder() -> _Finder:
     """Raises `BadInput` where the extra `text` is missing."""
-    from sender.text import TextFinder, yield_to_others  # loads onnxruntime
+    from sender.masks.textfinder import TextFinder, yield_to_others  # loads onnxruntime
 
     return _Finder(TextFinder().find, yield_to_others)
 
@@ -153,7 +153,8 @@ def _prepared(
     kept = 1 - share_hidden(masks, Rect(0, 0, *first.geometry.shown_size))
     lines = [*info.remarks, f"{share_text(kept)} of the picture stays visible"]
     side, reach = first.geometry.block, first.geometry.reach
-    if masks and side > 1:
+    # What a source hides by itself, such as the demo, it has measured.
+    if masks and side > 1 and (wishes.rects or wishes.auto or wishes.text):
         further = f" and {reach} pixels further" if reach else ""
         lines.append(
             f"masks grown to the source's {side}x{side} blocks{further}, where compression carried "

@@ -18,8 +18,8 @@ import numpy as np
 import typer
 from rich.text import Text
 
+from sender.masks.rectangles import apply_masks, hidden_pixels, share_hidden
 from sender.preparation import MaskWishes, Prepared, prepare, share_text
-from sender.privacy import apply_masks, hidden_pixels, share_hidden
 from sender.sourceoptions import (
     BURNED_IN_OK,
     BurnedInOption,

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from sender.privacy import apply_masks, share_hidden
+from sender.masks.rectangles import apply_masks, share_hidden
 from shared.frame import Image, Rect
 
 __all__ = ["MAX_BYTES", "MAX_PICTURES", "RecentPictures"]

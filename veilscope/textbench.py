@@ -15,8 +15,8 @@ from lab.bench.machine import describe_machine
 from lab.bench.textsearch import looks, search_tables, seconds_a_look, try_out
 from lab.progress import progress_bars
 from lab.resultfile import ResultFile
+from sender.masks.textfinder import TextFinder
 from sender.sources import open_source
-from sender.text import TextFinder
 from shared.frame import Image
 from shared.terminal import stdout
 

@@ -14,12 +14,12 @@ import time
 import cv2
 import numpy as np
 
-from sender.masking import Masking
-from sender.privacy import share_hidden
+from sender.masks.masking import Masking
+from sender.masks.rectangles import share_hidden
+from sender.masks.textfinder import TextFinder, yield_to_others
+from sender.masks.textwatch import MAX_UNSEEN_S, FindText, TextWatch
 from sender.sources import SourcePicture, open_source
 from sender.sources.geometry import Geometry
-from sender.text import TextFinder, yield_to_others
-from sender.textwatch import MAX_UNSEEN_S, FindText, TextWatch
 from shared.frame import Image, Rect
 from shared.options import parse_size
 from shared.terminal import stdout

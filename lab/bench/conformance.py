@@ -27,7 +27,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEG2000TransferSyntaxes, JPEGLS
 from shared.errors import VeilscopeError
 from shared.frame import Image
 
-__all__ = ["Verdict", "as_markdown", "examine"]
+__all__ = ["Conformance", "as_markdown", "examine"]
 
 TOLERANCE = 2  # of 255: decoders round colours and transforms differently
 _TIMEOUT_S = 60.0
@@ -37,7 +37,7 @@ Play = Callable[[str], Iterator[Image]]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Conformance:
     """What became of one file."""
 
     name: str
@@ -47,7 +47,7 @@ class Verdict:
     right: bool
 
 
-def examine(play: Play, pattern: str = "*") -> Iterator[Verdict]:
+def examine(play: Play, pattern: str = "*") -> Iterator[Conformance]:
     """Yield a verdict on each file whose name fits `pattern`, in the order of their names."""
     warnings.simplefilter("ignore")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
@@ -58,7 +58,7 @@ def examine(play: Play, pattern: str = "*") -> Iterator[Verdict]:
             yield _verdict(path, path.relative_to(root).as_posix(), header, play)
 
 
-def as_markdown(verdicts: list[Verdict]) -> str:
+def as_markdown(verdicts: list[Conformance]) -> str:
     """Return the table."""
     lines = [
         "| file | transfer syntax | pictures | what we make of it |",
@@ -79,27 +79,27 @@ def _header_of_pictures(path: Path) -> Dataset | None:
     return dataset if found and "Rows" in dataset else None
 
 
-def _verdict(path: Path, name: str, header: Dataset, play: Play) -> Verdict:
+def _verdict(path: Path, name: str, header: Dataset, play: Play) -> Conformance:
     uid = getattr(header, "file_meta", {}).get("TransferSyntaxUID")
     syntax = uid.name if uid else "not named"
     size = f"{header.Columns}x{header.Rows}"
     try:
         pictures = list(play(str(path)))
     except VeilscopeError as error:
-        return Verdict(name, syntax, size, f"refused: {error}", right=False)
+        return Conformance(name, syntax, size, f"refused: {error}", right=False)
     if not pictures:
-        return Verdict(name, syntax, size, "**no picture**", right=False)
+        return Conformance(name, syntax, size, "**no picture**", right=False)
     told = f"{len(pictures)} of {size}"
     compared = []
     for ordinal in sorted({0, len(pictures) - 1}):
         expected, oracle = _expected(path, header, ordinal)
         if expected is None:
-            return Verdict(name, syntax, told, f"plays; not compared: {oracle}", right=False)
+            return Conformance(name, syntax, told, f"plays; not compared: {oracle}", right=False)
         compared.append(_difference(pictures[ordinal], expected))
     worst = max(compared)
     if worst > TOLERANCE:
-        return Verdict(name, syntax, told, f"**differs from {oracle} by {worst}**", right=False)
-    return Verdict(name, syntax, told, f"plays right ({oracle})", right=True)
+        return Conformance(name, syntax, told, f"**differs from {oracle} by {worst}**", right=False)
+    return Conformance(name, syntax, told, f"plays right ({oracle})", right=True)
 
 
 def _difference(picture: Image, expected: Image) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from sender.privacy import apply_masks
+from sender.masks.rectangles import apply_masks
 from sender.sources.geometry import Geometry
 from shared.control import Notice
 from shared.errors import BadInput, SourceFailed

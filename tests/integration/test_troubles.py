@@ -12,7 +12,7 @@ from receiver.sinks import ShownFrame
 from receiver.sinks.files import FilesSink
 from receiver.sinks.record import RecordSink
 from sender.journal import SenderJournal
-from sender.playback import play
+from sender.playback.play import play
 from sender.settings import SenderSettings
 from shared.telemetry.log import JsonLinesLog
 from shared.telemetry.reader import SessionLog, read_log
@@ -64,8 +64,8 @@ def tells(log: SessionLog) -> bool:
 async def test_both_ends_outlive_a_camera_s_troubles_and_both_logs_tell_of_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, codec: str
 ) -> None:
-    monkeypatch.setattr("sender.standstill.STILL_AFTER_NS", 250_000_000)
-    monkeypatch.setattr("sender.standstill.REPEAT_EVERY_NS", 100_000_000)
+    monkeypatch.setattr("sender.playback.standstill.STILL_AFTER_NS", 250_000_000)
+    monkeypatch.setattr("sender.playback.standstill.REPEAT_EVERY_NS", 100_000_000)
     logs = tmp_path / "sender.jsonl", tmp_path / "receiver.jsonl"
     journals = SenderJournal(JsonLinesLog(logs[0])), ReceiverJournal(JsonLinesLog(logs[1]))
     recording, saved = RecordSink(tmp_path / "session.mp4"), FilesSink(tmp_path / "frames")

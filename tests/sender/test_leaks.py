@@ -26,7 +26,7 @@ from pydicom.uid import (
 )
 
 from sender.pipeline import Pipeline
-from sender.playback import play
+from sender.playback.play import play
 from sender.preparation import MaskWishes, prepare
 from shared.codecs import CODECS, Encoder, EncoderTarget, open_decoder, open_encoder
 from shared.crypto.keyschedule import SenderSchedule, derive_epoch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sender.journal import SenderJournal
 from sender.notices import Notices
 from shared.errors import LinkFailed
+from shared.telemetry.records import EventLine, Line
 
 
 class Record(SenderJournal):
@@ -12,8 +13,9 @@ class Record(SenderJournal):
         super().__init__()
         self.events: list[tuple[str, str]] = []
 
-    def event(self, event: str, detail: str = "") -> None:
-        self.events.append((event, detail))
+    def write(self, line: Line) -> None:
+        assert isinstance(line, EventLine)
+        self.events.append((line.event, line.detail))
 
 
 def test_an_event_goes_to_person_and_log() -> None:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
+from sender.masks.rectangles import hidden_pixels
 from sender.preview import hatched, sheet
-from sender.privacy import hidden_pixels
 from sender.sources import Reading, Skipped, SourceInfo, SourcePicture
 from sender.sources.geometry import Geometry
 from shared.control import Notice

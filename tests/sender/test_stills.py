@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sender.privacy import apply_masks
+from sender.masks.rectangles import apply_masks
 from sender.stills import MAX_BYTES, MAX_PICTURES, RecentPictures
 from shared.frame import Image, Rect
 

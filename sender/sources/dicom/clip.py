@@ -15,10 +15,10 @@ from sender.sources.dicom.video import EncapsulatedVideo, is_video
 from sender.sources.source import Reading, SourcePicture
 from shared.errors import SourceFailed, VeilscopeError
 
-__all__ = ["Clip", "open_clip"]
+__all__ = ["DicomClip", "open_clip"]
 
 
-class Clip(Protocol):
+class DicomClip(Protocol):
     """`count` is the number of pictures, None where nobody knows; `fps` the file's own rate."""
 
     header: Dataset
@@ -48,7 +48,7 @@ def open_clip(
     *,
     mask_auto: bool = False,
     sampled: Callable[[], Iterable[Samples]] | None = None,
-) -> Clip:
+) -> DicomClip:
     """Open the file at `path`; `sampled` is as for `Instance`.
 
     Raises `SourceFailed`, and `BadInput` where `mask_auto` has nothing to go by.

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from pydicom.dataset import Dataset
 
-from sender.privacy import outside
+from sender.masks.rectangles import outside
 from sender.sources.dicom.elements import items, whole
 from sender.sources.geometry import Geometry
 from shared.errors import BadInput

@@ -22,7 +22,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from sender.sources.ahead import ahead
-from sender.sources.dicom.clip import Clip, open_clip
+from sender.sources.dicom.clip import DicomClip, open_clip
 from sender.sources.dicom.elements import numbers, raw, whole, word
 from sender.sources.dicom.file import DicomFile, NoPicture, is_dicom, open_dicom
 from sender.sources.dicom.frames import frames_in
@@ -139,7 +139,7 @@ class DicomSeries:
     def close(self) -> None:
         """Nothing is held open between pictures."""
 
-    def _open(self, member: _Member) -> Clip:
+    def _open(self, member: _Member) -> DicomClip:
         return open_clip(member.path, mask_auto=self._mask_auto, sampled=self._sample_frames)
 
     def _first_good(self) -> tuple[SourcePicture, tuple[str, ...]]:

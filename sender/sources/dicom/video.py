@@ -37,7 +37,7 @@ def is_video(file: DicomFile) -> bool:
 
 
 class EncapsulatedVideo:
-    """The pictures of the video in `file`, which `close` closes; see `clip.Clip`.
+    """The pictures of the video in `file`, which `close` closes; see `clip.DicomClip`.
 
     Raises `SourceFailed`, and
     `BadInput` where `mask_auto` has nothing to go by.

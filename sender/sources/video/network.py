@@ -1,7 +1,8 @@
 """A stream from the network outlives what happens to it: it is opened again when it breaks off.
 
-`unbroken` is the rule, without threads or clocks of its own.  `Pump` reads in a thread of its own,
-so that a read that blocks holds up nobody and an old picture never waits in front of a new one.
+`unbroken` is the rule, without threads or clocks of its own.  `NetworkReader` reads in a thread of
+its own, so that a read that blocks holds up nobody and an old picture never waits in front of a new
+one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from sender.sources.source import Reading, SourcePicture
 from shared.control import Notice
 from shared.errors import SourceFailed
 
-__all__ = ["LOST", "ConnectionBroke", "Pump", "unbroken"]
+__all__ = ["LOST", "ConnectionBroke", "NetworkReader", "unbroken"]
 
 LOST = "source_lost"  # the kind of notice
 
@@ -82,7 +83,7 @@ def _opened_late(reopen: Callable[[], Iterator[Reading]]) -> Iterator[Reading]:
     yield from reopen()
 
 
-class Pump:
+class NetworkReader:
     """Takes readings in a thread of its own and hands them on.
 
     `newest_only`: a picture that nobody took is replaced by the next, and says when it was

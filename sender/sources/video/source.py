@@ -26,7 +26,7 @@ from sender.sources.source import (
 )
 from sender.sources.video.claims import PixelAspect, ending_remark, ends_after, own_rate
 from sender.sources.video.decoding import Decoding
-from sender.sources.video.network import ConnectionBroke, Pump, unbroken
+from sender.sources.video.network import ConnectionBroke, NetworkReader, unbroken
 from sender.sources.video.opening import Location, OpenVideo, is_network, opened, reason
 from sender.sources.video.rendering import Compression, FrameRenderer, picture_remarks
 from sender.sources.video.timeline import MAX_PAUSE_S, Timeline
@@ -63,7 +63,7 @@ class VideoSource:
         self._stop = threading.Event()
         self._sleep = sleep or (lambda seconds: not self._stop.wait(seconds))
         self._step = threading.Lock()  # PyAV must not be closed while it reads
-        self._pump: Pump | None = None
+        self._pump: NetworkReader | None = None
         self._told_of_pauses = False
         self._picture_remarks: tuple[str, ...] = ()
         self._strict = True
@@ -95,7 +95,7 @@ class VideoSource:
         self._waiting: Iterator[Reading] | None = chain(before, [self.first], readings)
         if self._live:
             # Read from now on: what waited in buffers while the ends were paired would be old.
-            self._pump = Pump(self._unbroken(readings), newest_only=True)
+            self._pump = NetworkReader(self._unbroken(readings), newest_only=True)
 
     def pictures(self) -> Iterator[Reading]:
         if self._live and self._pump is not None:
@@ -109,7 +109,7 @@ class VideoSource:
             self._video = self._opened()
             readings = self._pass(self._video)
         if self._network:
-            self._pump = Pump(self._unbroken(readings), newest_only=False)
+            self._pump = NetworkReader(self._unbroken(readings), newest_only=False)
             yield from self._pump.taken()
         else:
             yield from self._guarded(readings)

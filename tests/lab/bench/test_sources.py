@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from lab.bench import conformance, sources
 from lab.bench.cli import bench_app
-from lab.bench.conformance import Verdict, as_markdown, examine
+from lab.bench.conformance import Conformance, as_markdown, examine
 from lab.bench.sourcefiles import WRITERS
 from shared.errors import BadInput
 from veilscope.footage import open_footage
@@ -77,6 +77,6 @@ def test_some_of_pydicoms_files_play_right() -> None:
 
 
 def test_the_table_is_markdown() -> None:
-    text = as_markdown([Verdict("a.dcm", "RLE Lossless", "1 of 8x8", "plays right (x)", True)])
+    text = as_markdown([Conformance("a.dcm", "RLE Lossless", "1 of 8x8", "plays right (x)", True)])
     assert text.splitlines()[2] == "| `a.dcm` | RLE Lossless | 1 of 8x8 | plays right (x) |"
     assert text.endswith("1 of 1 files play right.")

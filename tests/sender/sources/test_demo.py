@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from sender.privacy import fit_masks
+from sender.masks.rectangles import fit_masks
 from sender.sources import images
 from sender.sources.demo import DEMO_MASKS, DemoSource
 from shared.frame import Image

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from sender.privacy import apply_masks
+from sender.masks.rectangles import apply_masks
 from sender.sources.dicom.regions import MAX_REGIONS, masks_of
 from sender.sources.geometry import Geometry
 from shared.errors import BadInput

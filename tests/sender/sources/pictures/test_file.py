@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from PIL import ImageCms, TiffImagePlugin
 
-from sender.privacy import apply_masks
+from sender.masks.rectangles import apply_masks
 from sender.sources.geometry import Geometry
 from sender.sources.pictures import file as picturefile
 from sender.sources.pictures.file import StillPage, is_picture, page_headers, pages

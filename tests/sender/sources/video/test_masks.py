@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from sender.masking import Masking
-from sender.privacy import apply_masks
+from sender.masks.masking import Masking
+from sender.masks.rectangles import apply_masks
 from sender.sources.video import VideoSource
 from shared.frame import Image, Rect
 from tests.sender.sources.video.test_rendering import MATRICES, turned

@@ -19,7 +19,7 @@ from sender.sources.video.network import (
     LOST,
     MAX_DELAY_S,
     ConnectionBroke,
-    Pump,
+    NetworkReader,
     unbroken,
 )
 from shared.control import Notice
@@ -138,7 +138,7 @@ def test_a_file_that_can_not_be_decoded_is_not_tried_again() -> None:
 
 
 def test_a_pump_hands_on_everything_in_order_and_ends() -> None:
-    pump = Pump(connection(*range(20)), newest_only=False)
+    pump = NetworkReader(connection(*range(20)), newest_only=False)
     assert [level(reading) for reading in pump.taken()] == list(range(20))
 
 
@@ -154,7 +154,7 @@ def test_a_pump_of_a_live_stream_hands_on_the_newest_picture_and_every_notice() 
         yield picture(3)
         ended.set()
 
-    pump = Pump(readings(), newest_only=True)
+    pump = NetworkReader(readings(), newest_only=True)
     ended.wait()
     pump.join()
     taken = list(pump.taken())
@@ -166,13 +166,13 @@ def test_a_pump_of_a_live_stream_hands_on_the_newest_picture_and_every_notice() 
 
 
 def test_what_nobody_takes_is_bounded() -> None:
-    pump = Pump((Skipped("damaged") for _ in range(10_000)), newest_only=True)
+    pump = NetworkReader((Skipped("damaged") for _ in range(10_000)), newest_only=True)
     pump.join()
     assert len(list(pump.taken())) < 100
 
 
 def test_an_error_comes_out_of_the_pump_after_what_came_before_it() -> None:
-    pump = Pump(connection(1, breaks=True), newest_only=False)
+    pump = NetworkReader(connection(1, breaks=True), newest_only=False)
     taken = pump.taken()
     assert level(next(taken)) == 1
     with pytest.raises(SourceFailed, match="broke off"):
@@ -185,7 +185,7 @@ def test_an_unforeseen_error_is_told_without_its_text() -> None:
         raise RuntimeError("rtsp://name:secret@host")
 
     with pytest.raises(SourceFailed) as caught:
-        list(Pump(readings(), newest_only=False).taken())
+        list(NetworkReader(readings(), newest_only=False).taken())
     assert "secret" not in str(caught.value)
 
 
@@ -197,7 +197,7 @@ def test_closing_lets_go_of_whoever_waits_while_the_read_is_blocked() -> None:
         let_go.wait()
         yield picture(1)
 
-    pump = Pump(readings(), newest_only=True)
+    pump = NetworkReader(readings(), newest_only=True)
     taken: list[Reading] = []
     taker = threading.Thread(target=lambda: taken.extend(pump.taken()))
     taker.start()
@@ -346,13 +346,13 @@ def test_a_live_source_may_be_closed_while_it_waits(tmp_path: Path) -> None:
 
 
 def test_a_live_picture_that_nobody_took_says_when_it_was_delivered() -> None:
-    pump = Pump(connection(1), newest_only=True, clock=lambda: 77)
+    pump = NetworkReader(connection(1), newest_only=True, clock=lambda: 77)
     (taken,) = pump.taken()
     assert isinstance(taken, SourcePicture)
     assert taken.delivered_at_ns == 77
 
 
 def test_a_picture_of_a_stream_that_waits_was_delivered_when_it_is_taken() -> None:
-    (taken,) = Pump(connection(1), newest_only=False).taken()
+    (taken,) = NetworkReader(connection(1), newest_only=False).taken()
     assert isinstance(taken, SourcePicture)
     assert taken.delivered_at_ns is None

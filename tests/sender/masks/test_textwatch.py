@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
+from sender.masks.textwatch import MAX_UNSEEN_S, Sight, TextWatch
 from sender.sources.geometry import Geometry
 from sender.sources.source import SourcePicture
-from sender.textwatch import MAX_UNSEEN_S, Sight, TextWatch
 from shared.frame import Image, Rect
 from tests.doubles import LIMIT_S
 

@@ -2,7 +2,7 @@
 
 Looking takes about a second a picture, so it has a thread of its own and moving pictures never wait
 for it.  What it finds is hidden from then on in all pictures of that geometry
-(`sender.textplaces`).  A picture that is going to stand for long is looked at itself, and can be
+(`textplaces`).  A picture that is going to stand for long is looked at itself, and can be
 waited for.  Fails closed: the first picture of another geometry, and all after it until one of them
 was looked at, are to be hidden whole; so are all pictures while looking fails or takes too long.
 """
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sender.privacy import share_hidden
+from sender.masks.rectangles import share_hidden
+from sender.masks.textplaces import TextPlaces
 from sender.sources.source import SourcePicture
-from sender.textplaces import TextPlaces
 from shared.frame import Image, Rect
 
 __all__ = ["MAX_UNSEEN_S", "NEWS", "Expected", "FindText", "Sight", "TextWatch"]

@@ -18,11 +18,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
-from sender.capture import AHEAD, Capture, Captured, Nothing
-from sender.masking import Masking
-from sender.moments import Moments
+from sender.masks.masking import Masking
+from sender.playback.capture import AHEAD, Capture, Captured, Nothing
+from sender.playback.moments import Moments
+from sender.playback.standstill import StandStill
 from sender.sources.source import Source, checked_fps
-from sender.standstill import StandStill
 from shared.control import Notice
 from shared.errors import BadInput
 from shared.frame import Frame, Gap

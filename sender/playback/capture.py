@@ -19,9 +19,9 @@ from enum import Enum, auto
 
 import numpy as np
 
-from sender.masking import Masking
+from sender.masks.masking import Masking
+from sender.masks.textwatch import MAX_UNSEEN_S, Expected
 from sender.sources.source import Skipped, Source, SourcePicture
-from sender.textwatch import MAX_UNSEEN_S, Expected
 from shared.control import Notice
 from shared.errors import BadInput, SourceFailed, VeilscopeError
 from shared.frame import Gap, Image, Rect, checked_image

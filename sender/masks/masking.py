@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from sender.privacy import fit_masks
+from sender.masks.rectangles import fit_masks
+from sender.masks.textwatch import Expected, TextWatch
 from sender.sources.geometry import Geometry
 from sender.sources.source import SourcePicture
-from sender.textwatch import Expected, TextWatch
 from shared.control import Notice
 from shared.frame import Rect
 

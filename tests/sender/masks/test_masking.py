@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sender.masking import Masking
-from sender.privacy import hidden_pixels
+from sender.masks.masking import Masking
+from sender.masks.rectangles import hidden_pixels
+from sender.masks.textwatch import Sight
 from sender.sources.geometry import Geometry
 from sender.sources.source import SourcePicture
-from sender.textwatch import Sight
 from shared.errors import BadInput
 from shared.frame import Rect
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sender.privacy import (
+from sender.masks.rectangles import (
     apply_masks,
     fit_masks,
     hidden_pixels,

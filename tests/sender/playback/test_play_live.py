@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from sender.capture import same_image
-from sender.masking import Masking
-from sender.playback import Played, play
+from sender.masks.masking import Masking
+from sender.playback.capture import same_image
+from sender.playback.play import Played, play
 from sender.sources.geometry import Geometry
 from sender.sources.source import Reading, Skipped, SourceInfo, SourcePicture
 from shared.control import Notice

@@ -3,7 +3,7 @@
 Devices burn names, numbers and dates into the pixels.  Rectangles given by the person
 (`--mask x,y,w,h`), declared by the source or found to hold text are set to black at the sender,
 before encoding: what is masked never leaves the machine.  Nothing here looks for text itself
-(`sender.textwatch` does), and nothing here is drawn for a person (`sender.preview`).
+(`sender.masks.textwatch` does), and nothing here is drawn for a person (`sender.preview`).
 """
 
 from __future__ import annotations

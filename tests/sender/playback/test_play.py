@@ -11,13 +11,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sender.masking import Masking
-from sender.playback import AHEAD, play
-from sender.privacy import apply_masks
+from sender.masks.masking import Masking
+from sender.masks.rectangles import apply_masks
+from sender.masks.textwatch import Expected, FindText, TextWatch
+from sender.playback.play import AHEAD, play
 from sender.sources import SourceInfo
 from sender.sources.geometry import Geometry
 from sender.sources.source import Reading, Skipped, SourcePicture
-from sender.textwatch import Expected, FindText, TextWatch
 from shared.control import Notice
 from shared.errors import BadInput, SourceFailed
 from shared.frame import Frame, Gap, Image, Rect
@@ -281,7 +281,7 @@ class Stuck(Scripted):
 async def test_closing_does_not_wait_forever_for_a_source_blocked_in_a_read(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("sender.capture._CLOSE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("sender.playback.capture._CLOSE_TIMEOUT_S", 0.05)
     source = Stuck()
     playing = play(source)
     try:

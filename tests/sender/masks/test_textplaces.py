@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sender.privacy import hidden_pixels
-from sender.textplaces import FORGET_AFTER, MAX_PLACES, TextPlaces
+from sender.masks.rectangles import hidden_pixels
+from sender.masks.textplaces import FORGET_AFTER, MAX_PLACES, TextPlaces
 from shared.frame import Rect
 
 boxes = st.builds(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sender.standstill import REPEAT_EVERY_NS, STILL_AFTER_NS, StandStill
+from sender.playback.standstill import REPEAT_EVERY_NS, STILL_AFTER_NS, StandStill
 from shared.errors import SourceFailed
 
 S = 1_000_000_000

@@ -18,8 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.bench.lettering import inscribe
-from sender.sources.phantom import PhantomSource
-from sender.text import (
+from sender.masks.textfinder import (
     TextFinder,
     _cores,
     _enlarged,
@@ -29,6 +28,7 @@ from sender.text import (
     _spans,
     yield_to_others,
 )
+from sender.sources.phantom import PhantomSource
 from shared.errors import BadInput
 from shared.frame import MAX_SIDE, Image
 
