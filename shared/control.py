@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from contextlib import suppress
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import (
@@ -326,7 +327,7 @@ class _Head(BaseModel):
 
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_NO_NUMBERS = (b"NaN", b"Infinity")  # which pydantic reads, though they are no JSON
+_NOT_JSON = (b"NaN", b"Infinity")  # pydantic reads these as numbers all the same
 
 
 def pack(message: ControlMessage) -> bytes:
@@ -372,19 +373,21 @@ def parse(data: bytes, ignored: Counter[str] | None = None) -> ControlMessage | 
 
 
 def _head(data: bytes) -> _Head:
-    if len(data) <= MAX_MESSAGE_BYTES and not _has_no_numbers(data):
-        try:
-            return _Head.model_validate_json(data)
-        except ValidationError:
-            pass
+    if len(data) <= MAX_MESSAGE_BYTES:
+        with suppress(ValidationError):
+            head = _Head.model_validate_json(data)
+            # Only now: of what is JSON all strings end, and the search for them takes linear time.
+            if not _names_nan(data):
+                return head
     raise _unreadable()
 
 
-def _has_no_numbers(data: bytes) -> bool:
-    if not any(word in data for word in _NO_NUMBERS):
+def _names_nan(data: bytes) -> bool:
+    """Whether a NaN or an infinity stands outside of the strings of what else is JSON."""
+    if not any(word in data for word in _NOT_JSON):
         return False
     bare = _STRING.sub(b"", data)
-    return any(word in bare for word in _NO_NUMBERS)
+    return any(word in bare for word in _NOT_JSON)
 
 
 def _unreadable() -> HandshakeFailed:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from shared import control
 from shared.control import (
     MAX_MESSAGE_BYTES,
     MAX_TIMING_ROWS,
@@ -300,3 +301,13 @@ def test_no_repr_and_no_error_shows_the_secret() -> None:
         Epoch(epoch=1, secret=secret + b"x", sender=1, reason="start")
     shown.append(str(invalid.value))
     assert not [text for text in shown if "SECRET" in text or encoded[:12] in text]
+
+
+def test_strings_are_looked_for_only_in_what_is_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A string without an end costs the square of its length to look for.
+    def searched(data: bytes) -> bool:
+        raise AssertionError("searched before it was known to be JSON")
+
+    monkeypatch.setattr(control, "_names_nan", searched)
+    with pytest.raises(HandshakeFailed):
+        control.parse(b'{"type":"NaN' + b'\\"' * 100)
