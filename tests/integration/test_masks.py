@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage
 from typer.testing import CliRunner
 
-from shared.errors import BadInput, SignalingUnreachable
+from shared.errors import BadInput
 from tests.doubles import picture
 from tests.integration.programs import both, program, signaling
 from veilscope.cli import app
@@ -107,13 +108,33 @@ def test_text_that_may_be_burned_in_is_asked_about_before_pairing(tmp_path: Path
     assert "--burned-in-ok" in refused("--source", source).hint
 
 
-def test_with_leave_it_is_sent_as_it_is(tmp_path: Path) -> None:
-    source, _ = clip(tmp_path / f"{NAME}.dcm")
-    nowhere = "ws://127.0.0.1:1"
-    options = ["send", "--source", str(source), "--burned-in-ok", "--signaling", nowhere]
-    result = CliRunner().invoke(app, options)
-    assert isinstance(result.exception, SignalingUnreachable)  # it went as far as that
-    assert "100 % of the picture stays visible" in result.output
+async def test_with_leave_it_is_sent_as_it_is(tmp_path: Path) -> None:
+    source, frames = clip(tmp_path / f"{NAME}.dcm")
+    code_file, shown, log = tmp_path / "code", tmp_path / "shown", tmp_path / "s.jsonl"
+    async with (
+        signaling() as url,
+        program(
+            "sender", *both(url), "--source", source, "--burned-in-ok", "--codec", "lossless",
+            "--loop", "--frames", "15", "--fps", "25", "--code-file", code_file, "--log", log,
+        ) as sender,
+        program(
+            "receiver", *both(url), "--code-file", code_file, "--display", "none",
+            "--save-frames", shown,
+        ) as receiver,
+    ):  # fmt: skip
+        received, sent = await receiver.ended(), await sender.ended()
+    assert (received.status, sent.status) == (0, 0), received.errors + sent.errors
+    saved = sorted(shown.glob("frame-*.png"))
+    assert saved
+    for path in saved:
+        original = frames[int(path.stem.removeprefix("frame-")) % 3]
+        assert np.array_equal(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), original)
+    assert "100 % of the picture stays visible" in sent.output
+
+    events = [line for line in map(json.loads, log.read_text().splitlines()) if "event" in line]
+    told = [line["detail"] for line in events if line["event"] == "source"]
+    assert sum(detail.startswith("sent by leave: ") for detail in told) == 1, told
+    assert NAME not in log.read_text()
 
 
 @pytest.mark.parametrize("mask", ["98,0,5,5", "0,72,5,5"])

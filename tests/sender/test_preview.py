@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
 from sender.masks.rectangles import hidden_pixels
+from sender.preparation import MaskWishes
 from sender.preview import hatched, sheet
 from sender.sources import Reading, Skipped, SourceInfo, SourcePicture
 from sender.sources.geometry import Geometry
@@ -254,3 +256,32 @@ def test_the_source_may_be_named_as_a_sender_names_it(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "75 % of the picture stays visible" in result.output
     assert read(path).shape == (48, 64, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ([], {}),
+        (["--mask-text"], {"masks": MaskWishes(text=True)}),
+        (["--mask-auto"], {"masks": MaskWishes(auto=True)}),
+        (
+            ["--mask", "1,2,3,4", "--mask", "5,6,7,8"],
+            {"masks": MaskWishes(("1,2,3,4", "5,6,7,8"))},
+        ),
+        (["--fps", "12.5"], {"fps": 12.5}),
+        (["--size", "64x48"], {"size": "64x48"}),
+    ],
+)
+def test_what_is_to_be_shown_and_hidden_is_asked_of_the_preparation(
+    options: list[str], asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[dict[str, Any]] = []
+
+    def prepare(spec: str, **wanted: Any) -> None:
+        told.append({"spec": spec, **wanted})
+        raise BadInput("far enough")
+
+    monkeypatch.setattr("sender.preview.prepare", prepare)
+    assert isinstance(run(tmp_path / "p.png", *options).exception, BadInput)
+    plain_wishes = {"spec": "double", "size": None, "fps": None, "masks": MaskWishes()}
+    assert told == [plain_wishes | {"preview": True} | asked]

@@ -132,6 +132,22 @@ def test_a_source_that_stands_still_is_as_long_in_the_recording_as_it_was_watche
     assert [at_ms for at_ms, _ in decoded(tmp_path / "s.mp4")] == [0, 1000, 2000, 3000]
 
 
+@pytest.mark.parametrize("step_back_ms", [0, 5])
+def test_a_capture_stamp_that_stands_still_or_runs_back_gives_way_to_when_it_was_shown(
+    step_back_ms: int,
+) -> None:
+    timeline = Timeline()
+    image = smooth(32, 32, 90)
+    moments = []
+    for index, shown_at_ms in enumerate([1000, 2000, 3000, 4000]):
+        stamp_ms = 1000 - step_back_ms * index
+        frame = Frame(index, stamp_ms * 1_000_000, image)
+        age_ms = float(shown_at_ms - stamp_ms)
+        told = ShownFrame(frame, b"", age_ms, 0.5, 41.0, 1, "jpeg", 30.0)
+        moments.append(timeline.moment_of(told, 0) // 1_000_000)
+    assert moments == [1000, 2000, 3000, 4000]
+
+
 @pytest.mark.parametrize("off_ms", [600_000, 10**10, -(10**7), -61_000])
 def test_a_capture_that_can_t_have_been_then_does_not_spoil_the_times_of_the_others(
     tmp_path: Path, off_ms: int
