@@ -85,16 +85,16 @@ def prepare(
 ) -> Prepared:
     """Open the source that `spec` names and make its masks; blocks.
 
-    `size` is "WIDTHxHEIGHT".  For a `preview` text is looked for in the first picture only.  Raises
-    `BadInput` for options that make no sense and for a mask that would hide nothing,
-    `SourceFailed` for a source that can't be opened.
+    `size` is "WIDTHxHEIGHT".  For a `preview` text is looked for only in the first picture and in
+    those that are needed.  Raises `BadInput` for options that make no sense and for a mask that
+    would hide nothing, `SourceFailed` for a source that can't be opened.
     """
     wishes = masks or MaskWishes()
     rects = tuple(parse_rect(text) for text in wishes.rects)
     finder = _open_finder() if wishes.text else None
     source = open_source(spec, size=parse_size(size), fps=fps, mask_auto=wishes.auto)
     try:
-        text = None if finder is None else _watch(finder, source.first, once=preview)
+        text = None if finder is None else _watch(finder, source.first, needed_only=preview)
         return _prepared(source, Masking(source.first, rects, text=text), wishes, text, preview)
     except BaseException:
         source.close()
@@ -124,9 +124,9 @@ def _open_finder() -> _Finder:
     return _Finder(TextFinder().find, yield_to_others)
 
 
-def _watch(finder: _Finder, first: SourcePicture, *, once: bool) -> TextWatch:
+def _watch(finder: _Finder, first: SourcePicture, *, needed_only: bool) -> TextWatch:
     try:
-        return TextWatch(finder.find, first, once=once, settle=finder.settle)
+        return TextWatch(finder.find, first, needed_only=needed_only, settle=finder.settle)
     except VeilscopeError:
         raise
     except Exception as error:  # whatever the detector raises; its text is not ours
@@ -163,7 +163,7 @@ def _prepared(
     if text is not None:
         others = masking.first_masks_but_text
         found = sum(share_hidden(others, box) < NEWS for box in text.boxes)
-        lines.append(_found_text(found))
+        lines.append(_found_text(found, preview))
     elif wishes.auto or preview:
         lines += _recommendation(first, masks)
     question = info.burned_in and _question(info.burned_in, wishes, masks)
@@ -186,9 +186,14 @@ def _question(why: str, wishes: MaskWishes, masks: tuple[Rect, ...]) -> str | No
     return why
 
 
-def _found_text(places: int) -> str:
+def _found_text(places: int, preview: bool) -> str:
     what = f"text was found in {_places(places)} of" if places else "no more text was found in"
-    return f"{what} the first picture; the next ones are looked at as they come"
+    others = (
+        "letters are looked for in the pictures drawn here only"
+        if preview
+        else "the next ones are looked at as they come"
+    )
+    return f"{what} the first picture; {others}"
 
 
 def _recommendation(first: SourcePicture, masks: tuple[Rect, ...]) -> list[str]:

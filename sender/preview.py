@@ -19,6 +19,7 @@ import typer
 from rich.text import Text
 
 from sender.masks.rectangles import apply_masks, hidden_pixels, share_hidden
+from sender.masks.textwatch import MAX_UNSEEN_S
 from sender.preparation import MaskWishes, Prepared, prepare, share_text
 from sender.sourceoptions import (
     BURNED_IN_OK,
@@ -150,8 +151,11 @@ class _Seen:
 
 
 def _seen(prepared: Prepared, frames: int) -> list[_Seen]:
-    """The first pictures as they would be masked: those to draw, of a file some more."""
-    source = prepared.source
+    """The first pictures as they would be masked: those to draw, of a file some more.
+
+    Each that is drawn is looked at for text, if text is to be hidden; the others are not.
+    """
+    source, masking = prepared.source, prepared.masking
     first = _Seen(source.first, prepared.masks)
     if source.info.live and frames == 1:  # a device may take its time for each
         return [first]
@@ -159,7 +163,9 @@ def _seen(prepared: Prepared, frames: int) -> list[_Seen]:
     seen: list[_Seen] = []
     try:
         for picture in _pictures(prepared, wanted):
-            seen.append(_Seen(picture, prepared.masking.masks(picture)))  # noqa: PERF401 -- kept
+            expected = masking.expect(picture, needed=len(seen) < frames)
+            masking.wait(expected, MAX_UNSEEN_S)  # what was not looked at by then is hidden whole
+            seen.append(_Seen(picture, masking.masks(picture, expected)))
     except SourceFailed as error:  # send would end there; what is before it can be shown
         _say(f"after picture {len(seen)}: {error}" if seen else str(error))
     return seen or [first]

@@ -58,7 +58,7 @@ class Expected:
     """A picture that is going to be shown; only its watch reads and writes it.
 
     `run` counts the changes of geometry before it.  One that is `needed` is not shown before it was
-    looked at itself.
+    looked at itself, and not at all where that `failed`.
     """
 
     picture: SourcePicture
@@ -67,6 +67,7 @@ class Expected:
     since_ns: int  # of this picture, and of those before it that were never looked at
     needed: bool = False
     looked: bool = False
+    failed: bool = False
 
 
 @dataclass(slots=True)
@@ -80,9 +81,9 @@ class _Run:
 class TextWatch:
     """For the pictures of one source; looks at its `first` one at once, which blocks.
 
-    With `once` that is all it ever looks at.  `find` is called by one thread at a time; `settle`
-    once, by the thread that is the watch's own.  Raises whatever `find` raises on the first
-    picture.
+    With `needed_only`, of the others only at those that are needed.  `find` is called by one thread
+    at a time; `settle` once, by the thread that is the watch's own.  Raises whatever `find` raises
+    on the first picture.
     """
 
     def __init__(
@@ -90,12 +91,12 @@ class TextWatch:
         find: FindText,
         first: SourcePicture,
         *,
-        once: bool = False,
+        needed_only: bool = False,
         settle: Callable[[], None] = lambda: None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._find = find
-        self._once = once
+        self._needed_only = needed_only
         self._settle = settle
         self._clock = clock
         self._first: SourcePicture | None = first
@@ -140,16 +141,16 @@ class TextWatch:
             expected.looked = is_first
             if needed:
                 self.need(expected)
-            if not self._once and not expected.needed:
+            if not self._needed_only and not expected.needed:
                 self._offer(expected)
             return expected
 
     def need(self, expected: Expected) -> None:
         """Show `expected` only once it was looked at itself; in the order in which they came."""
         with self._changed:
-            if self._once or expected.looked or expected.needed:
+            if expected.looked or expected.needed:
                 return
-            expected.needed = True
+            expected.needed, expected.failed = True, False  # it is tried once more
             if expected is self._looking:
                 return
             self._waiting = None  # it is older, or this one
@@ -209,7 +210,7 @@ class TextWatch:
         first, self._first = self._first, None
         other = picture.geometry != self._geometry
         is_first = first is not None and not other and np.array_equal(first.image, picture.image)
-        stale = first is not None and not self._once and not is_first
+        stale = first is not None and not self._needed_only and not is_first
         if other or stale:
             known = self._runs.get(self._run_expected)
             places = TextPlaces() if other or known is None else known.places
@@ -222,7 +223,7 @@ class TextWatch:
         return (
             expected.looked
             or not expected.needed
-            or self._failing
+            or expected.failed  # itself: that another one did says nothing of it
             or self._closed
             or self._is_overdue()
         )
@@ -233,7 +234,7 @@ class TextWatch:
             return _WAITING
         if expected.looked and run.looked:
             return ""  # all that is found in it is known
-        if self._failing:
+        if self._failing or (expected.needed and expected.failed):
             return _FAILING
         if self._is_overdue():
             return _OVERDUE if run.looked else _WAITING
@@ -250,7 +251,7 @@ class TextWatch:
             try:
                 found = self._find(expected.picture.image)
             except Exception as error:  # whatever the detector raises; its text is not ours
-                self._failed(type(error).__name__)
+                self._failed(expected, type(error).__name__)
             else:
                 self._succeeded(expected, found)
             self._rest(self._clock() - began_ns)
@@ -283,9 +284,10 @@ class TextWatch:
                 self._found += news
             self._changed.notify_all()
 
-    def _failed(self, kind: str) -> None:
+    def _failed(self, expected: Expected, kind: str) -> None:
         with self._changed:
             before, self._looking, self._failing = self._failing, None, True
+            expected.failed = True  # the next look may succeed, which says nothing of this picture
             self._changed.notify_all()
         if not before:
             _logger.warning("looking for text failed (%s)", kind)

@@ -214,6 +214,58 @@ def test_pictures_that_are_masked_otherwise_than_the_first_are_told(
     assert np.array_equal(drawn[60:120, :80], hatched(larger.image, [Rect(0, 0, 80, 60)]))
 
 
+class Letters:
+    """A finder that sees a line in the pictures after the first, or fails on the third."""
+
+    def __init__(self, pictures: Pictures, *, fails: bool = False) -> None:
+        self._images = [each.image for each in pictures.pictures()]
+        self._fails = fails
+        self.looks: list[int] = []
+        self.settle = lambda: None
+
+    def find(self, image: Image) -> tuple[Rect, ...]:
+        number = next(n for n, one in enumerate(self._images) if np.array_equal(one, image))
+        self.looks.append(number)
+        if self._fails and number == 2:
+            raise RuntimeError("DOE JANE")
+        return (LINE,) if number else ()
+
+
+LINE = Rect(4, 4, 30, 8)
+
+
+@pytest.mark.parametrize(("frames", "looks"), [(1, [0]), (2, [0, 1]), (4, [0, 1, 2, 3])])
+def test_letters_are_looked_for_in_each_picture_that_is_drawn_and_in_no_other(
+    frames: int, looks: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = opens(monkeypatch, Pictures(*(plain(index) for index in range(4))))
+    finder = Letters(source)
+    monkeypatch.setattr("sender.preparation._open_finder", lambda: finder)
+    path = tmp_path / "p.png"
+    result = run(path, "--mask-text", "--frames", str(frames))
+    assert result.exit_code == 0, result.output
+    assert finder.looks == looks
+    drawn = [hatched(picture(n), [LINE] if n else []) for n in range(frames)]
+    assert np.array_equal(read(path), sheet(drawn))
+    assert "looked for in the pictures drawn here only" in result.output
+    assert "as they come" not in result.output
+
+
+def test_a_drawn_picture_in_which_letters_can_t_be_looked_for_is_hidden_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = opens(monkeypatch, Pictures(*(plain(index) for index in range(4))))
+    finder = Letters(source, fails=True)
+    monkeypatch.setattr("sender.preparation._open_finder", lambda: finder)
+    path = tmp_path / "p.png"
+    result = run(path, "--mask-text", "--frames", "4")
+    assert result.exit_code == 0, result.output
+    assert "DOE" not in result.output
+    masks = [[], [LINE], [Rect(0, 0, 57, 41)], [LINE]]
+    drawn = [hatched(picture(n), each) for n, each in enumerate(masks)]
+    assert np.array_equal(read(path), sheet(drawn))
+
+
 class Troubled(Pictures):
     """Gives a gap and a notice, one picture, and fails."""
 

@@ -215,12 +215,17 @@ def test_boxes_are_kept_inside_the_picture(eyes: Eyes) -> None:
     assert eyes(Rect(60, 40, 50, 50), Rect(64, 0, 5, 5)).watch.boxes == (Rect(60, 40, 4, 8),)
 
 
-def test_looking_once_never_looks_again() -> None:
+def test_a_watch_for_what_is_needed_looks_at_nothing_else() -> None:
     reader = Reader(FIRST)
-    watch = TextWatch(reader, numbered(0), once=True)
+    watch = TextWatch(reader, numbered(0), needed_only=True)
     assert watch.see(numbered(5)) == Sight((FIRST,))
     assert watch.see(numbered(6, 80, 60)).boxes is None
     assert reader.asked.qsize() == 1
+    reader.answers.put((SECOND,))
+    needed = watch.expect(numbered(7, 80, 60), needed=True)
+    assert watch.wait(needed, LIMIT_S)
+    assert watch.sight(needed).boxes == (SECOND,)
+    assert [reader.number(), reader.number()] == [0, 7]
     watch.close()
 
 
@@ -304,6 +309,39 @@ def test_a_picture_of_another_size_that_is_shown_later_changes_nothing_of_those_
     assert eye.watch.sight(before[1]).boxes == (FIRST,)
     assert eye.watch.sight(after[0]).boxes == (SECOND,)
     assert eye.watch.sight(after[1]).boxes == (SECOND,)
+
+
+def test_of_pictures_read_ahead_only_the_one_whose_look_failed_stays_hidden(eyes: Eyes) -> None:
+    eye = eyes()
+    expected = [eye.watch.expect(numbered(n), needed=True) for n in (1, 2, 3, 4)]
+    eye.answer(FIRST)
+    eye.reader.answers.put(RuntimeError())
+    assert [eye.reader.number() for _ in range(3)] == [1, 2, 3]
+    assert not eye.watch.wait(expected[2], 0)  # it is still looked at
+    eye.answer(FIRST)
+    assert eye.reader.number() == 4  # and now it was
+    assert [eye.watch.wait(each, 0) for each in expected] == [True, True, True, False]
+    sights = [eye.watch.sight(each) for each in expected[:3]]
+    assert [sight.boxes for sight in sights] == [(FIRST,), None, (FIRST,)]
+    assert "can't be looked for" in sights[1].why
+
+
+def test_a_picture_whose_look_failed_before_it_was_needed_is_looked_at_once_more(
+    eyes: Eyes,
+) -> None:
+    eye = eyes()
+    late = eye.watch.expect(numbered(1))
+    eye.reader.answers.put(RuntimeError())
+    assert eye.reader.number() == 1
+    eye.watch.expect(numbered(2), needed=True)
+    assert eye.reader.number() == 2
+    eye.watch.need(late)
+    eye.answer()
+    assert eye.reader.number() == 1
+    assert not eye.watch.wait(late, 0)
+    eye.answer(SECOND)
+    assert eye.watch.wait(late, LIMIT_S)
+    assert eye.watch.sight(late).boxes == (SECOND,)
 
 
 def test_nobody_waits_for_a_look_that_fails_or_for_a_watch_that_is_closed(eyes: Eyes) -> None:
