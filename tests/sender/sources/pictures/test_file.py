@@ -26,6 +26,14 @@ from shared.frame import Image, Rect
 RNG = np.random.default_rng(20)
 COLOUR = RNG.integers(0, 256, (32, 48, 3), dtype=np.uint8)
 GREY = RNG.integers(0, 256, (32, 48), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _drawn_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test draws the same samples, whichever ran before it."""
+    monkeypatch.setitem(globals(), "RNG", np.random.default_rng(21))
+
+
 SMOOTH = np.stack(np.meshgrid(np.arange(48) * 5, np.arange(32) * 7), -1).sum(-1).astype(np.uint8)
 
 
