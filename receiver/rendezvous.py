@@ -12,7 +12,7 @@ from receiver.keystreams import Keystreams
 from shared.association import Association, associate
 from shared.crypto.handshake import DtlsFingerprints, ReceiverHandshake
 from shared.errors import LinkFailed, RoomUnavailable
-from shared.link.peer import PeerLink
+from shared.link.webrtc.peer import PeerLink
 from signaling.client import Relayed, SignalingClient
 
 __all__ = ["agree", "connect"]

@@ -29,8 +29,8 @@ from receiver.stills import Stills
 from shared import control
 from shared.crypto.pairing import PairingCode
 from shared.errors import HandshakeFailed, PeerGone, VeilscopeError
-from shared.link.iceservers import usable_ice_servers
-from shared.link.peer import LinkFactory, PeerLink
+from shared.link.webrtc.iceservers import usable_ice_servers
+from shared.link.webrtc.peer import LinkFactory, PeerLink
 from shared.newest import SlotClosed
 from shared.noticeboard import NoticeBoard
 from shared.telemetry.records import DropReason, KeystreamIdentity

@@ -16,7 +16,7 @@ from receiver.pipeline import DecodedFrame
 from receiver.sinks import ShownFrame
 from shared.control import TimingRow
 from shared.frame import Frame
-from shared.link.peer import PeerLink
+from shared.link.webrtc.peer import PeerLink
 from shared.telemetry.records import DropReason
 
 __all__ = ["Showing"]

@@ -15,7 +15,7 @@ from shared.crypto.aborts import abort_message
 from shared.crypto.handshake import DtlsFingerprints, NetworkId, SenderHandshake
 from shared.crypto.pairing import PairingCode, PairingTries
 from shared.errors import Busy, CodeUsed, LinkFailed, NotNow, PeerGone, VeilscopeError
-from shared.link.peer import PeerLink
+from shared.link.webrtc.peer import PeerLink
 from signaling.client import SignalingClient
 
 __all__ = ["Admission"]

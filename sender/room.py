@@ -25,7 +25,7 @@ from shared.errors import (
     SignalingUnreachable,
     VeilscopeError,
 )
-from shared.link.peer import PeerLink
+from shared.link.webrtc.peer import PeerLink
 from signaling.client import (
     ConnectionLost,
     PeerJoined,

@@ -38,8 +38,8 @@ from shared.errors import NotSupported, VeilscopeError
 from shared.frame import Frame, Gap
 from shared.keystream.backend import Backend, open_backend
 from shared.keystream.network import KeystreamNetwork, load_network
-from shared.link.iceservers import usable_ice_servers
-from shared.link.peer import LinkFactory, PeerLink
+from shared.link.webrtc.iceservers import usable_ice_servers
+from shared.link.webrtc.peer import LinkFactory, PeerLink
 from shared.telemetry.records import KeystreamIdentity
 from shared.wire import SENDER_ID
 from signaling.client import SignalingClient

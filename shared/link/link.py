@@ -1,6 +1,6 @@
 """What a link between the two ends is, whatever carries it.
 
-The sessions are written against `Link`; `shared.link.peer.PeerLink` (WebRTC) and
+The sessions are written against `Link`; `shared.link.webrtc.peer.PeerLink` (WebRTC) and
 `shared.link.memory.MemoryLink` (one process, scripted) are two of them.  A link moves opaque bytes:
 it knows nothing of keys, codecs or pictures, and what it delivers is not to be trusted until it has
 been opened.

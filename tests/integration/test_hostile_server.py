@@ -22,7 +22,7 @@ from shared.crypto.agreement import DtlsFingerprints
 from shared.crypto.handshake import ReceiverHandshake
 from shared.crypto.pairing import PairingCode
 from shared.errors import LinkFailed, PairingFailed, WrongCode
-from shared.link.peer import PeerLink
+from shared.link.webrtc.peer import PeerLink
 from signaling.client import PeerJoined, Relayed, SignalingClient
 from signaling.config import ServerConfig
 from signaling.server import SignalingServer

@@ -27,7 +27,7 @@ from shared.errors import (
 )
 from shared.frame import Rect
 from shared.link.link import IceServer
-from shared.link.peer import LinkFactory, PeerLink
+from shared.link.webrtc.peer import LinkFactory, PeerLink
 from shared.options import IceServerUrl
 from shared.quality import psnr_db
 from shared.telemetry.log import JsonLinesLog

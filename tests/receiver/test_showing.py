@@ -18,7 +18,7 @@ from receiver.pipeline import DecodedFrame
 from receiver.showing import Showing
 from shared.clock import ClockEstimate
 from shared.control import TimingRow
-from shared.link.peer import PeerLink
+from shared.link.webrtc.peer import PeerLink
 from shared.telemetry.log import JsonLinesLog
 from shared.telemetry.reader import SessionLog, read_log
 from shared.telemetry.records import DropReason, FrameLine, KeystreamIdentity

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import BadInput
-from shared.link.webrtc import is_ice_url
+from shared.link.webrtc.ice import is_ice_url
 from shared.options import IceServerUrl, parse_addresses, parse_ice_servers
 
 

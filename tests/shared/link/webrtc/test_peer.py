@@ -17,11 +17,11 @@ import pytest
 
 from shared.errors import BadInput, LinkFailed, PeerGone
 from shared.link import Link, LinkEnd
-from shared.link.descriptions import MAX_SDP_CHARS
-from shared.link.iceservers import usable_ice_servers
 from shared.link.messages import pack_bye
-from shared.link.peer import PeerLink
-from shared.link.webrtc import ice_connection
+from shared.link.webrtc.descriptions import MAX_SDP_CHARS
+from shared.link.webrtc.ice import ice_connection
+from shared.link.webrtc.iceservers import usable_ice_servers
+from shared.link.webrtc.peer import PeerLink
 from tests.shared.link.simulated_path import messages_of
 
 pytestmark = pytest.mark.usefixtures("loop_complaints")
@@ -406,7 +406,7 @@ async def test_text_and_damaged_messages_are_counted_and_harmless(pair):
 
 CHILD = """
 import asyncio, json, sys
-from shared.link.peer import PeerLink
+from shared.link.webrtc.peer import PeerLink
 
 async def main():
     link = PeerLink(host_addresses=["127.0.0.1"])
@@ -500,7 +500,7 @@ async def test_a_link_closed_while_it_gathers_addresses_leaves_nothing_behind(mo
 
 FORGETFUL = """
 import asyncio
-from shared.link.peer import PeerLink
+from shared.link.webrtc.peer import PeerLink
 
 async def main():
     sender = PeerLink(host_addresses=["127.0.0.1"])

@@ -11,7 +11,7 @@ from aiortc import RTCIceServer
 
 from shared.errors import BadInput
 from shared.link.link import IceServer
-from shared.link.webrtc import is_ice_url
+from shared.link.webrtc.ice import is_ice_url
 
 __all__ = ["rtc_ice_server", "usable_ice_servers"]
 

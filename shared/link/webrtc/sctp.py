@@ -10,8 +10,8 @@ arrives: such chunks are taken at once and acknowledged now and then instead of 
 acknowledgement tells of the first gaps only, so that it always fits one packet, and what is lost is
 passed over by the clock: neither end's books grow with losses, and none needs the other's to heal.
 
-As in `shared.link.webrtc`, private names of aiortc and aioice are used, set on the objects of one
-connection only, and `tests/shared/link/test_sctp.py` checks each against the installed version.
+As in `ice`, private names of aiortc and aioice are used, set on the objects of one
+connection only, and the tests check each against the installed version.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from aiortc.rtcsctptransport import SackChunk
 from google_crc32c import value as crc32c
 from OpenSSL import SSL
 
-from shared.link.bursts import Bursts
-from shared.link.webrtc import ice_connection
+from shared.link.webrtc.bursts import Bursts
+from shared.link.webrtc.ice import ice_connection
 
 __all__ = ["UnreliablePath"]
 

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 from aioice.turn import TurnTransport
 
-from shared.link import bursts as module
-from shared.link.bursts import Bursts
+from shared.link.webrtc import bursts as module
+from shared.link.webrtc.bursts import Bursts
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the kernel cuts bursts on Linux only")
 

@@ -11,11 +11,11 @@ import aioice
 import pytest
 from aiortc import RTCDtlsTransport, RTCPeerConnection, RTCSctpTransport, rtcsctptransport
 
-from shared.link import sctp as module
 from shared.link.packets import MAX_MESSAGE_BYTES, OVERHEAD_BYTES
-from shared.link.peer import PeerLink
-from shared.link.sctp import MAX_AHEAD, MAX_DUPLICATES, MAX_GAPS, UnreliablePath
-from shared.link.webrtc import prepare_ice
+from shared.link.webrtc import sctp as module
+from shared.link.webrtc.ice import prepare_ice
+from shared.link.webrtc.peer import PeerLink
+from shared.link.webrtc.sctp import MAX_AHEAD, MAX_DUPLICATES, MAX_GAPS, UnreliablePath
 
 
 class Pair:

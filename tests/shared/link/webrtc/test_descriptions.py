@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.link.descriptions import MAX_SDP_CHARS, is_ours, without_names
+from shared.link.webrtc.descriptions import MAX_SDP_CHARS, is_ours, without_names
 
 GOOD = """v=0
 m=application 9 UDP/DTLS/SCTP webrtc-datachannel

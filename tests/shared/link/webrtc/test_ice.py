@@ -1,4 +1,4 @@
-"""The private names of aiortc and aioice that `shared.link.webrtc` relies on, one by one."""
+"""The private names of aiortc and aioice that `shared.link.webrtc.ice` relies on, one by one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aiortc import RTCIceTransport, RTCPeerConnection, RTCSctpTransport, rtcsctp
 from OpenSSL import SSL
 
 from shared.errors import LinkFailed
-from shared.link import webrtc
+from shared.link.webrtc import ice as webrtc
 
 
 @pytest.fixture

@@ -23,18 +23,18 @@ from aiortc import (
 )
 
 from shared.errors import BadInput, LinkFailed
-from shared.link.descriptions import is_ours, without_names
 from shared.link.endpoint import Endpoint
 from shared.link.heartbeat import PEER_SILENCE_S
-from shared.link.iceservers import rtc_ice_server
 from shared.link.link import Fingerprints, IceServer, LinkEnd
-from shared.link.sctp import UnreliablePath
-from shared.link.webrtc import (
+from shared.link.webrtc.descriptions import is_ours, without_names
+from shared.link.webrtc.ice import (
     dtls_fingerprints,
     ice_connection,
     prepare_ice,
     tune_sctp,
 )
+from shared.link.webrtc.iceservers import rtc_ice_server
+from shared.link.webrtc.sctp import UnreliablePath
 
 __all__ = ["LinkFactory", "PeerLink"]
 

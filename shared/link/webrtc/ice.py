@@ -1,7 +1,7 @@
 """Everything that the link asks of aiortc and aioice beyond their public interface.
 
-Private names are used in this file and in `shared.link.sctp` (the way of frames) and nowhere else,
-and `tests/shared/link/test_webrtc.py` and `test_sctp.py` check each of them against the installed
+Private names are used in this package and nowhere else,
+and `tests/shared/link/webrtc` checks each of them against the installed
 version.  Everything is set on the objects of one connection; nothing that other users of aiortc in
 this process could notice is touched.
 """
