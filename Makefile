@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench setup system clean
+.PHONY: demo test networks lint bench fuzz setup system clean
 
 demo: setup
 	$(BIN)/veilscope demo $(ARGS)
 
 test: setup
 	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
+
+# Three hosts in namespaces, with everything that befalls networks, also what takes minutes.
+networks: setup
+	$(BIN)/pytest -n 2 --dist loadgroup -m "long or not long" tests/networks $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -19,6 +23,12 @@ lint: setup
 
 bench: setup
 	$(BIN)/veilscope bench $(ARGS)
+
+# Every parser of what comes from the network, for two minutes each; ARGS="sctp --seconds 3600" for
+# one of them, longer. There is no atheris for every machine: without it inputs change by chance.
+fuzz: setup
+	-$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 setup: $(VENV)/.ready
 

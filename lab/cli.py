@@ -230,7 +230,7 @@ def export_command(
         from shared.keystream.onnx_graph import build_model
     except ImportError as error:
         raise DeviceUnavailable(
-            "the package onnx is not installed", hint="pip install onnx"
+            "the package onnx is not installed", hint="pip install 'veilscope[onnx]'"
         ) from error
     loaded = load_network(network)
     with writing(out):

@@ -7,6 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, cast
 
+# PyAV's and OpenCV's wheels each bring libraries of the X window system.  Where PyAV's are loaded
+# first, the first window that OpenCV opens hangs; so OpenCV comes before everything else here.
+import cv2  # noqa: F401
 import typer
 
 from receiver.codeentry import CodeEntry
@@ -14,19 +17,22 @@ from receiver.journal import ReceiverJournal
 from receiver.linelimit import LineLimit
 from receiver.program import ReceiverProgram
 from receiver.sessionreport import SessionReport
-from receiver.settings import ReceiverSettings
+from receiver.settings import DEFAULT_LATENCY_MS, ReceiverSettings
 from receiver.sinks import Sink
 from receiver.sinks.display import DisplayChoice, resolve_display
 from receiver.sinks.files import FilesSink
 from receiver.sinks.record import RecordSink
 from shared.crypto.pairing import PairingCode
 from shared.errors import BadInput
+from shared.link import LOST_AFTER_S
 from shared.options import (
     AddressOption,
     CaOption,
     DeviceOption,
+    GraceOption,
     IceServerOption,
     LogOption,
+    ProxyOption,
     SignalingOption,
     parse_addresses,
     parse_ice_servers,
@@ -40,6 +46,8 @@ __all__ = ["receive"]
 def receive(
     signaling: SignalingOption = "ws://127.0.0.1:8765",
     ca: CaOption = None,
+    proxy: ProxyOption = None,
+    grace: GraceOption = LOST_AFTER_S,
     code: Annotated[
         str | None,
         typer.Option(
@@ -111,6 +119,17 @@ def receive(
             "network; one that comes later than that is shown at once.",
         ),
     ] = 0.0,
+    max_latency: Annotated[
+        float,
+        typer.Option(
+            metavar="MS",
+            min=20.0,
+            max=60_000.0,
+            envvar="VEILSCOPE_MAX_LATENCY",
+            help="After a pause of this machine or of the network show no picture that is older "
+            "than this.",
+        ),
+    ] = DEFAULT_LATENCY_MS,
     keystream: Annotated[
         str | None,
         typer.Option(
@@ -140,12 +159,15 @@ def receive(
     settings = ReceiverSettings(
         signaling=signaling,
         ca=ca,
+        proxy=proxy,
+        grace_s=grace,
         keystream=keystream,
         device=device,
         ice_servers=parse_ice_servers(ice_server),
         host_addresses=parse_addresses(address),
         confirm_shown=_shows_window(display),
         playout_delay_ms=playout_delay,
+        max_latency_ms=max_latency,
     )
     keeping: list[Sink] = []
     recording = None if record is None else RecordSink(record, on_failure=warn)

@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from receiver.chain import ChainGuard, Turn
-from receiver.ledger import Key
 from shared.codecs import Decoder, open_decoder
 from shared.crypto.keyschedule import EPOCHS_KEPT, EpochSecret, ReceiverSchedule
 from shared.crypto.sealing import Opener
@@ -25,37 +24,55 @@ from shared.link import ReceivedFrame
 from shared.telemetry.records import DropReason
 from shared.wire import SUITE, FrameMetadata, parse_header, parse_inner
 
-__all__ = ["DecodedFrame", "Outcome", "Pipeline"]
+__all__ = ["DecodedFrame", "FrameOutcome", "Key", "OpeningPipeline", "Receipt"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DecodedFrame:
-    """A frame that passed every check; times are this machine's monotonic ns.
+Key = tuple[int, int]
+"""(epoch, counter): names one sealed frame."""
 
-    `released_at_ns` is when it was free to be decoded: its reference was there.
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is known of a frame that was received, opened and decoded, but for its picture.
+
+    Times are this machine's monotonic ns; `released_at_ns` is when it was free to be decoded: its
+    reference was there.
     """
 
     key: Key
     metadata: FrameMetadata
-    image: Image
-    sealed: bytes
+    sealed_bytes: int
     received_at_ns: int
     opened_at_ns: int
     released_at_ns: int
     decoded_at_ns: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedFrame:
+    """A frame that passed every check: its picture, and its bytes as they came."""
+
+    arrival: Receipt
+    image: Image
+    sealed: bytes
+
+    @property
+    def metadata(self) -> FrameMetadata:
+        """What the sender says of it."""
+        return self.arrival.metadata
+
+
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FrameOutcome:
     """What became of a frame and of those that waited for it.
 
-    `shown` is the newest one that was decoded; the others of a run were decoded for its sake and
-    are among the `dropped`.  `wants_key` is the newest index that could not be decoded, while the
-    chain is broken; `held_until_ns` is when `Pipeline.expire` is to be called.  A `still` (of
+    `shown` are those that were decoded, in their order; more than one where all but the first had
+    to wait for it.  `wants_key` is the newest index that could not be decoded, while the
+    chain is broken; `held_until_ns` is when the pipeline's `expire` is to be called.  A `still` (of
     `still_index`; None where it could not be decoded) is no part of the stream.
     """
 
-    shown: DecodedFrame | None = None
+    shown: tuple[DecodedFrame, ...] = ()
     dropped: tuple[tuple[DropReason, int], ...] = ()
     still: DecodedFrame | None = None
     still_index: int | None = None
@@ -78,7 +95,7 @@ class _Epoch:
     ahead: KeystreamAhead
 
 
-class Pipeline:
+class OpeningPipeline:
     """Turns sealed bytes of one sender into pictures; `suite` is the one agreed on."""
 
     def __init__(
@@ -98,8 +115,8 @@ class Pipeline:
         self._decoders: dict[str, Decoder] = {}
         self._still_decoders: dict[str, Decoder] = {}  # a still must not disturb a chain
         self._chain: ChainGuard[_Opened] = ChainGuard()
-        self.wants_still: Callable[[int], bool] = lambda _index: True
-        """Whether the still of that index was asked for; others are passed over undecoded."""
+        self.awaited_still: int | None = None
+        """The index whose still was asked for; others are passed over undecoded."""
 
     def enter_epoch(self, secret: EpochSecret) -> None:
         """Take the keys of a new epoch; frames of the one before may still be on their way.
@@ -113,7 +130,7 @@ class Pipeline:
         while len(self._epochs) > EPOCHS_KEPT:
             self._epochs.pop(min(self._epochs)).ahead.close()
 
-    def process(self, received: ReceivedFrame, patience_ns: int = 0) -> Outcome:
+    def process(self, received: ReceivedFrame, patience_ns: int = 0) -> FrameOutcome:
         """Open one frame, and decode what can be decoded now.
 
         A frame whose reference is missing is held for up to `patience_ns`.  Raises a
@@ -130,7 +147,7 @@ class Pipeline:
         )
         return self._decode_run(turn)
 
-    def expire(self) -> Outcome:
+    def expire(self) -> FrameOutcome:
         """Give up the frames that have waited for a reference long enough."""
         return self._decode_run(self._chain.expire(self._clock_ns()))
 
@@ -139,7 +156,7 @@ class Pipeline:
         epoch = self._epochs.get(header.epoch)
         if epoch is None:
             raise UnknownEpoch(f"no key is held for epoch {header.epoch}")
-        opened = epoch.opener.open(received.data)
+        opened = epoch.opener.open(received.data, header)
         metadata, payload = parse_inner(opened.inner)
         if metadata.still:
             epoch.ahead.disregard_last()
@@ -147,8 +164,8 @@ class Pipeline:
             (header.epoch, header.counter), metadata, payload, received, self._clock_ns()
         )
 
-    def _still(self, opened: _Opened) -> Outcome:
-        if not self.wants_still(opened.metadata.index):
+    def _still(self, opened: _Opened) -> FrameOutcome:
+        if self.awaited_still != opened.metadata.index:
             return self._outcome()
         decoder = self._decoder(opened.metadata.codec, self._still_decoders)
         still: DecodedFrame | None = None
@@ -157,33 +174,30 @@ class Pipeline:
         outcome = self._outcome()
         return replace(outcome, still=still, still_index=opened.metadata.index)
 
-    def _decode_run(self, turn: Turn[_Opened]) -> Outcome:
-        """Decode the frames of `turn`, each on top of the one before; the last is shown."""
+    def _decode_run(self, turn: Turn[_Opened]) -> FrameOutcome:
+        """Decode the frames of `turn`, each on top of the one before."""
         dropped = list(turn.dropped)
-        shown: DecodedFrame | None = None
+        shown: list[DecodedFrame] = []
         for place, opened in enumerate(turn.decode):
             # What follows in a run was held until the one before it was there.
-            released_at_ns = opened.opened_at_ns if shown is None else shown.decoded_at_ns
+            released_at_ns = shown[-1].arrival.decoded_at_ns if shown else opened.opened_at_ns
             decoder = self._decoder(opened.metadata.codec, self._decoders)
             try:
-                decoded = self._decode(opened, decoder, released_at_ns)
+                shown.append(self._decode(opened, decoder, released_at_ns))
             except DecodeFailed:
                 rest = [later.metadata.index for later in turn.decode[place + 1 :]]
                 self._chain.failed(max([opened.metadata.index, *rest]))
                 dropped.append((DropReason.DECODE_FAILED, opened.metadata.index))
                 dropped += [(DropReason.MISSING_REFERENCE, index) for index in rest]
                 break
-            if shown is not None:
-                dropped.append((DropReason.REFERENCE_ONLY, shown.metadata.index))
-            shown = decoded
-        return self._outcome(shown, tuple(dropped))
+        return self._outcome(tuple(shown), tuple(dropped))
 
     def _outcome(
         self,
-        shown: DecodedFrame | None = None,
+        shown: tuple[DecodedFrame, ...] = (),
         dropped: tuple[tuple[DropReason, int], ...] = (),
-    ) -> Outcome:
-        return Outcome(
+    ) -> FrameOutcome:
+        return FrameOutcome(
             shown,
             dropped,
             wants_key=self._chain.wants_key,
@@ -199,16 +213,17 @@ class Pipeline:
             channels=metadata.channels,
             key=metadata.depends_on is None,
         )
-        return DecodedFrame(
+        received = opened.received
+        arrival = Receipt(
             key=opened.key,
             metadata=metadata,
-            image=image,
-            sealed=opened.received.data,
-            received_at_ns=opened.received.received_at_ns,
+            sealed_bytes=len(received.data),
+            received_at_ns=received.received_at_ns,
             opened_at_ns=opened.opened_at_ns,
             released_at_ns=released_at_ns,
             decoded_at_ns=self._clock_ns(),
         )
+        return DecodedFrame(arrival, image, received.data)
 
     def close(self) -> None:
         """Forget the keys and stop the keystream's workers."""

@@ -27,9 +27,8 @@ from receiver.sinks.viewer import Still
 from receiver.sinks.window import WindowSink
 from shared.control import Notice
 from shared.errors import PeerGone, VeilscopeError
-from shared.telemetry.live import LiveFacts, LivePanel, LiveState
+from shared.telemetry.live import LiveFacts, LivePanel, LiveState, summary_table
 from shared.telemetry.records import DropReason
-from shared.telemetry.summary import summary_table
 from shared.terminal import stdout, warn
 
 __all__ = ["ReceiverProgram"]
@@ -89,9 +88,12 @@ class ReceiverProgram:
         if self._settings.confirm_shown and self._snapshots is not None:
             hint = "give another folder with --snapshots"
             await asyncio.to_thread(prepare_folder, self._snapshots, "snapshots", hint=hint)
-        code = await entry.code()
-        if self._settings.confirm_shown:  # not before: it would take the keyboard from the prompt
+        if self._settings.confirm_shown:
             self._window = self._new_window()
+            await stack.enter_async_context(_finally(_in_thread(self._window.close)))
+        code = await entry.code()
+        if self._window is not None:
+            # not before: it would take the keyboard from the prompt
             await _start(self._window, stack)
         while True:
             session = ReceiverSession(
@@ -239,6 +241,10 @@ class ReceiverProgram:
             for fetching in self._stills:
                 fetching.cancel()
 
+        def lost(words: str) -> None:
+            self._journal.event("window lost", words)
+            warn(words)
+
         return WindowSink(
             snapshot_dir=self._snapshots or Path(),
             on_shown=lambda index, at_ns: _soon(loop, shown, index, at_ns),
@@ -247,6 +253,7 @@ class ReceiverProgram:
             on_freeze=lambda index: _soon(loop, freeze, index),
             on_unfreeze=lambda: _soon(loop, unfreeze),
             on_quit=lambda: _soon(loop, self._enough.set),
+            on_lost=lambda words: _soon(loop, lost, words),
         )
 
     def _facts(self, session: ReceiverSession) -> LiveFacts:

@@ -8,19 +8,44 @@ from __future__ import annotations
 
 import asyncio
 
-from receiver.keystreams import Keystreams
 from shared.association import Association, associate
 from shared.crypto.handshake import DtlsFingerprints, ReceiverHandshake
 from shared.errors import LinkFailed, RoomUnavailable
-from shared.link.webrtc.peer import PeerLink
+from shared.keystream.backend import Backend, open_backend
+from shared.keystream.network import DEFAULT_FAMILY, load_network, shipped_families
+from shared.link import Link
 from signaling.client import Relayed, SignalingClient
 
-__all__ = ["agree", "connect"]
+__all__ = ["Keystreams", "agree", "connect"]
+
+
+class Keystreams:
+    """The networks that this end has, by family, and a backend for the one that is used.
+
+    Which one that is becomes known in the handshake.  The likely one is opened before: loading
+    torch takes seconds, during which a connected peer would hear nothing of this end.
+    """
+
+    def __init__(self, custom: str | None, device: str) -> None:
+        self.networks = {family: load_network(family) for family in shipped_families()}
+        likely = load_network(custom or DEFAULT_FAMILY)
+        self.networks[likely.family] = likely
+        self._device = device
+        self._likely = likely.family, open_backend(likely, device)
+
+    def digest(self, family: str) -> bytes | None:
+        network = self.networks.get(family)
+        return None if network is None else network.digest
+
+    def backend(self, family: str) -> Backend:
+        likely, backend = self._likely
+        return backend if family == likely else open_backend(self.networks[family], self._device)
+
 
 OFFER_TIMEOUT_S = 20.0  # the sender makes its offer as soon as it hears of us
 
 
-async def connect(signaling: SignalingClient, link: PeerLink) -> None:
+async def connect(signaling: SignalingClient, link: Link) -> None:
     """Answer the offer of the sender in the room that was joined, and wait for the link.
 
     Raises `LinkFailed` and `RoomUnavailable`.
@@ -38,7 +63,7 @@ async def connect(signaling: SignalingClient, link: PeerLink) -> None:
     await link.connected()
 
 
-async def agree(link: PeerLink, secret: str, keystreams: Keystreams) -> Association:
+async def agree(link: Link, secret: str, keystreams: Keystreams) -> Association:
     """Pair with whoever is at the other end of `link`, if it knows the code's `secret` too.
 
     Raises `WrongCode`, `CodeUsed`, `Busy`, `NotNow`, `KeystreamMismatch`, `HandshakeFailed` (of

@@ -10,37 +10,34 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from receiver.journal import ReceiverJournal
-from receiver.keystreams import Keystreams
-from receiver.pipeline import Outcome, Pipeline
+from receiver.pipeline import OpeningPipeline
 from receiver.reception import Reception
-from receiver.rendezvous import agree, connect
-from receiver.repair import KeyFrameWish
+from receiver.rendezvous import Keystreams, agree, connect
 from receiver.settings import ReceiverSettings
 from receiver.showing import Showing
 from receiver.sinks import ShownFrame
 from receiver.stills import Stills
 from shared import control
 from shared.crypto.pairing import PairingCode
-from shared.errors import HandshakeFailed, PeerGone, VeilscopeError
-from shared.link.webrtc.iceservers import usable_ice_servers
-from shared.link.webrtc.peer import LinkFactory, PeerLink
-from shared.newest import SlotClosed
+from shared.errors import HandshakeFailed, LinkFailed, PeerGone, VeilscopeError
+from shared.link import LinkFactory
+from shared.link.webrtc import usable_ice_servers, webrtc_link
 from shared.noticeboard import NoticeBoard
 from shared.telemetry.records import DropReason, KeystreamIdentity
-from shared.telemetry.tally import drop_reason
 from shared.wire import SENDER_ID
 from signaling.client import SignalingClient
 from signaling.tls import client_context
 
 __all__ = ["ReceiverSession"]
 
+CALIBRATED_WITHIN_S = 1.0  # the pings of the beginning take a few round trips
 REPORT_EVERY_S = 0.5  # the sender knows that we are there, and how the picture gets here
 
 
@@ -68,7 +65,7 @@ class ReceiverSession:
         journal: ReceiverJournal | None = None,
         on_quality: Callable[[str], None] | None = None,
         on_notice: Callable[[control.Notice], None] | None = None,
-        link_factory: LinkFactory = PeerLink,
+        link_factory: LinkFactory = webrtc_link,
     ) -> None:
         self.settings = settings or ReceiverSettings()
         self.journal = journal or ReceiverJournal()
@@ -82,7 +79,6 @@ class ReceiverSession:
         self._tasks: list[asyncio.Task[None]] = []
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="veilscope-receive")
         self._bye: control.Bye | None = None
-        self._key_frame = KeyFrameWish()
         self._began = False
         self._failure: VeilscopeError | None = None  # what the sender did wrong, if that ends it
 
@@ -132,19 +128,7 @@ class ReceiverSession:
         return control.Bye(reason="error", detail=str(self._failure)[: control.MAX_DETAIL_CHARS])
 
     def __aiter__(self) -> AsyncIterator[ShownFrame]:
-        return self._frames()
-
-    async def _frames(self) -> AsyncIterator[ShownFrame]:
-        while True:
-            try:
-                decoded = await self._showing.handover.get()
-            except SlotClosed:
-                return
-            now_ns = time.monotonic_ns()
-            frame = self._showing.present(decoded, now_ns)
-            if not self.settings.confirm_shown:
-                self.shown(frame.frame.index, now_ns)
-            yield frame
+        return self._showing.frames()
 
     def shown(self, index: int, at_ns: int) -> None:
         """Frame `index` reached the screen at `at_ns` (`time.monotonic_ns`)."""
@@ -177,7 +161,9 @@ class ReceiverSession:
         settings = self.settings
         keystreams = await asyncio.to_thread(Keystreams, settings.keystream, settings.device)
         async with SignalingClient(
-            settings.signaling, ssl_context=client_context(settings.ca)
+            settings.signaling,
+            ssl_context=client_context(settings.ca),
+            proxy=settings.proxy,
         ) as signaling:
             room = await signaling.join_room(self._code.nameplate)
             # Those of the server's operator are not trusted to be well written.
@@ -185,7 +171,10 @@ class ReceiverSession:
             if settings.ice_servers is not None:
                 ice_servers, refused = settings.ice_servers, ()
             self._link = self._link_factory(
-                ice_servers=ice_servers, host_addresses=settings.host_addresses
+                ice_servers=ice_servers,
+                host_addresses=settings.host_addresses,
+                tls=client_context(settings.ca),
+                lost_after_s=settings.grace_s,
             )
             self._exit.push_async_callback(self._link.close)
             await connect(signaling, self._link)
@@ -197,45 +186,58 @@ class ReceiverSession:
         self._keystream = KeystreamIdentity(
             family=agreed.family, digest=agreed.digest.hex(), backend=backend.name
         )
-        self._pipeline = Pipeline(backend, sender=SENDER_ID, suite=self._association.suite)
+        self._pipeline = OpeningPipeline(backend, sender=SENDER_ID, suite=self._association.suite)
         self._exit.push_async_callback(asyncio.to_thread, self._pipeline.close)
-        await self._link.calibrated()
+        with suppress(LinkFailed):  # pings go on: until they tell, no picture's age is known
+            await self._link.calibrated(CALIBRATED_WITHIN_S)
         self._stills = Stills(self._association)
-        self._pipeline.wants_still = self._stills.awaits
         self._began = True
         self.journal.session_started(self.session_id, self._keystream)
         self._exit.callback(self._note_ignored)
         if refused:
             self.journal.event("ICE servers ignored", f"{len(refused)} can't be used")
-        self._showing = Showing(self._link, self.journal, settings.playout_delay_ms)
+        self._showing = Showing(
+            self._link,
+            self.journal,
+            settings.playout_delay_ms,
+            max_latency_ms=settings.max_latency_ms,
+            confirm_shown=settings.confirm_shown,
+        )
         self._exit.callback(self._showing.write_lines, everything=True)
         self._reception = Reception(
-            self._link,
+            self._association,
             self._pipeline,
             self._worker,
-            on_outcome=self._take,
-            on_rejected=lambda error: self.journal.dropped(drop_reason(error)),
+            journal=self.journal,
+            showing=self._showing,
+            stills=self._stills,
         )
         self._exit.callback(self._showing.handover.discard)
         self._exit.push_async_callback(self._reception.stop)
         self._exit.push_async_callback(self._stop_tasks)
-        self._hearing = asyncio.create_task(self._guarded(self._hear))
-        for work in (self._receive, self._showing.handover.play, self._report):
-            self._tasks.append(asyncio.create_task(self._guarded(work)))
-        self._tasks.append(self._hearing)
+        self._hearing = self._begin(self._hear())
+        receiving = asyncio.create_task(self._reception.run())
+        self._tasks.append(receiving)
+        for work in (self._end(receiving), self._showing.handover.play(), self._report()):
+            self._begin(work)
 
     async def _close_journal(self) -> None:
         """A session that never began leaves its journal to the next try."""
         if self._began:
             await asyncio.to_thread(self.journal.close)
 
-    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run one of the session's tasks; what it raises ends the iteration."""
-        try:
-            await work()
-        except Exception as error:  # handed on whole to whoever iterates
-            if isinstance(error, HandshakeFailed):
-                self._failure = error
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, HandshakeFailed):
+            self._failure = error
+        if isinstance(error, Exception):  # handed on whole to whoever iterates
             self._showing.handover.close(error)
 
     async def _stop_tasks(self) -> None:
@@ -251,7 +253,7 @@ class ReceiverSession:
             try:
                 message = await self._association.receive()
             except PeerGone:
-                return  # `_receive` sees it too, after the frames that had arrived
+                return  # `_end` sees it too, after the frames that had arrived
             match message:
                 case control.Epoch():
                     if message.sender != SENDER_ID:
@@ -295,9 +297,10 @@ class ReceiverSession:
 
     # -- frames -----------------------------------------------------------------------------------
 
-    async def _receive(self) -> None:
+    async def _end(self, receiving: asyncio.Task[None]) -> None:
+        """Wait until no more frames come; raises why, where the sender did not mean it."""
         try:
-            await self._reception.run()
+            await receiving
         except PeerGone:
             if self._bye is None:
                 raise
@@ -313,23 +316,6 @@ class ReceiverSession:
         await self._showing.handover.emptied()
         self._showing.handover.close()
 
-    def _take(self, outcome: Outcome) -> None:
-        """Hand over what was decoded, count what was not, and see to the chain."""
-        for reason, index in outcome.dropped:
-            self.journal.dropped(reason, index)
-        if outcome.still_index is not None:
-            self._stills.came(outcome.still_index, outcome.still)
-        if outcome.shown is not None:
-            self._showing.hand_over(outcome.shown)
-        if outcome.wants_key is not None:
-            self._ask_for_key(outcome.wants_key)
-
-    def _ask_for_key(self, index: int) -> None:
-        clock = self._link.clock.estimate
-        if self._key_frame.ask(time.monotonic_ns(), clock.rtt_ns if clock else 0):
-            with suppress(PeerGone):  # then `_receive` says so
-                self._association.send(control.KeyFrameRequest(index=index))
-
     async def _report(self) -> None:
         """Tell the sender how it goes, for as long as it is there."""
         while True:
@@ -341,7 +327,7 @@ class ReceiverSession:
             )
             try:
                 self._association.send(report)
-            except PeerGone:  # `_receive` says so
+            except PeerGone:  # `_end` says so
                 return
 
     def _note_ignored(self) -> None:

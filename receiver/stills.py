@@ -22,9 +22,11 @@ class Stills:
 
     def __init__(self, association: Association) -> None:
         self.refusal = ""
+        self.awaited: int | None = None
+        """The index of the frame whose still is waited for now, None for none."""
         self._association = association
         self._one_at_a_time = asyncio.Lock()  # they are large
-        self._awaited: tuple[int, asyncio.Future[DecodedFrame | None]] | None = None
+        self._coming: asyncio.Future[DecodedFrame | None] | None = None
 
     async def fetch(self, index: int) -> DecodedFrame | None:
         """Ask for frame `index` and wait; None if it can't be had, or not in time.
@@ -37,7 +39,7 @@ class Stills:
         async with self._one_at_a_time:
             coming: asyncio.Future[DecodedFrame | None] = asyncio.Future()
             ending = asyncio.create_task(self._association.link.closed())
-            self._awaited = index, coming
+            self.awaited, self._coming = index, coming
             self.refusal = ""
             try:
                 self._association.send(control.StillRequest(index=index))
@@ -49,22 +51,15 @@ class Stills:
                     raise ending.result().error()
                 return coming.result() if coming.done() else None
             finally:
-                self._awaited = None
+                self.awaited = self._coming = None
                 ending.cancel()
                 if not coming.done():
                     with suppress(PeerGone):
                         self._association.send(control.StillCancel(index=index))
 
-    def awaits(self, index: int) -> bool:
-        """Whether the still of frame `index` is waited for now; may be asked from any thread."""
-        awaited = self._awaited
-        return awaited is not None and awaited[0] == index
-
     def came(self, index: int, decoded: DecodedFrame | None, refusal: str = "") -> None:
         """The still of frame `index` came, or it was refused (None), with the reason if told."""
-        if self._awaited is None or not self.awaits(index):
-            return
-        coming = self._awaited[1]
-        if not coming.done():
+        coming = self._coming
+        if coming is not None and self.awaited == index and not coming.done():
             self.refusal = refusal
             coming.set_result(decoded)

@@ -15,7 +15,7 @@ from shared.crypto.aborts import abort_message
 from shared.crypto.handshake import DtlsFingerprints, NetworkId, SenderHandshake
 from shared.crypto.pairing import PairingCode, PairingTries
 from shared.errors import Busy, CodeUsed, LinkFailed, NotNow, PeerGone, VeilscopeError
-from shared.link.webrtc.peer import PeerLink
+from shared.link import Link
 from signaling.client import SignalingClient
 
 __all__ = ["Admission"]
@@ -51,6 +51,8 @@ class Admission:
         self._places = places
         self._on_code = on_code
         self._code: PairingCode | None = None
+        self._closed = False
+        self._filled = False
         self._tries = PairingTries()
         self._answers: dict[str, asyncio.Future[str]] = {}
 
@@ -64,6 +66,14 @@ class Admission:
         """Whether the code was tried wrongly so often that it is no longer valid."""
         return self._tries.over and not self._tries.used
 
+    @property
+    def done(self) -> bool:
+        """Whether nobody more is expected: as many have come as there are places, or it is closed.
+
+        A place that became free since may be taken again, but is not waited for.
+        """
+        return self._code is None or self._filled
+
     def open(self) -> None:
         """Make a code for the next receiver, if there is a place left."""
         self._tries = PairingTries()
@@ -72,8 +82,15 @@ class Admission:
             self._code = PairingCode.generate(self._nameplate)
             self._on_code(self._code)
 
+    def vacated(self) -> None:
+        """A receiver that had paired has gone: its place is free for the next one."""
+        self._places += 1
+        if self._code is None and not self._closed:
+            self.open()
+
     def close(self) -> None:
         """Let nobody in any more."""
+        self._closed = True
         self._code = None
 
     def answered(self, peer: str, sdp: str) -> None:
@@ -88,7 +105,7 @@ class Admission:
         if answer is not None and not answer.done():
             answer.set_exception(PeerGone("it left before it was connected"))
 
-    async def admit(self, peer: str, link: PeerLink) -> Association:
+    async def admit(self, peer: str, link: Link) -> Association:
         """Connect to `peer` over `link` and pair with it.
 
         Raises `PeerGone`, `LinkFailed`, `SignalingUnreachable`, `RoomUnavailable`, `CodeUsed`,
@@ -98,7 +115,7 @@ class Admission:
         await self._connect(peer, link)
         return await self._pair(link)
 
-    async def _connect(self, peer: str, link: PeerLink) -> None:
+    async def _connect(self, peer: str, link: Link) -> None:
         answer = self._answers[peer] = asyncio.get_running_loop().create_future()
         try:
             await self._signaling.send(peer, {"type": "offer", "sdp": await link.create_offer()})
@@ -112,7 +129,7 @@ class Admission:
         await link.accept_answer(sdp)
         await link.connected()
 
-    async def _pair(self, link: PeerLink) -> Association:
+    async def _pair(self, link: Link) -> Association:
         local, remote = link.fingerprints
         tries, code = self._tries, self._code
         try:
@@ -143,6 +160,7 @@ class Admission:
                 tries.abandoned()
             raise
         self._places -= 1
+        self._filled = self._filled or self._places == 0
         self.open()
         return association
 

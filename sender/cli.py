@@ -29,12 +29,15 @@ from sender.streamcodec import AUTO
 from shared.codecs import CODECS
 from shared.errors import BadInput
 from shared.keystream.network import DEFAULT_FAMILY
+from shared.link import LOST_AFTER_S
 from shared.options import (
     AddressOption,
     CaOption,
     DeviceOption,
+    GraceOption,
     IceServerOption,
     LogOption,
+    ProxyOption,
     SignalingOption,
     parse_addresses,
     parse_ice_servers,
@@ -50,6 +53,8 @@ def send(
     source: SourceOption = "demo",
     signaling: SignalingOption = "ws://127.0.0.1:8765",
     ca: CaOption = None,
+    proxy: ProxyOption = None,
+    grace: GraceOption = LOST_AFTER_S,
     codec: Annotated[
         str,
         typer.Option(
@@ -168,6 +173,8 @@ def send(
         settings = SenderSettings(
             signaling=signaling,
             ca=ca,
+            proxy=proxy,
+            grace_s=grace,
             codec=codec,
             quality=quality,
             bitrate_bps=None if bitrate is None else round(bitrate * 1e6),

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
 from concurrent.futures import Executor
 
-from sender.attendee import Attendee
-from sender.pipeline import Pipeline
+from sender.audience import Audience
+from sender.journal import SenderJournal
+from sender.pipeline import SealingPipeline
 from shared.crypto.keyschedule import EpochReason, EpochSecret, SenderSchedule
 from shared.wire import SENDER_ID
 
@@ -27,25 +27,25 @@ class Epochs:
     """The epochs of one session.
 
     `audience` are the receivers to give a new secret to.  `worker` is the pipeline's thread: there
-    an epoch changes between two frames and never within one.  `on_entered(secret)` is called once a
-    new epoch is in force, and `begun` is set with the first.
+    an epoch changes between two frames and never within one.  The `journal` is told of each epoch
+    once it is in force, and `begun` is set with the first.
     """
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        pipeline: SealingPipeline,
         worker: Executor,
         *,
         rekey_after_s: float,
-        audience: Collection[Attendee],
-        on_entered: Callable[[EpochSecret], None],
+        audience: Audience,
+        journal: SenderJournal,
     ) -> None:
         self.begun = asyncio.Event()
         self._pipeline = pipeline
         self._worker = worker
         self._schedule = SenderSchedule(SENDER_ID, rekey_after_s=rekey_after_s)
         self._audience = audience
-        self._on_entered = on_entered
+        self._journal = journal
         self._one_at_a_time = asyncio.Lock()
 
     async def begin(self, reason: EpochReason) -> None:
@@ -66,8 +66,9 @@ class Epochs:
             await asyncio.get_running_loop().run_in_executor(
                 self._worker, self._pipeline.enter_epoch, self._schedule, secret.epoch
             )
-            self._on_entered(secret)
+            self._journal.epoch_entered(secret.epoch, secret.reason)
             self.begun.set()
+            self._audience.changed.set()  # who holds its key may take frames from now on
 
     async def _hand_over(self, secret: EpochSecret, limit_s: float) -> None:
         """Give `secret` to all; wait until each has confirmed it, `limit_s` at most."""

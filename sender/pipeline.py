@@ -7,7 +7,9 @@ two.  It refuses to seal when the epoch is too old.
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,24 +17,96 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
-from sender.masks.rectangles import apply_masks
-from sender.stills import RecentPictures
+from sender.masks.rectangles import apply_masks, share_hidden
 from shared.codecs import Encoder, EncoderTarget, open_encoder
 from shared.crypto.keyschedule import EpochKeys, SenderSchedule
 from shared.crypto.sealing import Sealer
 from shared.errors import BadInput
-from shared.frame import MIN_SIDE, EncodedFrame, Frame, Image, checked_image
+from shared.frame import MIN_SIDE, EncodedFrame, Frame, Image, Rect, checked_image
 from shared.keystream.ahead import KeystreamAhead
 from shared.keystream.backend import Backend
 from shared.quality import PEAK, psnr_db
 from shared.strip import draw_strip, strip_fits
 from shared.wire import STAGES, FrameMetadata, pack_inner
 
-__all__ = ["Pipeline", "SealedFrame", "scaled_size"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_PICTURES",
+    "RecentPictures",
+    "SealedFrame",
+    "SealingPipeline",
+    "scaled_size",
+]
 
 MAX_EARLY_NS = 1_000_000_000  # a stamp taken a moment ahead is rounded to now
 MAX_LATE_NS = 3600 * 1_000_000_000  # nothing waits for an hour; a source may stand still for days
 MOST_US = 2**32 - 1  # the wire has room for 71 minutes
+
+
+MAX_PICTURES = 60  # a person who freezes the picture means one of a moment ago: 2 s at 30 fps
+MAX_BYTES = 128 * 1024 * 1024  # 0.7 s of 1920x1080 RGB at 30 fps
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Kept:
+    index: int
+    captured_at_ns: int
+    image: Image
+    masks: tuple[Rect, ...]  # which `image` has already
+
+
+class RecentPictures:
+    """The last few pictures as they were before encoding, in case one is asked for once more,
+    lossless; by frame index, and safe to use from several threads.
+
+    They are masked already, and what was hidden of any picture after them is hidden of them too:
+    text stands in several pictures before it is found.  What is kept is bounded in number and in
+    bytes; the oldest goes first.
+    """
+
+    def __init__(self) -> None:
+        self._pictures: deque[_Kept] = deque()
+        self._nbytes = 0
+        self._lock = threading.Lock()
+
+    def add(
+        self, index: int, captured_at_ns: int, image: Image, masks: tuple[Rect, ...] = ()
+    ) -> None:
+        """Keep the picture of frame `index`, of which `masks` are hidden.
+
+        It is not copied, and must not be written to.
+        """
+        with self._lock:
+            self._pictures.append(_Kept(index, captured_at_ns, image, masks))
+            self._nbytes += image.nbytes
+            while len(self._pictures) > 1 and (
+                len(self._pictures) > MAX_PICTURES or self._nbytes > MAX_BYTES
+            ):
+                self._nbytes -= self._pictures.popleft().image.nbytes
+
+    def get(self, index: int) -> tuple[int, Image] | None:
+        """The capture time and the picture of frame `index`, if it is still held.
+
+        All that was hidden of any picture since is hidden of it.  None, too, where a picture since
+        has another size or is hidden whole: what of this one should be hidden is not known then.
+        """
+        with self._lock:
+            kept = list(self._pictures)
+        at = next((at for at, picture in enumerate(kept) if picture.index == index), None)
+        if at is None:
+            return None
+        picture = kept[at]
+        height, width = picture.image.shape[:2]
+        # Those of pictures that follow each other are the same, nearly always.
+        masks = dict.fromkeys(later.masks for later in kept[at + 1 :] if later.masks)
+        masks.pop(picture.masks, None)
+        since = tuple(dict.fromkeys(rect for rects in masks for rect in rects))
+        whole = Rect(0, 0, width, height)
+        if any(later.image.shape[:2] != (height, width) for later in kept[at + 1 :]):
+            return None
+        if any(share_hidden(rects, whole) == 1 for rects in masks):
+            return None
+        return picture.captured_at_ns, apply_masks(picture.image, since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +130,7 @@ class SealedFrame:
     repeated: bool = False
 
 
-class Pipeline:
+class SealingPipeline:
     """Turns frames into sealed bytes under the epoch in force.
 
     With `strip` each picture's index and capture time are drawn into it (`shared.strip`), if it is
@@ -77,19 +151,12 @@ class Pipeline:
         self._strip = strip
         self._clock_ns = clock_ns
         self._epoch: _Epoch | None = None
-        self._encoded_index: int | None = None
+        self.encoded_index: int | None = None
+        """The frame that was encoded last: who was sent it can decode the next one."""
+        self.epoch: int | None = None
+        """The number of the epoch in force, or None before the first."""
         self._recent = RecentPictures()
         self._still_encoder: Encoder | None = None
-
-    @property
-    def epoch(self) -> int | None:
-        """The number of the epoch in force, or None before the first."""
-        return None if self._epoch is None else self._epoch.number
-
-    @property
-    def encoded_index(self) -> int | None:
-        """The frame that was encoded last: who was sent it can decode the next one."""
-        return self._encoded_index
 
     def encode_with(self, encoder: Encoder) -> None:
         """Encode with `encoder` from the next frame on, which will be key."""
@@ -105,6 +172,7 @@ class Pipeline:
         keys = schedule.keys(epoch, self._clock_ns())
         ahead = KeystreamAhead(self._backend.keyed(keys.keystream_key))
         previous, self._epoch = self._epoch, _Epoch(keys, self._sender, ahead, schedule)
+        self.epoch = epoch
         if previous is not None:
             previous.ahead.close()
 
@@ -129,7 +197,9 @@ class Pipeline:
         taken_up = self._clock_ns()
         _check_capture_time(frame, taken_up)
         epoch.schedule.keys(epoch.number, taken_up)
-        image = apply_masks(checked_image(frame.image), frame.masks)
+        image = checked_image(frame.image)
+        if frame.masks:
+            image = apply_masks(image, frame.masks)
         if self._strip and strip_fits(image):
             image = image if frame.masks else image.copy()
             draw_strip(image, frame.index, frame.captured_at_ns)
@@ -138,8 +208,8 @@ class Pipeline:
             encoder.retarget(target)
         smaller = _scaled(image, scale)
         encoded = encoder.encode(smaller, key=key)
-        depends_on = None if encoded.key else self._encoded_index
-        self._encoded_index = frame.index
+        depends_on = None if encoded.key else self.encoded_index
+        self.encoded_index = frame.index
         if smaller is not image:
             encoded = replace(encoded, psnr_db=_psnr_of_both(image, smaller, encoded.psnr_db))
         self._recent.add(frame.index, frame.captured_at_ns, image, frame.masks)
@@ -235,7 +305,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Forget the keys and stop the keystream's worker."""
-        epoch, self._epoch = self._epoch, None
+        epoch, self._epoch, self.epoch = self._epoch, None, None
         if epoch is not None:
             epoch.ahead.close()
 

@@ -25,7 +25,7 @@ from shared.errors import (
     SignalingUnreachable,
     VeilscopeError,
 )
-from shared.link.webrtc.peer import PeerLink
+from shared.link import Link
 from signaling.client import (
     ConnectionLost,
     PeerJoined,
@@ -35,19 +35,18 @@ from signaling.client import (
     SignalingClient,
 )
 
-__all__ = ["MAX_JOINING", "Room"]
+__all__ = ["MAX_JOINING", "WaitingRoom"]
 
 MAX_JOINING = 8  # peers that are let in at once: each costs a socket and a handshake
 
 _LOG = logging.getLogger(__name__)
 
 
-class Room:
+class WaitingRoom:
     """The room of one session.
 
-    `make_link()` opens the link to one peer.  `on_still(attendee, index)` is called when a receiver
-    asks for a still, `on_deserted()` when the last one has left, and `conclude(error)` when that,
-    or an error, ends the session.
+    `make_link()` opens the link to one peer.  `conclude(error)` is called when an error ends the
+    session, or (None) that the last receiver has left.
     """
 
     def __init__(
@@ -58,9 +57,7 @@ class Room:
         epochs: Epochs,
         notices: Notices,
         *,
-        make_link: Callable[[], PeerLink],
-        on_still: Callable[[Attendee, int], None],
-        on_deserted: Callable[[], None],
+        make_link: Callable[[], Link],
         conclude: Callable[[Exception | None], Awaitable[None]],
     ) -> None:
         self._signaling = signaling
@@ -69,8 +66,6 @@ class Room:
         self._epochs = epochs
         self._notices = notices
         self._make_link = make_link
-        self._on_still = on_still
-        self._on_deserted = on_deserted
         self._conclude = conclude
         self._peers: dict[str, asyncio.Task[None]] = {}
 
@@ -146,7 +141,7 @@ class Room:
             _LOG.debug("a receiver could not join", exc_info=error)
             self._notices.event("a receiver could not join", error)
         else:
-            return self._audience.expect(peer, association, self._on_still)
+            return self._audience.expect(peer, association)
         if self._admission.code is not None and self._admission.guessed_at:
             self._close_door()
         return None
@@ -174,18 +169,17 @@ class Room:
         except VeilscopeError as error:  # gone, or not to be understood any more
             self._notices.event("a receiver is lost", error)
             await attendee.turn_away(error)
-            if len(self._audience) == 1 and self._admission.code is None:
+            if len(self._audience) == 1 and self._admission.done:
                 raise
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
             self._audience.remove(attendee)
             self._note_ignored(attendee)
-            if not self._audience:
-                self._on_deserted()
         if self._audience and not self._audience.dismissed:
+            self._admission.vacated()
             await self._epochs.begin("leave")
-        elif self._admission.code is None:
+        elif self._admission.done:
             await self._conclude(None)
 
     def _farewell(self, bye: control.Bye) -> None:

@@ -12,34 +12,34 @@ The shell that joins the pieces and keeps them running until the session ends:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sender.admission import Admission
 from sender.audience import Audience
 from sender.epochs import Epochs
 from sender.journal import SenderJournal
 from sender.notices import Notices
-from sender.pipeline import Pipeline
-from sender.room import Room
+from sender.pipeline import SealingPipeline
+from sender.room import WaitingRoom
 from sender.settings import SenderSettings
 from sender.steering import Steering
 from sender.stillrequests import StillRequests
 from sender.stream import Stream
 from shared import control
+from shared.codecs import CODECS
 from shared.crypto.handshake import NetworkId, new_session_id
-from shared.crypto.keyschedule import EpochSecret
 from shared.crypto.pairing import PairingCode
 from shared.errors import NotSupported, VeilscopeError
 from shared.frame import Frame, Gap
 from shared.keystream.backend import Backend, open_backend
 from shared.keystream.network import KeystreamNetwork, load_network
-from shared.link.webrtc.iceservers import usable_ice_servers
-from shared.link.webrtc.peer import LinkFactory, PeerLink
+from shared.link import LinkFactory
+from shared.link.webrtc import usable_ice_servers, webrtc_link
 from shared.telemetry.records import KeystreamIdentity
 from shared.wire import SENDER_ID
 from signaling.client import SignalingClient
@@ -73,7 +73,7 @@ class SenderSession:
         journal: SenderJournal | None = None,
         on_code: Callable[[PairingCode], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
-        link_factory: LinkFactory = PeerLink,
+        link_factory: LinkFactory = webrtc_link,
     ) -> None:
         self.settings = settings or SenderSettings()
         self.session_id = new_session_id()
@@ -149,30 +149,32 @@ class SenderSession:
         )
         self._open_stream(backend)
         signaling = await self._exit.enter_async_context(
-            SignalingClient(settings.signaling, ssl_context=client_context(settings.ca))
+            SignalingClient(
+                settings.signaling,
+                ssl_context=client_context(settings.ca),
+                proxy=settings.proxy,
+            )
         )
         await self._open_room(signaling, NetworkId(network.family, network.digest), codec)
         self._exit.push_async_callback(self._stop_tasks)
-        for work in (self._room.attend, self._stream_frames, self._epochs.keep, self._keep_told):
-            self._tasks.append(asyncio.create_task(self._guarded(work)))
+        self._begin(self._stream.run).add_done_callback(self._streamed)
+        for work in (self._room.attend, self._epochs.keep, self._stills.run, self._keep_told):
+            self._begin(work)
 
     def _open_stream(self, backend: Backend) -> None:
         settings = self.settings
-        self._steering = Steering(
-            settings.codec, settings.wishes, fps=settings.fps, on_change=self._quality_changed
-        )
-        self._pipeline = Pipeline(backend, sender=SENDER_ID, strip=settings.strip)
+        self._steering = Steering(settings.codec, settings.wishes, fps=settings.fps)
+        self._pipeline = SealingPipeline(backend, sender=SENDER_ID, strip=settings.strip)
         self._exit.push_async_callback(asyncio.to_thread, self._pipeline.close)
         self._stills = StillRequests(
-            self._pipeline, self._worker, self.journal, on_failure=self._conclude_soon
+            self._audience.stills, self._pipeline, self._worker, self.journal
         )
-        self._exit.push_async_callback(self._stills.close)
         self._epochs = Epochs(
             self._pipeline,
             self._worker,
             rekey_after_s=settings.rekey_after_s,
             audience=self._audience,
-            on_entered=self._epoch_entered,
+            journal=self.journal,
         )
         self._stream = Stream(
             self._frames,
@@ -181,8 +183,8 @@ class SenderSession:
             steering=self._steering,
             audience=self._audience,
             journal=self.journal,
-            on_codec=partial(self._notices.event, "codec"),
-            on_notice=self._source_told,
+            notices=self._notices,
+            begun=self._epochs.begun,
         )
 
     async def _open_room(
@@ -206,17 +208,19 @@ class SenderSession:
             ice_servers = settings.ice_servers
         elif refused:
             self._notices.event("ICE servers ignored", f"{len(refused)} can't be used")
-        self._room = Room(
+        self._room = WaitingRoom(
             signaling,
             self._admission,
             self._audience,
             self._epochs,
             self._notices,
             make_link=partial(
-                self._link_factory, ice_servers=ice_servers, host_addresses=settings.host_addresses
+                self._link_factory,
+                ice_servers=ice_servers,
+                host_addresses=settings.host_addresses,
+                tls=client_context(settings.ca),
+                lost_after_s=settings.grace_s,
             ),
-            on_still=self._stills.asked,
-            on_deserted=self._deserted,
             conclude=self._conclude,
         )
         self._exit.push_async_callback(self._room.close)
@@ -224,12 +228,22 @@ class SenderSession:
 
     # -- running, and ending ----------------------------------------------------------------------
 
-    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+    def _begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Run one of the session's tasks; what it raises ends the session."""
-        try:
-            await work()
-        except Exception as error:  # handed on whole to whoever awaits `finished`
-            await self._conclude(error)
+        task = asyncio.create_task(work())
+        task.add_done_callback(self._failed)
+        self._tasks.append(task)
+        return task
+
+    def _failed(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):  # handed on whole to whoever awaits `finished`
+            self._tasks.append(asyncio.create_task(self._conclude(error)))
+
+    def _streamed(self, task: asyncio.Task[None]) -> None:
+        """The frames have ended."""
+        if not task.cancelled() and task.exception() is None:
+            self._tasks.append(asyncio.create_task(self._conclude()))
 
     async def _conclude(self, error: Exception | None = None) -> None:
         """End the session, once: whatever follows is a consequence of the first reason."""
@@ -249,18 +263,10 @@ class SenderSession:
                 self._outcome.set_exception(error)
                 self._outcome.exception()  # marked as seen: nobody need ask for it
 
-    def _conclude_soon(self, error: Exception) -> None:
-        self._tasks.append(asyncio.create_task(self._conclude(error)))
-
     async def _stop_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _stream_frames(self) -> None:
-        await self._epochs.begun.wait()
-        await self._stream.run()
-        await self._conclude()
 
     async def _keep_told(self) -> None:
         while True:
@@ -278,25 +284,15 @@ class SenderSession:
         """Refuse a receiver that could not be shown the stream beside those that watch."""
         watching = self._audience.features
         if not self._steering.suits(features, watching, alone=not self._audience):
+            if not any(codec in features for codec in CODECS):
+                raise NotSupported(
+                    f"it can decode none of the codecs that are sent here: {', '.join(CODECS)}",
+                    hint="install the newest version at both ends",
+                )
             raise NotSupported(
                 f"it can't decode this stream ({self.settings.codec})",
                 hint="use --codec auto, or a codec that every receiver has",
             )
-
-    def _epoch_entered(self, secret: EpochSecret) -> None:
-        self.journal.epoch_entered(secret.epoch, secret.reason)
-        self._audience.changed.set()  # who holds its key may take frames from now on
-
-    def _deserted(self) -> None:
-        self._stream.discard()
-        self._steering.deserted()
-
-    def _source_told(self, notice: control.Notice) -> None:
-        self._notices.source(notice, ends=self._audience.tell_notice(notice))
-
-    def _quality_changed(self, notice: control.QualityNotice) -> None:
-        self._notices.quality(notice.reason)
-        self._audience.tell_quality(notice)
 
 
 def _open_keystream(settings: SenderSettings) -> tuple[KeystreamNetwork, Backend]:

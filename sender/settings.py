@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sender.rate import DEFAULT_LATENCY_MS, Preference, Wishes
@@ -11,7 +11,7 @@ from shared.codecs import CODECS
 from shared.crypto.keyschedule import REKEY_AFTER_S
 from shared.errors import BadInput
 from shared.keystream.network import DEFAULT_FAMILY
-from shared.link.link import IceServer
+from shared.link import LOST_AFTER_S, IceServer
 
 __all__ = ["SenderSettings"]
 
@@ -22,7 +22,10 @@ class SenderSettings:
 
     `codec` is a name of `shared.codecs.CODECS`, or `auto`: H.264, which for colour may change once
     the path is known.
-    `ca` is a file of certificate authorities (PEM) to trust for wss:// instead of the system's.
+    `ca` is a file of certificate authorities (PEM) to trust for wss:// and for TURN over TLS
+    instead of the system's.  `proxy` is the URL of the HTTP proxy that leads to the signaling
+    server, or `none`; without it the usual variables decide.
+    Nothing heard of the other end for `grace_s` seconds: it is gone.
     `keystream` is a shipped family or the path of a network file; `device` is one of
     `shared.keystream.backend.DEVICES`.  A new epoch begins every `rekey_after_s` seconds, 60 at
     most, and whenever a receiver comes or goes.  `ice_servers`, where given, replace those that the
@@ -36,6 +39,8 @@ class SenderSettings:
 
     signaling: str = "ws://127.0.0.1:8765"
     ca: Path | None = None
+    proxy: str | None = field(default=None, repr=False)
+    grace_s: float = LOST_AFTER_S
     codec: str = AUTO
     quality: int = 90
     bitrate_bps: int | None = None

@@ -18,7 +18,7 @@ from shared.crypto.aborts import is_abort
 from shared.crypto.handshake import SessionKeys
 from shared.crypto.securechannel import SecureChannel
 from shared.errors import HandshakeFailed, PairingFailed, PeerGone, VeilscopeError
-from shared.link.link import Link
+from shared.link import Link
 
 __all__ = ["Association", "Handshake", "associate"]
 
@@ -54,6 +54,7 @@ class Association:
         self.network = keys.network
         self.suite = keys.suite
         self.features = keys.features
+        link.agreed(keys.features)
         self.peer_kind = keys.peer_kind
         self.ignored: Counter[str] = Counter()
         self._channel = SecureChannel(keys.control_send, keys.control_receive)

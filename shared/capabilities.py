@@ -17,11 +17,13 @@ from shared.wire import CODEC_IDS
 
 __all__ = [
     "BROWSER",
+    "CROSS_PARITY",
     "MAX_FEATURES",
     "MAX_NAME_CHARS",
     "NATIVE",
     "NOTICES",
     "OUR_FEATURES",
+    "PACKET_SIZES",
     "STILLS",
     "Capabilities",
 ]
@@ -35,7 +37,13 @@ STILLS = "stills"
 NOTICES = "notices"
 """A sender tells a person what happens to its source, as `shared.control.Notice`."""
 
-OUR_FEATURES = frozenset({*CODEC_IDS, STILLS, NOTICES})
+PACKET_SIZES = "packet-sizes"
+"""An end takes packets of any size, and answers probes of what size the path carries."""
+
+CROSS_PARITY = "cross-parity"
+"""Parity on the link may be over several frames (`shared.link.redundancy`)."""
+
+OUR_FEATURES = frozenset({*CODEC_IDS, STILLS, NOTICES, PACKET_SIZES, CROSS_PARITY})
 """All that this version has, at either end."""
 
 MAX_FEATURES = 64  # a hello stays one small message, whatever the versions to come add

@@ -76,12 +76,8 @@ class ClockEstimator:
 
     def __init__(self) -> None:
         self._samples: deque[_Sample] = deque(maxlen=MAX_SAMPLES)
-        self._estimate: ClockEstimate | None = None
-
-    @property
-    def estimate(self) -> ClockEstimate | None:
+        self.estimate: ClockEstimate | None = None
         """As of the newest ping, or None before the first."""
-        return self._estimate
 
     @property
     def samples(self) -> int:
@@ -102,7 +98,7 @@ class ClockEstimator:
         self._samples.append(sample)
         while t4 - self._samples[0].at_ns > SAMPLE_LIFE_NS:
             self._samples.popleft()
-        self._estimate = self._agreed(t4)
+        self.estimate = self._agreed(t4)
         return True
 
     def _agreed(self, now_ns: int) -> ClockEstimate:

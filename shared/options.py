@@ -20,6 +20,8 @@ __all__ = [
     "IceServerOption",
     "IceServerUrl",
     "LogOption",
+    "GraceOption",
+    "ProxyOption",
     "SignalingOption",
     "parse_addresses",
     "parse_ice_servers",
@@ -39,7 +41,29 @@ CaOption = Annotated[
         metavar="FILE",
         dir_okay=False,
         envvar="VEILSCOPE_CA",
-        help="For wss://: trust this certificate authority (PEM) instead of the system's.",
+        help="For wss:// and TURN over TLS: trust this certificate authority (PEM) alone.",
+    ),
+]
+ProxyOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL|none",
+        envvar="VEILSCOPE_PROXY",
+        help="Reach the signaling server through this HTTP proxy, such as http://HOST:3128 or "
+        "http://USER:PASSWORD@HOST:3128 (others on this machine can see it here, so rather set the "
+        "variable), or through none. By default the variables HTTPS_PROXY, HTTP_PROXY, ALL_PROXY "
+        "and NO_PROXY decide. Pictures never go through it.",
+    ),
+]
+GraceOption = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=1.0,
+        max=3600.0,
+        envvar="VEILSCOPE_GRACE",
+        help="Nothing heard of the other end for so long: it is gone. Until then the session "
+        "goes on by itself as soon as the network does.",
     ),
 ]
 DeviceOption = Annotated[
@@ -56,7 +80,7 @@ IceServerOption = Annotated[
         metavar="URL",
         envvar="VEILSCOPE_ICE_SERVERS",
         help="A STUN server (stun:HOST:PORT), instead of the STUN and TURN servers that the "
-        "signaling server hands out; the first is used. None is contacted unless given here or "
+        "signaling server hands out; all are asked. None is contacted unless given here or "
         "there.",
     ),
 ]
@@ -81,7 +105,7 @@ LogOption = Annotated[
 ]
 
 
-_STUN_URL = re.compile(r"stun:[^:?\s]+(:[0-9]{1,5})?")  # what aiortc reads of RFC 7064
+_STUN_URL = re.compile(r"stun:(\[[0-9A-Fa-f:.]+\]|[^:?\[\]\s]+)(:[0-9]{1,5})?")  # RFC 7064
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.text import Text
 
 from shared.errors import BadInput, VeilscopeError
+from shared.standardstreams import forgive, forgiving, hurry, reopen
 
 __all__ = [
     "DebugOption",
@@ -88,7 +89,7 @@ def hush_libraries() -> None:
     before = sys.stderr
     if _debug.is_set() or before is not sys.__stderr__ or before is None or before.fileno() != 2:
         return
-    own = os.fdopen(os.dup(2), "w", 1, before.encoding, before.errors)  # line by line
+    own = forgiving(os.dup(2), like=before)
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     os.close(null)
@@ -106,6 +107,8 @@ def run_command(command: typer.Typer | Callable[..., Any]) -> NoReturn:
     unexpected; an int that the command returns; else 0.
     """
     _debug.clear()
+    reopen()
+    forgive()
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     for level in (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR):
         logging.addLevelName(level, logging.getLevelName(level).lower())
@@ -190,6 +193,7 @@ def run_async(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         Exception: whatever `main` raises, also while it ends after a signal.
     """
     received: list[int] = []
+    hurry()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             result = runner.run(_with_signals(main, received))

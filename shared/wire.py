@@ -15,16 +15,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from shared.errors import BadInput, MalformedFrame
+from shared.errors import BadInput, DecodeFailed, MalformedFrame
 from shared.frame import MAX_SIDE, MIN_SIDE
 
 __all__ = [
+    "check_announced",
     "CODEC_IDS",
     "HEADER",
     "MAX_LATER_BYTES",
     "METADATA",
-    "STAGES",
     "SENDER_ID",
+    "STAGES",
     "SUITE",
     "SUITES",
     "SUITE_NAME",
@@ -70,9 +71,12 @@ MAX_LATER_BYTES = 1024
 """Of fields that a later version may add to the metadata; this one passes over them."""
 
 CODEC_IDS: Mapping[str, int] = MappingProxyType(
-    {"jpeg": 1, "lossless": 2, "h264": 3, "h264-444": 4, "av1": 5}
+    {"jpeg": 1, "lossless": 2, "h264": 3, "h264-444": 4}
 )
-"""Name of a codec to its number on the wire.  0 stays unused; a new codec takes the next one."""
+"""Name of a codec to its number on the wire.
+
+0 stays unused, and 5 is not given again: it was AV1's.  A new codec takes the next one, 6.
+"""
 
 STAGES = ("capture", "mask", "encode")
 """The sender's stages whose durations are known before the frame is sealed, in wire order."""
@@ -232,3 +236,11 @@ def _check_shape(
         raise error(f"a frame must be {MIN_SIDE} to {MAX_SIDE} pixels a side")
     if channels not in (1, 3):
         raise error(f"a frame has 1 or 3 channels, not {channels}")
+
+
+def check_announced(width: int, height: int, channels: int) -> None:
+    """Raise `DecodeFailed` for a picture size that no sender may announce."""
+    if channels not in (1, 3):
+        raise DecodeFailed(f"a picture has 1 or 3 channels, not {channels}")
+    if not (MIN_SIDE <= width <= MAX_SIDE and MIN_SIDE <= height <= MAX_SIDE):
+        raise DecodeFailed(f"a picture of {width}x{height} is out of range")

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from shared.terminal import run_command
-from signaling.cli import signal
+from typing import Any
+
+from shared.launch import launch
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run it and end the process."""
+    launch(_command)
+
+
+def _command() -> Any:
+    from signaling.cli import signal
+
+    return signal
+
 
 if __name__ == "__main__":
-    run_command(signal)
+    main()

@@ -1,12 +1,13 @@
-"""Where a signaling server is: the one address that a person types."""
+"""Where a signaling server is, the one address that a person types; and where its clients are."""
 
 from __future__ import annotations
 
+import ipaddress
 from urllib.parse import urlsplit
 
 from shared.errors import BadInput
 
-__all__ = ["DEFAULT_PORT", "parse_url"]
+__all__ = ["DEFAULT_PORT", "origin_of", "parse_url"]
 
 DEFAULT_PORT = 8765  # of the server as of the clients
 
@@ -32,7 +33,7 @@ def parse_url(text: str) -> tuple[str, str]:
     except ValueError:
         raise bad from None
     scheme = _SCHEMES.get(parts.scheme)
-    host = parts.hostname
+    host = (parts.hostname or "").replace("%25", "%")  # before an interface's name, see RFC 6874
     if scheme is None or not host or parts.username is not None or not text.isprintable():
         raise bad
     if port is None and "://" not in text:
@@ -43,3 +44,20 @@ def parse_url(text: str) -> tuple[str, str]:
     path = parts.path if parts.path not in ("", "/") else "/ws"
     query = f"?{parts.query}" if parts.query else ""
     return f"{scheme}://{where}{path}{query}", where
+
+
+def origin_of(address: str) -> str:
+    """What connections are counted by: an IPv4 address, or the /64 network of an IPv6 address.
+
+    A machine with IPv6 has as many addresses as it wants within that (RFC 7421).  An IPv4 address
+    that a socket of both families tells as ::ffff:192.0.2.7 is the IPv4 address.
+    """
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if found.version == 4:
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((int(found), 64), strict=False))

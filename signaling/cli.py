@@ -23,12 +23,14 @@ _DEFAULTS = Limits()
 
 def signal(
     host: Annotated[
-        str,
+        list[str],
         typer.Option(
+            metavar="ADDRESS",
             envvar="VEILSCOPE_SIGNALING_HOST",
-            help="Address to listen on; 0.0.0.0 for every one of this machine.",
+            help="Address to listen on; :: for every one of this machine, 0.0.0.0 for every one "
+            "of IPv4. Repeatable.",
         ),
-    ] = DEFAULT_HOST,
+    ] = [DEFAULT_HOST],  # noqa: B006 -- typer makes a list of its own of it
     port: Annotated[
         int,
         typer.Option(
@@ -96,7 +98,7 @@ def signal(
     """
     logging.getLogger("signaling").setLevel(logging.WARNING if quiet else logging.INFO)
     config = ServerConfig(
-        host=host,
+        host=tuple(host),
         port=port,
         limits=dataclasses.replace(
             _DEFAULTS,
@@ -108,17 +110,20 @@ def signal(
         ice_servers=ice_servers(ice_server or [], ice_config),
         tls=server_context(cert, key),
     )
-    if config.tls is None and not _loopback(host):
-        warn(f"without --cert and --key, the network sees who meets whom at {host}")
     run_async(lambda: _serve(config))
 
 
 async def _serve(config: ServerConfig) -> None:
     async with SignalingServer(config) as server:
-        stdout.print(f"signaling listening on {server.url}", soft_wrap=True, markup=False)
+        open_to_all = [host for host in config.hosts if not _loopback(host)]
+        if config.tls is None and open_to_all:
+            where = ", ".join(open_to_all)
+            warn(f"without --cert and --key, the network sees who meets whom at {where}")
+        for url in server.urls:
+            stdout.print(f"signaling listening on {url}", soft_wrap=True, markup=False)
         stdout.file.flush()
         await asyncio.Event().wait()  # until a signal cancels it
 
 
 def _loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
+    return host.strip("[]") in ("localhost", "::1") or host.startswith("127.")

@@ -49,7 +49,7 @@ from signaling.messages import (
 )
 from signaling.outbox import Outbox
 from signaling.refusals import Refused
-from signaling.transport import CLOSE_S, Endpoint, Transport, open_session
+from signaling.transport import CLOSE_S, Endpoint, Transport
 
 __all__ = [
     "ClientEvent",
@@ -77,11 +77,13 @@ class SignalingClient:
     Nothing is contacted before `create_room` or `join_room`.  Leaving the `async with` block
     leaves the room.
 
-    `ssl_context` replaces the system's trusted authorities for wss://; `reconnect_for_s` bounds
-    how long a dropped connection is tried again, and `rng` spreads the pauses between tries.
+    `ssl_context` replaces the system's trusted authorities for wss://.  `proxy` is the URL of an
+    HTTP proxy or `none`; without it the variables https_proxy, http_proxy, all_proxy and no_proxy
+    are honoured.  `reconnect_for_s` bounds how long a dropped connection is tried again, and `rng`
+    spreads the pauses between tries.
 
     Raises:
-        BadInput: the URL is none.
+        BadInput: the URL, or what should name the proxy, is none.
     """
 
     def __init__(
@@ -89,11 +91,12 @@ class SignalingClient:
         url: str,
         *,
         ssl_context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
         connect_s: float = CONNECT_S,
         reconnect_for_s: float = RECONNECT_FOR_S,
         rng: random.Random | None = None,
     ) -> None:
-        self._endpoint = Endpoint(url, tls=ssl_context, answer_within_s=connect_s)
+        self._endpoint = Endpoint(url, tls=ssl_context, answer_within_s=connect_s, proxy=proxy)
         self._reconnect_for_s = reconnect_for_s
         self._rng = rng or random.SystemRandom()
         self._session: aiohttp.ClientSession | None = None
@@ -109,7 +112,7 @@ class SignalingClient:
         self._over = False
 
     async def __aenter__(self) -> Self:
-        self._session = open_session()
+        self._session = self._endpoint.open_session()
         return self
 
     async def __aexit__(

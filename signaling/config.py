@@ -33,13 +33,21 @@ _ICE_EXAMPLE = (
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """All that a server needs to know.  Port 0 takes any free port."""
+    """All that a server needs to know.
 
-    host: str = DEFAULT_HOST
+    `host` is an address of this machine or a name of it, or several.  `::` means every address,
+    of IPv4 too, 0.0.0.0 every one of IPv4.  Port 0 takes any free port, the same one at each.
+    """
+
+    host: str | Sequence[str] = DEFAULT_HOST
     port: int = DEFAULT_PORT
     limits: Limits = field(default_factory=Limits)
     ice_servers: tuple[IceServer, ...] = ()
     tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return (self.host,) if isinstance(self.host, str) else tuple(self.host)
 
 
 def ice_servers(urls: Sequence[str], config: Path | None = None) -> tuple[IceServer, ...]:
@@ -61,7 +69,7 @@ def ice_servers(urls: Sequence[str], config: Path | None = None) -> tuple[IceSer
         except ValidationError:
             raise BadInput(
                 f"{url!r} is not the URL of a STUN server",
-                hint="write it as stun:host:port; for an IPv6 address, give a name that has it",
+                hint="write it as stun:host:port, an IPv6 address as stun:[2001:db8::1]:port",
             ) from None
     if config is not None:
         servers += _read_ice_config(config)

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import cast
 
+from signaling.address import origin_of
 from signaling.limits import Limits
 
 __all__ = ["Door"]
@@ -30,7 +31,8 @@ class Door:
         self._clock_ns = clock_ns
         # Since when each connection carries no WebSocket; None while it does.
         self._waiting_since_ns: dict[asyncio.BaseTransport, int | None] = {}
-        self._of_address: Counter[str] = Counter()
+        self._origins: dict[asyncio.BaseTransport, str] = {}  # one that is closed has none to tell
+        self._of_origin: Counter[str] = Counter()
 
     def protocol(self, inside: Callable[[], asyncio.Protocol]) -> asyncio.Protocol:
         """A connection that is handed on to a protocol that `inside` makes, if it is let in."""
@@ -54,23 +56,25 @@ class Door:
 
     def enter(self, transport: asyncio.BaseTransport) -> bool:
         """Count the connection in, if it may stay."""
-        address = _address(transport)
+        peer = transport.get_extra_info("peername")
+        origin = origin_of(str(peer[0]) if peer else "")
         if (
             len(self._waiting_since_ns) >= 2 * self._limits.connections
-            or self._of_address[address] >= 2 * self._limits.connections_per_address
+            or self._of_origin[origin] >= 2 * self._limits.connections_per_address
         ):
             return False
         self._waiting_since_ns[transport] = self._clock_ns()
-        self._of_address[address] += 1
+        self._origins[transport] = origin
+        self._of_origin[origin] += 1
         return True
 
     def leave(self, transport: asyncio.BaseTransport) -> None:
         """The connection is gone."""
         del self._waiting_since_ns[transport]
-        address = _address(transport)
-        self._of_address[address] -= 1
-        if not self._of_address[address]:
-            del self._of_address[address]
+        origin = self._origins.pop(transport)
+        self._of_origin[origin] -= 1
+        if not self._of_origin[origin]:
+            del self._of_origin[origin]
 
     def _set(self, transport: asyncio.BaseTransport | None, since_ns: int | None) -> None:
         if transport is not None and transport in self._waiting_since_ns:
@@ -110,8 +114,3 @@ class _Visitor(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._inside.resume_writing()
-
-
-def _address(transport: asyncio.BaseTransport) -> str:
-    peername = transport.get_extra_info("peername")
-    return str(peername[0]) if peername else ""

@@ -12,9 +12,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 
 __all__ = [
+    "MAX_MESSAGE_BYTES",
+    "MAX_SDP_CHARS",
+    "PROTOCOL_VERSION",
     "Answer",
     "Create",
     "Created",
@@ -24,14 +35,11 @@ __all__ = [
     "Join",
     "Joined",
     "Leave",
-    "MAX_MESSAGE_BYTES",
-    "MAX_SDP_CHARS",
-    "ProtocolError",
     "Offer",
-    "PROTOCOL_VERSION",
     "Payload",
     "PeerJoinedEvent",
     "PeerLeftEvent",
+    "ProtocolError",
     "Refusal",
     "RefusalCode",
     "Relay",
@@ -61,8 +69,8 @@ PeerId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Token = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Sdp = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SDP_CHARS)]
-# RFC 7064 and RFC 7065 without IPv6 literals: a client's WebRTC stack takes none.
-_HOST = r"[A-Za-z0-9_.-]+"
+# RFC 7064 and RFC 7065; an IPv6 literal stands in brackets (RFC 3986 section 3.2.2).
+_HOST = r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]{2,45}\])"
 _PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _TRANSPORT = r"\?transport=(udp|tcp)"
 IceUrl = Annotated[
@@ -93,7 +101,12 @@ class IceServer:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    urls: Annotated[list[IceUrl], Field(min_length=1, max_length=8)]
+    # One URL may stand alone (W3C); it is sent on as a list.
+    urls: Annotated[
+        list[IceUrl],
+        Field(min_length=1, max_length=8),
+        BeforeValidator(lambda urls: [urls] if isinstance(urls, str) else urls),
+    ]
     username: Secret | None = None
     credential: Annotated[Secret | None, Field(repr=False)] = None
 

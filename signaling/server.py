@@ -8,22 +8,21 @@ never holds a session description, a token, a credential or an address.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Self, cast
 
 from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
-from shared.errors import BadInput
+from signaling.address import origin_of
 from signaling.config import ServerConfig
 from signaling.connection import CLOSE_S, Connection
 from signaling.door import Door
 from signaling.limits import TokenBucket
+from signaling.listening import addresses_of, bound_sockets
 from signaling.messages import (
     Create,
     Join,
@@ -54,7 +53,7 @@ class SignalingServer:
     `clock_ns` is the time by which rooms and connections expire.
 
     Raises:
-        BadInput: on entry, when the address can't be listened on.
+        BadInput: on entry, when one of its addresses can't be listened on.
     """
 
     def __init__(
@@ -70,18 +69,28 @@ class SignalingServer:
         self._of_peer: dict[str, Connection] = {}
         self._door = Door(self._config.limits, clock_ns=clock_ns)
         self._runner: web.AppRunner | None = None
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
         self._stopping = False
 
     @property
     def url(self) -> str:
         """Where clients connect, such as `ws://127.0.0.1:8765`, with the port really in use."""
-        if self._listener is None or not self._listener.sockets:
-            raise RuntimeError("the server is not running")
-        host, port = self._listener.sockets[0].getsockname()[:2]
+        return self.urls[0]
+
+    @property
+    def urls(self) -> list[str]:
+        """Each of its addresses as such a URL, in the order in which they were asked for."""
         scheme = "ws" if self._config.tls is None else "wss"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        found = [
+            f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+            for listener in self._listeners
+            for sock in listener.sockets
+            for host, port in addresses_of(sock)
+        ]
+        if not found:
+            raise RuntimeError("the server is not running")
+        return found
 
     async def __aenter__(self) -> Self:
         app = web.Application()
@@ -91,11 +100,9 @@ class SignalingServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_S)
         await self._runner.setup()
         try:
-            self._listener = await self._listen(self._runner)
-        except OSError as error:
-            await self._runner.cleanup()
-            raise _cannot_listen(self._config, error) from None
+            await self._listen(self._runner)
         except BaseException:
+            self._close_listeners()
             await self._runner.cleanup()
             raise
         self._sweeper = asyncio.create_task(self._sweep_forever(), name="signaling sweeper")
@@ -109,21 +116,31 @@ class SignalingServer:
     ) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
-        if self._listener is not None:
-            self._listener.close()
+        self._close_listeners()
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _listen(self, runner: web.AppRunner) -> asyncio.Server:
+    async def _listen(self, runner: web.AppRunner) -> None:
         handler = cast(web.Server, runner.server)  # `setup()` made it
         tls = self._config.tls
-        return await asyncio.get_running_loop().create_server(
-            lambda: self._door.protocol(handler),
-            self._config.host,
-            self._config.port,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else self._config.limits.hello_s,
-        )
+        sockets = await bound_sockets(self._config.hosts, self._config.port)
+        with ExitStack() as unused:
+            for sock in sockets:
+                unused.callback(sock.close)
+            for sock in sockets:
+                self._listeners.append(
+                    await asyncio.get_running_loop().create_server(
+                        lambda: self._door.protocol(handler),
+                        sock=sock,
+                        ssl=tls,
+                        ssl_handshake_timeout=None if tls is None else self._config.limits.hello_s,
+                    )
+                )
+            unused.pop_all()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
 
     def sweep(self) -> None:
         """Expire by the clock: rooms, places, and connections that never said what they want."""
@@ -174,7 +191,7 @@ class SignalingServer:
         connection = Connection(
             websocket,
             request.transport,
-            address=request.remote or "",
+            address=origin_of(request.remote or ""),
             opened_ns=self._clock_ns(),
             bucket=TokenBucket(rate_per_s=limits.messages_per_s, burst=limits.message_burst),
         )
@@ -274,24 +291,3 @@ class SignalingServer:
             if isinstance(delivery.message, RoomClosedEvent):
                 del self._of_peer[delivery.peer]
                 connection.finish(WSCloseCode.OK)
-
-
-def _cannot_listen(config: ServerConfig, error: OSError) -> BadInput:
-    where = f"{config.host}:{config.port}"
-    if error.errno == errno.EADDRINUSE:
-        return BadInput(
-            f"port {config.port} on {config.host} is in use",
-            hint="stop what uses it, or choose another with --port; --port 0 takes any free one",
-        )
-    if error.errno == errno.EACCES:
-        return BadInput(
-            f"this user may not listen on {where}", hint="choose a --port of 1024 or above"
-        )
-    if isinstance(error, socket.gaierror) or error.errno is None:
-        reason = "no such address"
-    else:  # the error's own text repeats the address
-        reason = os.strerror(error.errno).lower()
-    return BadInput(
-        f"can't listen on {where}: {reason}",
-        hint="--host takes an address of this machine, such as 127.0.0.1 or 0.0.0.0",
-    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from types import SimpleNamespace
 
@@ -27,9 +28,11 @@ from signaling.messages import (
     Resumed,
     parse_server_message,
 )
+from signaling.proxy import proxy_for
 from signaling.refusals import Refused
+from signaling.tunnel import TunnelConnector
 
-__all__ = ["CLOSE_S", "Endpoint", "Transport", "open_session"]
+__all__ = ["CLOSE_S", "Endpoint", "Transport"]
 
 HEARTBEAT_S = 10.0  # a dead connection is noticed after 1.5 times this
 CLOSE_S = 2.0  # how long a goodbye may take
@@ -37,13 +40,6 @@ CLOSE_S = 2.0  # how long a goodbye may take
 
 class _RedirectedError(aiohttp.ClientError):
     """The server pointed somewhere else, perhaps without TLS: not where the person wanted to go."""
-
-
-def open_session() -> aiohttp.ClientSession:
-    """An HTTP session for `Endpoint.connect`, which follows no redirect."""
-    trace = aiohttp.TraceConfig()
-    trace.on_request_redirect.append(_refuse_redirect)
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None), trace_configs=[trace])
 
 
 async def _refuse_redirect(
@@ -56,12 +52,41 @@ async def _refuse_redirect(
 
 
 class Endpoint:
-    """The address of a server, and how long a connection and its first answer may take."""
+    """The address of a server, the way to it, and how long it may take to answer on it.
 
-    def __init__(self, url: str, *, tls: ssl.SSLContext | None, answer_within_s: float) -> None:
+    `proxy` is the URL of an HTTP proxy, `none`, or None for what the environment says.
+
+    Raises:
+        BadInput: the address, or what should name the proxy, does not.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        tls: ssl.SSLContext | None,
+        answer_within_s: float,
+        proxy: str | None = None,
+    ) -> None:
         self.url, self.where = parse_url(url)
         self.answer_within_s = answer_within_s
         self._tls = tls
+        self._proxy = proxy_for(self.url, proxy, os.environ)
+
+    def open_session(self) -> aiohttp.ClientSession:
+        """An HTTP session for `connect`, which follows no redirect."""
+        trace = aiohttp.TraceConfig()
+        trace.on_request_redirect.append(_refuse_redirect)
+        tunnel = None
+        if self._proxy is not None:
+            # The proxy's part of the time, so that it is the one that is named where it is silent.
+            open_within_s = 0.8 * self.answer_within_s
+            tunnel = TunnelConnector(self._proxy, tls=self._tls, open_within_s=open_within_s)
+        return aiohttp.ClientSession(
+            connector=tunnel,
+            timeout=aiohttp.ClientTimeout(total=None),
+            trace_configs=[trace],
+        )
 
     async def connect(self, session: aiohttp.ClientSession) -> Transport:
         """Open a connection; `session` is one of `open_session()`.

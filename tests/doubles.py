@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from shared.crypto.keyschedule import ReceiverSchedule
 from shared.crypto.sealing import Opener
 from shared.errors import PeerGone
 from shared.frame import Frame, Gap, Image, Rect
-from shared.link.link import ReceivedFrame
+from shared.link.events import ReceivedFrame
 from shared.link.memory import FrameScript, MemoryLink, memory_pair
 from shared.wire import SENDER_ID, FrameMetadata, parse_header, parse_inner
 from signaling.client import ClientEvent, PeerJoined, Relayed, Room
@@ -96,17 +97,52 @@ class ShakeGenerator:
         return self.generate(counter, nbytes)
 
 
+class PadWatch(ShakeBackend):
+    """Tells how large the pads are that are prepared ahead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._changed = threading.Condition()
+        self._made: dict[int, int] = {}
+
+    def keyed(self, keystream_key: bytes) -> ShakeGenerator:
+        return WatchedGenerator(keystream_key, self._note)
+
+    def nbytes_of(self, counter: int) -> int:
+        """Wait until the pad of `counter` is prepared, and return its size."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: counter in self._made, LIMIT_S)
+            return self._made[counter]
+
+    def _note(self, counter: int, nbytes: int) -> None:
+        with self._changed:
+            self._made[counter] = nbytes
+            self._changed.notify_all()
+
+
+class WatchedGenerator(ShakeGenerator):
+    def __init__(self, key: bytes, note: Callable[[int, int], None]) -> None:
+        super().__init__(key)
+        self._note = note
+
+    def generate(self, counter: int, nbytes: int, first_block: int = 0) -> NDArray[np.uint8]:
+        made = super().generate(counter, nbytes, first_block)
+        if threading.current_thread().name == "keystream":
+            self._note(counter, nbytes)
+        return made
+
+
 # -- links and signaling --------------------------------------------------------------------------
 
 
 def paired(
     *,
     to_receiver: FrameScript | None = None,
-    silence_s: float = LIMIT_S,
+    lost_after_s: float = LIMIT_S,
     features: frozenset[str] = OUR_FEATURES,
 ) -> tuple[Association, Association]:
     """A sender's and a receiver's end that have agreed on keys, and on `features`."""
-    ours, theirs = memory_pair(to_receiver=to_receiver, silence_s=silence_s)
+    ours, theirs = memory_pair(to_receiver=to_receiver, lost_after_s=lost_after_s)
     theirs.accept_frames()
     network = NetworkId("bp", bytes(32))
     there, back = b"\x01" * 32, b"\x02" * 32
@@ -116,41 +152,22 @@ def paired(
     )
 
 
-class NegotiatedLink:
-    """A `MemoryLink` with `PeerLink`'s offer and answer, which are empty words."""
-
-    def __init__(self, link: MemoryLink) -> None:
-        self.link = link
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.link, name)
-
-    async def create_offer(self) -> str:
-        return "v=0 offer"
-
-    async def accept_offer(self, sdp: str) -> str:
-        return "v=0 answer"
-
-    async def accept_answer(self, sdp: str) -> None:
-        return
-
-
 class Links:
     """A `link_factory`: makes one end for the session and keeps the other for the test."""
 
-    def __init__(self, *, silence_s: float = LIMIT_S) -> None:
+    def __init__(self, *, lost_after_s: float = LIMIT_S) -> None:
         self.ours: list[MemoryLink] = []
         self.theirs: list[MemoryLink] = []
         self.error: Exception | None = None
-        self._silence_s = silence_s
+        self._lost_after_s = lost_after_s
 
-    def __call__(self, *, ice_servers: object, host_addresses: object) -> Any:
+    def __call__(self, **_: object) -> Any:
         if self.error is not None:
             raise self.error
-        ours, theirs = memory_pair(seed=len(self.ours), silence_s=self._silence_s)
+        ours, theirs = memory_pair(seed=len(self.ours), lost_after_s=self._lost_after_s)
         self.ours.append(ours)
         self.theirs.append(theirs)
-        return NegotiatedLink(ours)
+        return ours
 
 
 class RoomDouble:
@@ -165,7 +182,7 @@ class RoomDouble:
         self.answered: list[str] = []
         self._events: asyncio.Queue[ClientEvent | None] = asyncio.Queue()
 
-    def __call__(self, url: str, *, ssl_context: object = None) -> Self:
+    def __call__(self, url: str, **_: object) -> Self:
         return self
 
     async def __aenter__(self) -> Self:

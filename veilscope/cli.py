@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +14,9 @@ from sender.cameras import sources
 from sender.cli import send
 from sender.preview import preview
 from shared.errors import BadInput
+from shared.launch import launch
 from shared.telemetry.report import write_report
-from shared.terminal import DebugOption, run_command, stdout
+from shared.terminal import DebugOption, stdout
 from signaling.cli import signal
 from veilscope.demo import demo
 
@@ -57,45 +60,58 @@ def report(
 
 
 # The laboratory is loaded when one of its commands is called, and not before.
+_OWN = ("lab", "receiver", "sender", "shared", "signaling", "veilscope")
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 @app.command(context_settings=_PASSED_ON, add_help_option=False)
 def keystream(context: typer.Context) -> object:
     """Train and inspect keystream networks."""
-    from lab.cli import keystream_app
-
+    with _needing("lab"):
+        from lab.cli import keystream_app
     return _pass_on(keystream_app, context)
 
 
 @app.command(context_settings=_PASSED_ON, add_help_option=False)
 def bench(context: typer.Context) -> object:
     """Measure this machine: keystream, codecs, sources, a live stream beside its rivals."""
-    from lab.bench.cli import bench_app
-    from veilscope.footage import open_footage
-    from veilscope.textbench import text_command
-
-    bench_app.command("text")(text_command)
-    return _pass_on(bench_app, context, obj=open_footage)
+    with _needing("lab"):
+        from lab.bench.cli import bench_app
+    return _pass_on(bench_app, context)
 
 
 @app.command(context_settings=_PASSED_ON, add_help_option=False)
 def netlab(context: typer.Context) -> object:
     """Run programs across an impaired network of this machine's own (needs root)."""
-    from lab.netlab.cli import netlab_app
-
+    with _needing("lab"):
+        from lab.netlab.cli import netlab_app
     return _pass_on(netlab_app, context)
 
 
-def _pass_on(commands: typer.Typer, context: typer.Context, obj: object = None) -> object:
+@contextmanager
+def _needing(extra: str) -> Iterator[None]:
+    """Say what to install where a package that only the commands of `extra` need is not there."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in _OWN:
+            raise
+        raise BadInput(
+            f"this command needs the package {package}, which is not installed",
+            hint=f"pip install 'veilscope[{extra}]'",
+        ) from error
+
+
+def _pass_on(commands: typer.Typer, context: typer.Context) -> object:
     """Return what the command does: an int is the exit status."""
     command = typer.main.get_command(commands)
     status: object = command.main(
-        context.args, prog_name=context.command_path, standalone_mode=False, obj=obj
+        context.args, prog_name=context.command_path, standalone_mode=False
     )
     return status
 
 
 def main() -> None:
-    """The console script."""
-    run_command(app)
+    """What the console script of an older editable installation calls, see `veilscope.__main__`."""
+    launch(lambda: app)

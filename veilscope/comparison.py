@@ -15,11 +15,11 @@ from PIL import Image as PilImage
 from PIL import ImageDraw, ImageFont
 
 from receiver.sinks.files import encode_png
-from receiver.sinks.sealed_view import sealed_picture
+from receiver.sinks.viewer import sealed_picture
 from sender.sources import Source, images
 from shared.errors import BadInput, OutputFailed
 from shared.frame import Image
-from shared.telemetry.report import Picture
+from shared.telemetry.report import ReportPicture
 
 __all__ = ["compare"]
 
@@ -30,7 +30,7 @@ BACKGROUND = (18, 21, 26)
 INK = (236, 239, 244)
 
 
-def compare(source: Source, frames: Path, folder: Path) -> list[Picture]:
+def compare(source: Source, frames: Path, folder: Path) -> list[ReportPicture]:
     """Write `original.png`, `as-sent.png` and `comparison.png` of the middle saved frame.
 
     `frames` holds the saved frames and their sealed bytes.  Returns the three pictures for a
@@ -63,7 +63,7 @@ def compare(source: Source, frames: Path, folder: Path) -> list[Picture]:
     except OSError as error:
         raise OutputFailed(f"pictures can't be saved in {folder}: {error.strerror}") from error
     paths = (folder / "original.png", folder / "as-sent.png", shown_path)
-    return [Picture(path, caption) for path, caption in zip(paths, captions, strict=True)]
+    return [ReportPicture(path, caption) for path, caption in zip(paths, captions, strict=True)]
 
 
 def _enlarged(image: Image, size: tuple[int, int]) -> Image:

@@ -17,10 +17,14 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Annotated
 
 import typer
 
+import receiver
+import sender
+import signaling
 from sender.sources import open_source
 from sender.streamcodec import AUTO
 from shared.codecs import CODECS
@@ -131,30 +135,30 @@ async def _stream(results: _Results, *, seconds: float, codec: str, display: str
         code_file = Path(private) / "code"
         say = stdout.print
         server = await stack.enter_async_context(
-            _program("signaling server", "signaling", "--host", LOOPBACK, "--port", "0", "--quiet")
+            _program("signaling server", signaling, "--host", LOOPBACK, "--port", "0", "--quiet")
         )
         url = await server.line_after("signaling listening on ")
         say(f"signaling server  {url}", markup=False)
-        both = ("--signaling", url, "--address", LOOPBACK)
-        sender = await stack.enter_async_context(
+        both = ("--signaling", url, "--address", LOOPBACK, "--proxy", "none")
+        sending = await stack.enter_async_context(
             _program(
-                "sender", "sender", *both,
+                "sender", sender, *both,
                 "--source", "demo", "--frames", str(round(seconds * 30)), "--codec", codec,
                 "--code-file", str(code_file), "--log", str(results.sender_log),
             )
         )  # fmt: skip
         say(f"sender            the demo clip, {seconds:g} s, {codec}", markup=False)
         say("receiver          pairs with the code that the sender made\n", markup=False)
-        receiver = await stack.enter_async_context(
+        receiving = await stack.enter_async_context(
             _program(
-                "receiver", "receiver", *both,
+                "receiver", receiver, *both,
                 "--code-file", str(code_file), "--display", display,
                 "--save-frames", str(results.frames), "--save-sealed",
                 "--log", str(results.receiver_log),
                 visible=True,
             )
         )  # fmt: skip
-        await _until_ended(receiver, sender, server, limit_s=START_TIMEOUT_S + seconds)
+        await _until_ended(receiving, sending, server, limit_s=START_TIMEOUT_S + seconds)
 
 
 async def _until_ended(
@@ -250,14 +254,14 @@ def _complaint(said: str) -> tuple[str, str]:
 
 @asynccontextmanager
 async def _program(
-    name: str, module: str, *arguments: str, visible: bool = False
+    name: str, program: ModuleType, *arguments: str, visible: bool = False
 ) -> AsyncIterator[_Program]:
-    """Run `python -m module arguments`; `visible`: its output is the person's to see."""
+    """Run `python -m program arguments`; `visible`: its output is the person's to see."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-P",  # the folder that the person is in must not stand in for installed packages
         "-m",
-        module,
+        program.__name__,
         *arguments,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=None if visible else PIPE,
@@ -265,11 +269,11 @@ async def _program(
         start_new_session=True,  # Ctrl-C reaches the demo alone, which ends them one by one
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
-    program = _Program(name, process)
+    started = _Program(name, process)
     try:
-        yield program
+        yield started
     finally:
-        await program.stop()
+        await started.stop()
 
 
 # -- what is left for the person ------------------------------------------------------------------

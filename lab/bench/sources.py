@@ -27,11 +27,10 @@ from pydicom.uid import JPEG2000TransferSyntaxes, JPEGBaseline8Bit
 from rich.table import Column, Table
 
 from lab.bench import conformance
+from lab.bench.footage import open_footage
 from lab.bench.machine import describe_machine
 from lab.bench.sourcefiles import WRITERS
-from lab.bench.stream import OpenFootage
 from lab.resultfile import ResultFile
-from shared.errors import BadInput
 from shared.frame import Image
 from shared.options import parse_size
 from shared.terminal import stdout
@@ -42,7 +41,6 @@ _OTHERS = ("pydicom", "Pillow", "FFmpeg")
 
 
 def main(
-    context: typer.Context,
     frames: Annotated[int, typer.Option(min=1, help="Pictures in each file.")] = 30,
     size: Annotated[
         str, typer.Option(metavar="WIDTHxHEIGHT", help="Of each picture.")
@@ -61,23 +59,19 @@ def main(
     ] = None,
 ) -> None:
     """Time reading pictures of every format; the files are written to a temporary folder."""
-    opener = context.obj
-    if not callable(opener):
-        raise BadInput("there is nothing here that opens a source", hint="run veilscope bench")
     if table:
-        found = list(conformance.examine(lambda path: opener(f"dicom:{path}", None, None)[1]))
+        found = list(conformance.examine(lambda path: open_footage(f"dicom:{path}")[1]))
         typer.echo(conformance.as_markdown(found))
         return
     file = ResultFile(json_file)
     wanted = parse_size(size)
-    images = list(islice(opener("phantom:endoscopy", wanted, None)[1], frames))
+    images = list(islice(open_footage("phantom:endoscopy", wanted)[1], frames))
     rows: dict[str, dict[str, float]] = {}
     for name, write in WRITERS.items():
         with TemporaryDirectory(prefix="veilscope-bench-") as folder:
             path = write(Path(folder), images)
             rows[name] = {
-                reader: best_ms(reading, passes)
-                for reader, reading in readers_of(path, opener).items()
+                reader: best_ms(reading, passes) for reader, reading in readers_of(path).items()
             }
     stdout.print(
         _table(rows, f"one picture of {size}, ms of one core; the best of {passes} passes")
@@ -92,10 +86,10 @@ def main(
     )
 
 
-def readers_of(path: Path, opener: OpenFootage) -> dict[str, Callable[[], Iterable[object]]]:
+def readers_of(path: Path) -> dict[str, Callable[[], Iterable[object]]]:
     """Return what reads the pictures at `path`: ourselves and those of the others that can."""
     readers: dict[str, Callable[[], Iterable[object]]] = {
-        "Veilscope": lambda: opener(str(path), None, None)[1]
+        "Veilscope": lambda: open_footage(str(path))[1]
     }
     if path.is_dir():
         readers["Pillow"] = lambda: map(_by_pillow, sorted(path.iterdir()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from lab.bench.footage import open_footage
 from lab.bench.rivals.chromium import BROWSERS
 from lab.bench.rivals.clip import Clip, read_clip, write_clip
 from lab.bench.rivals.pair import Pair
@@ -34,14 +35,11 @@ from lab.choices import refuse_unknown
 from lab.netlab import ImpairedNetwork, Profile, load_profile
 from lab.resultfile import ResultFile
 from shared.errors import BadInput, VeilscopeError
-from shared.frame import Image
 from shared.options import parse_size
 
 __all__ = [
     "RIVALS",
-    "Footage",
     "FpsOption",
-    "OpenFootage",
     "SizeOption",
     "SourceOption",
     "main",
@@ -49,12 +47,6 @@ __all__ = [
     "outage_ends",
     "told_source",
 ]
-
-Footage = tuple[float, Iterator[Image]]
-"""A source's frames a second, and its pictures."""
-
-OpenFootage = Callable[[str, tuple[int, int] | None, float | None], Footage]
-"""Opens the source that a text names, at a size and a rate if they are given."""
 
 LOOPBACK = "loopback"
 _AIORTC_VIDEO = "lab.bench.rivals.aiortc_video"
@@ -86,7 +78,6 @@ FpsOption = Annotated[
 
 
 def main(
-    context: typer.Context,
     profile: Annotated[
         str,
         typer.Option(
@@ -136,7 +127,7 @@ def main(
     chosen = _chosen(rivals)
     network = None if profile == LOOPBACK else load_profile(profile)
     with TemporaryDirectory(prefix="veilscope-bench-") as folder:
-        clip, rate = open_clip(context, source, size, fps, seconds, Path(folder))
+        clip, rate = open_clip(source, size, fps, seconds, Path(folder))
         case = Case(
             clip,
             rate,
@@ -182,21 +173,14 @@ def main(
 
 
 def open_clip(
-    context: typer.Context,
     source: str,
     size: str | None,
     fps: float | None,
     seconds: float,
     folder: Path,
 ) -> tuple[Clip, float]:
-    """The clip that all will send, written to `folder`, and its rate in frames a second.
-
-    Opening a source is the caller's business: `context.obj` is an `OpenFootage`.
-    """
-    opener = context.obj
-    if not callable(opener):
-        raise BadInput("there is nothing here that opens a source", hint="run veilscope bench")
-    rate, pictures = opener(source, parse_size(size), fps)
+    """The clip that all will send, written to `folder`, and its rate in frames a second."""
+    rate, pictures = open_footage(source, parse_size(size), fps)
     clip = write_clip(folder / "clip.nut", pictures, limit=max(1, round(seconds * rate)))
     return clip, rate
 

@@ -21,7 +21,7 @@ from lab.bench.stream import FpsOption, SizeOption, SourceOption, open_clip, tol
 from lab.bench.stream_figures import figures_of, quality_of
 from lab.bench.stream_plots import draw_fairness
 from lab.bench.stream_results import Result, as_json, results_tables
-from lab.netlab import ImpairedNetwork, load_profile
+from lab.netlab import ImpairedNetwork, bulk, load_profile
 from lab.resultfile import ResultFile
 from shared.errors import BadInput, VeilscopeError
 from shared.telemetry.reader import read_log
@@ -51,7 +51,6 @@ def shares(rates: dict[str, list[float]], since_s: float, until_s: float) -> dic
 
 
 def main(
-    context: typer.Context,
     beside: Annotated[
         Literal["twin", "tcp"], typer.Option(help="Another Veilscope stream, or a TCP flow.")
     ] = "twin",
@@ -84,7 +83,7 @@ def main(
     network = load_profile(profile)
     with TemporaryDirectory(prefix="veilscope-bench-") as name, ExitStack() as stack:
         folder = Path(name)
-        clip, rate = open_clip(context, source, size, fps, seconds, folder)
+        clip, rate = open_clip(source, size, fps, seconds, folder)
         net = stack.enter_context(ImpairedNetwork(network, seed=seed, pairs=2))
         streams = ["first", "second"] if beside == "twin" else ["stream"]
         sessions = {}
@@ -170,7 +169,7 @@ class _TcpFlow:
         self._net = net
         self._congestion = congestion
         self._receiver: subprocess.Popen[bytes] = net.right.popen(
-            [sys.executable, "-P", "-m", "lab.netlab.bulk", "receive", net.right.address],
+            [sys.executable, "-P", "-m", bulk.__name__, "receive", net.right.address],
             stdout=subprocess.PIPE,
         )
         assert self._receiver.stdout is not None  # noqa: S101 -- made with a pipe
@@ -181,7 +180,7 @@ class _TcpFlow:
     def start(self, seconds: float) -> None:
         self._sender = self._net.left.popen(
             [
-                sys.executable, "-P", "-m", "lab.netlab.bulk", "send", self._net.right.address,
+                sys.executable, "-P", "-m", bulk.__name__, "send", self._net.right.address,
                 "--seconds", str(seconds), "--congestion", self._congestion,
             ]
         )  # fmt: skip

@@ -28,7 +28,7 @@ from lab.bench.rivals.usage import Usage, cpu_seconds
 from shared.frame import Image
 from shared.quality import psnr_db
 from shared.strip import strip_height
-from shared.telemetry.freezes import FreezeDetector
+from shared.telemetry.metrics import FreezeDetector
 from shared.telemetry.percentiles import latency_figures
 
 __all__ = [

@@ -23,7 +23,7 @@ from rich.table import Table
 from lab.bench.lettering import CAP_HEIGHTS, FONTS, INKS, Inscription, inscribe
 from shared.frame import Image, Rect
 
-__all__ = ["Findings", "FindText", "looks", "search_tables", "seconds_a_look", "try_out"]
+__all__ = ["FindText", "Findings", "looks", "search_tables", "seconds_a_look", "try_out"]
 
 FindText = Callable[[Image], tuple[Rect, ...]]
 

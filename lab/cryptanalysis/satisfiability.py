@@ -65,7 +65,7 @@ def attempt(
     given; None asks for the whole key.  Raises `BadInput` where python-sat is not installed.
     """
     if not available():
-        raise BadInput("the SAT attack needs python-sat", hint="pip install python-sat")
+        raise BadInput("the SAT attack needs python-sat", hint="pip install 'veilscope[lab]'")
     rng = np.random.default_rng([seed, lanes, depth])
     target = Target("toy", draw_layers([lanes] * (depth + 1), rng))
     key = target.draw_key(rng)

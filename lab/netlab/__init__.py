@@ -21,12 +21,12 @@ from lab.netlab.network import ImpairedNetwork, LinkCounters, LinkSeries
 from lab.netlab.profiles import PROFILES, Profile, load_profile
 
 __all__ = [
+    "PROFILES",
     "ImpairedNetwork",
     "Impairment",
     "LineCounters",
     "LinkCounters",
     "LinkSeries",
-    "PROFILES",
     "Profile",
     "Sample",
     "Schedule",

@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
-__all__ = ["Arrivals", "Probe", "main", "PORT"]
+__all__ = ["PORT", "Arrivals", "Probe", "main"]
 
 PORT = 47_000
 _STAMP = struct.Struct(">Qq")  # number, time of sending in ns

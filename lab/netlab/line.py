@@ -15,7 +15,7 @@ import numpy as np
 from lab.netlab.impairment import Schedule
 from lab.netlab.path import Path, PathCounters
 
-__all__ = ["Line", "LineCounters", "Sample", "SAMPLE_NS"]
+__all__ = ["SAMPLE_NS", "Line", "LineCounters", "Sample"]
 
 SAMPLE_NS = 100_000_000  # between samples of the series
 _LATE_NS = 1_000_000  # a delivery later than this is counted: it would show in a latency figure

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
-from lab.netlab import namespace
+from lab.netlab import namespace, pump
 from lab.netlab.line import LineCounters, Sample
 from lab.netlab.namespace import Namespace, ip
 from lab.netlab.profiles import Profile, load_profile
@@ -152,8 +152,8 @@ class ImpairedNetwork:
         return descriptor
 
     def _start(self, devices: list[int]) -> subprocess.Popen[str]:
-        pump = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lab.netlab.pump"],
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", pump.__name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -167,10 +167,10 @@ class ImpairedNetwork:
             "forward": self.profile.forward.as_json(),
             "backward": self.profile.backward.as_json(),
         }
-        assert pump.stdin is not None  # noqa: S101 -- made with a pipe
-        pump.stdin.write(json.dumps(settings) + "\n")
-        pump.stdin.flush()
-        return pump
+        assert process.stdin is not None  # noqa: S101 -- made with a pipe
+        process.stdin.write(json.dumps(settings) + "\n")
+        process.stdin.flush()
+        return process
 
     def _ask(self, command: str) -> dict[str, Any]:
         pump = self._pump

@@ -49,8 +49,12 @@ class Outcome:
 
 
 def environment() -> dict[str, str]:
-    """This one without what would change the programs' defaults."""
-    kept = {key: text for key, text in os.environ.items() if not key.startswith("VEILSCOPE_")}
+    """This one without what changes the programs' defaults or leads them to a proxy."""
+    kept = {
+        key: text
+        for key, text in os.environ.items()
+        if not key.startswith("VEILSCOPE_") and not key.lower().endswith("_proxy")
+    }
     return {**kept, "PYTHONUNBUFFERED": "1"}
 
 

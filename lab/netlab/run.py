@@ -27,6 +27,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from types import FrameType
 from typing import Any
 
+import signaling
 from lab.netlab import bulk
 from lab.netlab.bulk import FIRST_PORT, Goodput
 from lab.netlab.network import ImpairedNetwork
@@ -177,7 +178,7 @@ def _start_signaling(net: ImpairedNetwork, folder: Path) -> str:
     port = str(_SIGNALING_PORT)
     with output.open("wb") as file:
         server = net.left.popen(
-            [sys.executable, "-P", "-m", "signaling", "--host", "0.0.0.0", "--port", port],  # noqa: S104
+            [sys.executable, "-P", "-m", signaling.__name__, "--host", "0.0.0.0", "--port", port],  # noqa: S104
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

@@ -1,17 +1,17 @@
 """Whether a window can be opened here.
 
-OpenCV ends the whole process when its window finds no display, so this is asked first, by
-connecting to the X server just as the window would.
+The window's own process would only end without a word, so this is asked first: by connecting to
+the X server just as the window would, through libxcb, whose calls fail where others exit.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from dataclasses import dataclass
 from typing import Literal
 
-from receiver.sinks.xserver import XServer
 from shared.errors import BadInput
 
 __all__ = ["Display", "DisplayChoice", "display_available", "resolve_display"]
@@ -30,7 +30,7 @@ class Display:
 def display_available() -> Display:
     """Whether a window can be opened, with the reason where not."""
     if sys.platform == "darwin":
-        return Display(False, "on macOS a window can only be opened by a program's main thread")
+        return Display(False, "there is none on macOS yet")
     missing = _opencv_problem()
     if missing:
         return Display(False, missing)
@@ -84,11 +84,18 @@ def _x_server() -> Display:
             return Display(False, "there is Wayland but no XWayland (DISPLAY is not set)")
         return Display(False, "there is no screen (DISPLAY is not set)")
     try:
-        server = XServer()
+        xcb = ctypes.CDLL("libxcb.so.1")
     except OSError:
         return Display(False, "libxcb is missing; on Debian: apt install libxcb1")
-    alive = server.alive
-    server.close()
-    if not alive:
+    connect, disconnect, failed = (
+        xcb.xcb_connect,
+        xcb.xcb_disconnect,
+        xcb.xcb_connection_has_error,
+    )
+    connect.restype, disconnect.restype = ctypes.c_void_p, None
+    connection = ctypes.c_void_p(connect(None, None))
+    reached = not failed(connection)
+    disconnect(connection)
+    if not reached:
         return Display(False, f"the X server at DISPLAY={os.environ['DISPLAY']} can't be reached")
     return Display(True)

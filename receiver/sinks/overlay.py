@@ -18,8 +18,7 @@ from PIL import Image as PilImage
 from PIL import ImageDraw, ImageFont
 
 from shared.frame import Image
-from shared.telemetry.live import STALE_AFTER_MS, STALE_REPEATING_MS
-from shared.telemetry.tiers import tier
+from shared.telemetry.tiers import STALE_AFTER_MS, STALE_REPEATING_MS, tier
 
 __all__ = ["OverlayFacts", "bar_height", "compose"]
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from math import ceil, sqrt
+
+import numpy as np
 
 from receiver.sinks import SessionInfo, ShownFrame
 from receiver.sinks.overlay import OverlayFacts
-from receiver.sinks.sealed_view import sealed_picture
 from shared.control import Notice
 from shared.frame import Image
 from shared.noticeboard import NoticeBoard
 
-__all__ = ["MESSAGE_NS", "Asked", "Still", "Viewer"]
+__all__ = ["MESSAGE_NS", "PLAIN", "Asked", "Still", "Viewer", "sealed_picture"]
 
 MESSAGE_NS = 2_500_000_000  # time to read "saved …"
+PLAIN = 24  # dark grey, in a picture of sealed bytes: none here
 
 
 class Asked(Enum):
@@ -172,3 +175,17 @@ def _with_time(notice: Notice, now_ns: int) -> str:
         if minutes < 120
         else f"{notice.text} since {minutes // 60} h"
     )
+
+
+def sealed_picture(sealed: bytes, width: int, height: int) -> Image:
+    """What the network sees of a frame: `sealed` as grey uint8 `(h, w)`, a pixel a byte.
+
+    w : h is about `width` : `height`, and w · h at least the length: nothing is stretched, repeated
+    or made up, and the few pixels left over in the last row are plain.  To be shown larger it must
+    be enlarged without smoothing: bytes have no values in between.
+    """
+    columns = max(1, round(sqrt(len(sealed) * width / height)))
+    rows = max(1, ceil(len(sealed) / columns))
+    picture = np.full(rows * columns, PLAIN, np.uint8)
+    picture[: len(sealed)] = np.frombuffer(sealed, np.uint8)
+    return picture.reshape(rows, columns)

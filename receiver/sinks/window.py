@@ -1,52 +1,60 @@
-"""The window: shows the newest frame and its figures.
+"""The window: shows the newest frame and its figures, by a process that owns it.
 
-All of OpenCV's window calls are made by one thread of its own.  A frame that comes while another
-waits takes its place.  What is seen is `Viewer`'s to say; here are the thread, the toolkit and the
-keys: q quit, space freeze, s snapshot, e the sealed bytes as the network sees them; closing the
-window is quitting.  A window that was taken away is a failure, but ends no more than the session.
+OpenCV's toolkit ends its process where the screen goes away; so that process is `screen`'s, and
+here is the receiver's side of it: one drawing under way at a time, its picture in memory that both
+have mapped, and a frame that comes meanwhile takes the place of one that waits.  What is seen is
+`Viewer`'s to say, and so are the keys: q quit, space freeze, s snapshot, e the sealed bytes as the
+network sees them; closing the window is quitting.  A process that ends by itself is told once, and
+the window opened anew as soon as there is a screen again; the session goes on in any case.
 """
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
+import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-import cv2
-
 from receiver.sinks import SessionInfo, ShownFrame
+from receiver.sinks.display import display_available
 from receiver.sinks.files import encode_png
-from receiver.sinks.overlay import bar_height, compose
+from receiver.sinks.overlay import OverlayFacts
+from receiver.sinks.screen import ENVIRONMENT, Drawing, PictureMemory
 from receiver.sinks.viewer import Asked, Still, Viewer
-from receiver.sinks.windowguard import WindowGuard
 from shared.control import Notice
 from shared.errors import OutputFailed
+from shared.frame import Image
 from shared.privatefile import write_private
 
 __all__ = ["WindowSink"]
 
-TITLE = "Veilscope"
-FIRST_SIZE = (1024, 768)  # until the first picture tells
-LARGEST = (1600, 900)  # pixels; leaves room for a desktop's own bars on a full-HD screen
-REDRAW_NS = 100_000_000  # the age must be seen to run
-KEYS_S = 0.02  # OpenCV keeps only the last key pressed, so it is asked often
+REDRAW_S = 0.1  # the age must be seen to run
 OPEN_WITHIN_S = 10.0
 CLOSE_WITHIN_S = 5.0
+REOPEN_AFTER_S = 1.0  # doubled with each window that was lost again soon
+REOPEN_AT_MOST_AFTER_S = 60.0
+
+Answer = list[str | int]
 
 
 class WindowSink:
-    """A `Sink` that shows frames on the screen.
+    """A `Sink` that shows frames on the screen; its process starts at once, and opens nothing yet.
 
     The callbacks are called from the window's thread: `on_shown(frame_index, monotonic_ns)` once
     a frame is on the screen, `on_replaced(frame_index)` when a frame will never be since a newer
-    one came, `on_frozen(frame_index)` when it will never be since the person had frozen the
-    picture, `on_freeze(frame_index)` when the person freezes a picture that is not lossless (answer
-    with `show_still`), `on_unfreeze()` when the person goes on, `on_quit()` when the person leaves
-    or the window fails.  Ask `display_available` before making one.
+    one came or there is no window, `on_frozen(frame_index)` when it will never be since the person
+    had frozen the picture, `on_freeze(frame_index)` when the person freezes a picture that is not
+    lossless (answer with `show_still`), `on_unfreeze()` when the person goes on, `on_quit()` when
+    the person leaves or this side of the window fails, `on_lost(words)` when the window is gone
+    and the session goes on without.  Ask `display_available` before making one.
+
+    The moment of `on_shown` is the other process's: both read one monotonic clock, the machine's.
     """
 
     def __init__(
@@ -59,6 +67,7 @@ class WindowSink:
         on_freeze: Callable[[int], None] = lambda _index: None,
         on_unfreeze: Callable[[], None] = lambda: None,
         on_quit: Callable[[], None] = lambda: None,
+        on_lost: Callable[[str], None] = lambda _words: None,
     ) -> None:
         self._snapshot_dir = snapshot_dir
         self._on_shown = on_shown
@@ -67,46 +76,52 @@ class WindowSink:
         self._on_freeze = on_freeze
         self._on_unfreeze = on_unfreeze
         self._on_quit = on_quit
-        self._lock = threading.Lock()
+        self._on_lost = on_lost
+        self._changed = threading.Condition()  # guards the next five
         self._next: ShownFrame | None = None
         self._told: list[Callable[[Viewer], object]] = []  # news for the window's thread
-        self._wake = threading.Event()
-        self._stop = threading.Event()
-        self._opened = threading.Event()
+        self._answers: deque[tuple[WindowProcess, Answer | None]] = deque()
+        self._stop = False
         self._ended = False
-        self._held = False  # the toolkit, for good, and the thread with it
+        self._opened = threading.Event()
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
         # the window thread's own
         self._viewer = Viewer()
-        self._drawing: ShownFrame | None = None
-        self._drawn_at_ns = 0
-        self._guard: WindowGuard | None = None  # on Linux
+        self._process: WindowProcess | None = None
+        self._number = 0  # of the last drawing
+        self._under_way = False
+        self._drawing: ShownFrame | None = None  # the new frame in it
+        self._draw_at_s = 0.0
+        self._reopen_after_s = REOPEN_AFTER_S
+        self._reopen_at_s = 0.0
+        self._opened_at_s = 0.0
+        self._lost_told = False
+        with suppress(OSError):  # `start` says so
+            self._process = WindowProcess(self._answered)
 
     def start(self) -> None:
         """Open the window.
 
         Raises:
-            OutputFailed: OpenCV can't open it, or does not within 10 s.
+            OutputFailed: its process ends without having opened it, or has not within 10 s.
         """
         self._thread = threading.Thread(target=self._run, name="window", daemon=True)
         self._thread.start()
         opened = self._opened.wait(OPEN_WITHIN_S)
         if not opened or self._failure is not None:
-            self._stop.set()
+            self._halt()
+            self._thread.join(CLOSE_WITHIN_S)
             failure, self._failure = self._failure, None
-            raise OutputFailed(
-                "the window can't be opened",
-                hint="use --display none; a program of your own must import cv2 before av",
-            ) from failure
+            raise OutputFailed("the window can't be opened", hint="use --display none") from failure
 
     def show(self, shown: ShownFrame) -> None:
-        with self._lock:
+        with self._changed:
             if self._ended:
                 replaced: ShownFrame | None = shown
             else:
                 replaced, self._next = self._next, shown
-        self._wake.set()
+            self._changed.notify()
         if replaced is not None:
             self._passed_over(replaced)
 
@@ -139,26 +154,35 @@ class WindowSink:
         self._tell(lambda viewer: viewer.noticed(notice, time.monotonic_ns()))
 
     def close(self) -> None:
-        """Close the window.
+        """Close the window and end its process.
 
         Raises:
-            OutputFailed: it failed while it was open.  The first call only.
+            OutputFailed: this side of it failed while it was open.  The first call only.
         """
-        self._stop.set()
-        self._wake.set()
+        self._halt()
         thread = self._thread
-        if thread is not None and thread is not threading.current_thread() and not self._held:
-            thread.join(CLOSE_WITHIN_S)
+        if thread is None:
+            self._end_process()
+        elif thread is not threading.current_thread():
+            thread.join(2 * CLOSE_WITHIN_S)
         failure, self._failure = self._failure, None
-        if isinstance(failure, OutputFailed):
-            raise failure
         if failure is not None:
             raise OutputFailed("the window failed", hint="use --display none") from failure
 
+    def _halt(self) -> None:
+        with self._changed:
+            self._stop = True
+            self._changed.notify()
+
     def _tell(self, news: Callable[[Viewer], object]) -> None:
-        with self._lock:
+        with self._changed:
             self._told.append(news)
-        self._wake.set()
+            self._changed.notify()
+
+    def _answered(self, process: WindowProcess, answer: Answer | None) -> None:
+        with self._changed:
+            self._answers.append((process, answer))
+            self._changed.notify()
 
     def _passed_over(self, shown: ShownFrame) -> None:
         (self._on_frozen if self._viewer.frozen else self._on_replaced)(shown.frame.index)
@@ -168,22 +192,16 @@ class WindowSink:
     def _run(self) -> None:
         quit_asked = False
         try:
-            self._open()
-            self._opened.set()
-            while not self._stop.is_set() and not quit_asked:
-                self._wake.wait(KEYS_S)
-                self._wake.clear()
+            if self._process is None:
+                self._process = WindowProcess(self._answered)
+            while not quit_asked and self._wait():
                 quit_asked = self._turn()
         except Exception as error:  # told by `start` or `close`, in the program's own thread
             self._failure = error
             quit_asked = self._opened.is_set()
             self._opened.set()
-        self._destroy()
-        self._end(quit_asked)
-
-    def _end(self, quit_asked: bool) -> None:
-        """Nothing is shown any more."""
-        with self._lock:
+        self._end_process()
+        with self._changed:
             self._ended = True
             unseen, self._next = [self._drawing, self._next], None
         for shown in filter(None, unseen):
@@ -191,79 +209,78 @@ class WindowSink:
         if quit_asked:
             self._on_quit()
 
-    def _toolkit_held(self) -> None:
-        """This thread will not come back from the toolkit, which has found its window gone."""
-        self._failure = _gone()
-        self._held = True
-        self._end(quit_asked=True)
+    def _wait(self) -> bool:
+        """Wait until there is something to do; False once the window is to be closed."""
+        with self._changed:
+            if not (self._answers or self._stop or (self._may_draw() and self._has_news())):
+                until_s = self._draw_at_s if self._process is not None else self._reopen_at_s
+                rest_s = None if self._under_way else max(until_s - time.monotonic(), 0)
+                self._changed.wait(rest_s)
+            return not self._stop
 
-    def _open(self) -> None:
-        if sys.platform.startswith("linux"):
-            os.environ["QT_QPA_PLATFORM"] = "xcb"  # the only one that OpenCV's wheel ships
-        cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO | cv2.WINDOW_GUI_NORMAL)
-        cv2.resizeWindow(TITLE, *FIRST_SIZE)
-        self._draw()
-        cv2.waitKey(1)
-        if sys.platform.startswith("linux"):
-            self._guard = WindowGuard(TITLE, on_held=self._toolkit_held)
+    def _may_draw(self) -> bool:
+        return self._process is None or not self._under_way  # without one, frames are passed over
 
-    def _destroy(self) -> None:
-        guard = self._guard
-        if guard is None or guard.there:
-            if guard is not None:
-                guard.release()
-            with contextlib.suppress(cv2.error):  # the person closed it already
-                cv2.destroyAllWindows()
-                cv2.waitKey(1)
-        if guard is not None:
-            guard.close()
+    def _has_news(self) -> bool:
+        return bool(self._told) or self._next is not None
 
     def _turn(self) -> bool:
-        """Draw if there is reason to, and do what the person asks; True to quit."""
-        if self._guard is not None and not self._guard.there:
-            raise _gone()
-        with self._lock:
+        """Hear what the process says, and draw if there is reason to; True to quit."""
+        with self._changed:
+            answers, self._answers = self._answers, deque()
             told, self._told = self._told, []
-            new, self._next = self._next, None
+            new = None
+            if self._may_draw():
+                new, self._next = self._next, None
+        for process, answer in answers:
+            if process is self._process and self._hear(process, answer):
+                return True
         for news in told:
             news(self._viewer)
-        if new is not None:
-            new = self._look_at(new)
-        self._drawing = new
-        try:
-            if new is not None or told or time.monotonic_ns() - self._drawn_at_ns >= REDRAW_NS:
-                self._draw()
-            key = cv2.waitKey(1)  # lets the toolkit paint
-            is_open = cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1
-        except cv2.error:  # OpenCV no longer knows the window: it was closed
-            key, is_open = -1, False
-        self._drawing = None
-        if new is not None:
-            if is_open:
-                self._on_shown(new.frame.index, time.monotonic_ns())
-            else:
-                self._on_replaced(new.frame.index)
-        return self._press(key) or not is_open
-
-    def _look_at(self, new: ShownFrame) -> ShownFrame | None:
-        """Make it the current picture; None if the person holds another one."""
-        first = self._viewer.current is None
-        if not self._viewer.arrived(new, time.monotonic_ns()):
+        if told:
+            self._draw_at_s = 0.0
+        if new is not None and not self._viewer.arrived(new, time.monotonic_ns()):
             self._passed_over(new)
-            return None
-        if first:
-            cv2.resizeWindow(TITLE, *_fitting_size(new.frame.width, new.frame.height))
-        return new
+            new = None
+        if self._process is None and time.monotonic() >= self._reopen_at_s:
+            self._reopen()
+        if self._process is None:
+            if new is not None:
+                self._passed_over(new)
+        elif not self._under_way and (new is not None or time.monotonic() >= self._draw_at_s):
+            self._draw(self._process, new)
+        return False
 
-    def _draw(self) -> None:
-        self._drawn_at_ns = now_ns = time.monotonic_ns()
-        canvas = compose(self._viewer.picture(), self._viewer.facts(now_ns), _window_size())
-        cv2.imshow(TITLE, cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR))
+    def _draw(self, process: WindowProcess, new: ShownFrame | None) -> None:
+        self._number += 1
+        self._drawing, self._under_way = new, True
+        self._draw_at_s = time.monotonic() + REDRAW_S
+        process.draw(self._number, self._viewer.picture(), self._viewer.facts(time.monotonic_ns()))
 
-    def _press(self, key: int) -> bool:
+    def _hear(self, process: WindowProcess, answer: Answer | None) -> bool:
+        """Take one answer; True to quit."""
+        match answer:
+            case ["drawn", self._number, int(at_ns)]:
+                self._under_way = False
+                if not self._opened_at_s:
+                    self._opened_at_s = time.monotonic()
+                self._opened.set()
+                new, self._drawing = self._drawing, None
+                if new is not None:
+                    self._on_shown(new.frame.index, min(at_ns, time.monotonic_ns()))
+            case ["key", int(code)]:
+                return self._press(chr(code))
+            case ["closed"]:
+                return True
+            case None:
+                self._lose(process)
+        return False
+
+    def _press(self, key: str) -> bool:
         """Do what a key asks for; True to quit."""
-        asked = self._viewer.press(chr(key & 0xFF)) if key >= 0 else None
+        asked = self._viewer.press(key)
         current = self._viewer.current
+        self._draw_at_s = 0.0
         if asked is Asked.GO_ON:
             self._on_unfreeze()
         elif asked is Asked.STILL and current is not None:
@@ -284,22 +301,102 @@ class WindowSink:
             said = f"frame {shown.frame.index} saved"
         self._viewer.say(said, time.monotonic_ns())
 
+    # -- its process ------------------------------------------------------------------------------
 
-def _gone() -> OutputFailed:
-    return OutputFailed(
-        "the window is gone: its screen has ended, or another program closed it",
-        hint="ask for a new code; without a screen use --display none",
-    )
+    def _lose(self, process: WindowProcess) -> None:
+        """The process has ended by itself."""
+        how = process.end()
+        if not self._opened.is_set():
+            raise OutputFailed(how)
+        lived_s = time.monotonic() - self._opened_at_s if self._opened_at_s else 0.0
+        if lived_s > REOPEN_AT_MOST_AFTER_S:
+            self._reopen_after_s = REOPEN_AFTER_S
+            self._lost_told = False
+        self._process, self._under_way, self._opened_at_s = None, False, 0.0
+        self._put_off()
+        drawing, self._drawing = self._drawing, None
+        if drawing is not None:
+            self._passed_over(drawing)
+        if not self._lost_told:
+            self._lost_told = True
+            self._on_lost(
+                f"the window is gone ({how}); the session goes on, "
+                "and the window opens again as soon as it can"
+            )
+
+    def _put_off(self) -> None:
+        self._reopen_at_s = time.monotonic() + self._reopen_after_s
+        self._reopen_after_s = min(2 * self._reopen_after_s, REOPEN_AT_MOST_AFTER_S)
+
+    def _reopen(self) -> None:
+        try:
+            if display_available().window:
+                self._process = WindowProcess(self._answered)
+                return
+        except OSError:  # no memory, no process: later perhaps
+            pass
+        self._put_off()
+
+    def _end_process(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.end()
 
 
-def _window_size() -> tuple[int, int]:
-    _, _, width, height = cv2.getWindowImageRect(TITLE)
-    return (width, height) if width >= 64 and height >= 64 else FIRST_SIZE
+class WindowProcess:
+    """A running `screen`; `on_answer(process, answer)` is called from a thread, last with None.
 
+    It inherits nothing but its pipes and the picture's memory, and of the environment not what
+    is meant for Veilscope.  Raises `OSError` where it can't be started.
+    """
 
-def _fitting_size(width: int, height: int) -> tuple[int, int]:
-    """The size of a window for pictures of that size: as they are, or smaller, or up to twice."""
-    scale = min(1.0, LARGEST[0] / width, LARGEST[1] / height)
-    scale = max(scale, min(2.0, FIRST_SIZE[0] / width, FIRST_SIZE[1] / height))
-    across = round(width * scale)
-    return across, round(height * scale) + bar_height(across)
+    def __init__(self, on_answer: Callable[[WindowProcess, Answer | None], None]) -> None:
+        self._on_answer = on_answer
+        self._memory = PictureMemory()
+        self._written: Image | None = None  # what lies in the memory
+        ours = {name: value for name, value in os.environ.items() if "VEILSCOPE" not in name}
+        ours["PYTHONPATH"] = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
+        if sys.platform.startswith("linux"):
+            ours |= ENVIRONMENT
+        try:
+            self._program = subprocess.Popen(
+                [sys.executable, "-P", "-m", "receiver.sinks.screen", self._memory.address],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=self._memory.descriptors,
+                env=ours,
+            )
+        finally:
+            self._memory.close()
+        threading.Thread(target=self._read, name="window's answers", daemon=True).start()
+
+    def draw(self, number: int, image: Image | None, facts: OverlayFacts) -> None:
+        """Have it drawn; the one before must have been.  An end of the process is an answer."""
+        if image is not None and image is not self._written:
+            self._memory.write(image)
+            self._written = image
+        assert self._program.stdin is not None  # noqa: S101 -- for the types
+        with suppress(OSError):
+            line = Drawing(number, None if image is None else image.shape, facts).to_line()
+            self._program.stdin.write(line)
+            self._program.stdin.flush()
+
+    def end(self) -> str:
+        """End it if it has not; returns how it ended."""
+        assert self._program.stdin is not None  # noqa: S101 -- for the types
+        with suppress(OSError):
+            self._program.stdin.close()
+        try:
+            status = self._program.wait(CLOSE_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._program.kill()
+            status = self._program.wait()
+        return f"its process ended by signal {-status}" if status < 0 else "its process ended"
+
+    def _read(self) -> None:
+        assert self._program.stdout is not None  # noqa: S101 -- for the types
+        with self._program.stdout as answers, suppress(ValueError):  # cut off in a line
+            for line in answers:
+                self._on_answer(self, json.loads(line))
+        self._on_answer(self, None)

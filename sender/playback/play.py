@@ -20,7 +20,6 @@ from dataclasses import replace
 
 from sender.masks.masking import Masking
 from sender.playback.capture import AHEAD, Capture, Captured, Nothing
-from sender.playback.moments import Moments
 from sender.playback.standstill import StandStill
 from sender.sources.source import Source, checked_fps
 from shared.control import Notice
@@ -28,7 +27,50 @@ from shared.errors import BadInput
 from shared.frame import Frame, Gap
 from shared.noticeboard import NoticeBoard
 
-__all__ = ["AHEAD", "DEFAULT_TIMEOUT_S", "Played", "play"]
+__all__ = ["AHEAD", "DEFAULT_TIMEOUT_S", "Moments", "Played", "play"]
+
+LONGEST_NS = 60_000_000_000  # between two pictures; beyond, a time of the file is taken for broken
+SHORTEST_NS = 1_000_000  # no display is faster; pictures of one time would be a burst
+
+
+class Moments:
+    """The moments of one playback, at `interval_ns` where pictures carry no times of their own."""
+
+    def __init__(self, interval_ns: int) -> None:
+        self._interval_ns = interval_ns
+        self._due_ns: int | None = None  # of the picture before
+        self._at_s: float | None = None  # its own time
+        self._passed = 0  # places without a picture since
+
+    def due_ns(self, at_s: float | None, now_ns: int, *, begins: bool) -> int:
+        """When the next picture is due, whose own time is `at_s`; not before this, and never late.
+
+        `begins`: it is the first of a pass, which follows the one before evenly.
+        """
+        if self._due_ns is None:
+            due_ns = now_ns
+        else:
+            due_ns = self._due_ns + self._gap_ns(None if begins else at_s)
+            if now_ns - due_ns > self._interval_ns:
+                due_ns = now_ns
+        self._due_ns, self._at_s, self._passed = due_ns, at_s, 0
+        return max(due_ns, now_ns)
+
+    def held_until(self, at_ns: int) -> None:
+        """The picture that was due came only now: it is shown for as long as it would have been."""
+        self._due_ns = at_ns
+
+    def passed_over(self) -> None:
+        """A picture can't be shown: its place stays empty."""
+        self._passed += 1
+
+    def _gap_ns(self, at_s: float | None) -> int:
+        if at_s is not None and self._at_s is not None:
+            gap_ns = round((at_s - self._at_s) * 1e9)
+            if 0 <= gap_ns <= LONGEST_NS:
+                return max(gap_ns, SHORTEST_NS)
+        return self._interval_ns * (1 + self._passed)
+
 
 DEFAULT_TIMEOUT_S = 1800.0  # an examination may pause for half an hour; a forgotten one must end
 
@@ -98,7 +140,9 @@ async def play(
         playing = _live(capture, standing, clock, patience)
     else:
         moments = Moments(round(1e9 / rate))
-        playing = _paced(capture, moments, clock, sleep, own_times=fps is None)
+        playing = _paced(
+            capture, moments, clock, sleep, own_times=fps is None, masked=masking is not None
+        )
     given = 0
     try:
         async with aclosing(playing):
@@ -113,7 +157,13 @@ async def play(
 
 
 async def _paced(
-    capture: Capture, moments: Moments, clock: Clock, sleep: Sleep, *, own_times: bool
+    capture: Capture,
+    moments: Moments,
+    clock: Clock,
+    sleep: Sleep,
+    *,
+    own_times: bool,
+    masked: bool,
 ) -> AsyncGenerator[Played, None]:
     """A file: each picture waits for its moment."""
     told = False
@@ -125,15 +175,17 @@ async def _paced(
             if now_ns < due_ns:
                 await sleep((due_ns - now_ns) / 1e9)
             due_ns = clock()
-            if await capture.looked_at(event):
+            # Where nothing is looked for, nothing has changed since it was read.
+            if masked and await capture.looked_at(event):
                 now_ns = clock()
                 moments.held_until(now_ns)
                 if not told and now_ns - due_ns > _LATE_NS:
                     told = True
                     yield _HELD
-            event, notices = capture.masked(event)
-            for notice in notices:
-                yield notice
+            if masked:
+                event, notices = capture.masked(event)
+                for notice in notices:
+                    yield notice
             yield _frame(event, event.place, clock())
         elif isinstance(event, Gap | Notice):
             if isinstance(event, Gap):

@@ -1,9 +1,8 @@
 """Rate control: what the encoder aims at, how many frames a second, how large a picture.
 
-Pure, and each file one idea: `budget` is what may be used of the paths, `demand` what the pictures
-take, `ladder` what gives way, `encoderpace` and `haste` what the machine keeps up with, `jpeg` the
-one codec that has no bitrate, `caution` when to raise again, `reasons` what is told, and
-`controller` joins them.  `plan` holds the values that go in and out.
+Pure: `budget` is what may be used of the paths and when to raise again, `demand` what the pictures
+take, `plan` holds the values that go in and out and what gives way first, for the path or for the
+machine; `controller` joins them and says what is told.
 """
 
 from __future__ import annotations

@@ -13,27 +13,115 @@ ends show.  It refuses to change anything without saying why.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from sender.rate.budget import HEADROOM, Path, PathBudget, shared_rate
-from sender.rate.demand import Demand
-from sender.rate.encoderpace import EncoderPace
-from sender.rate.haste import Haste
-from sender.rate.jpeg import LOWEST_QUALITY, JpegQuality, jpeg_quality
-from sender.rate.ladder import SHARP, SMOOTH, WHOLE, Ladder, Rung
-from sender.rate.plan import Plan, StreamFacts, Wishes
-from sender.rate.reasons import Level, Reasons
+from sender.rate.budget import (
+    HEADROOM,
+    LOWEST_QUALITY,
+    QUALITY_STEP,
+    Demand,
+    JpegQuality,
+    PathBudget,
+    RatedPath,
+    jpeg_quality,
+    shared_rate,
+)
+from sender.rate.plan import (
+    SHARP,
+    SMOOTH,
+    WHOLE,
+    EncoderPace,
+    Haste,
+    Ladder,
+    Plan,
+    Rung,
+    StreamFacts,
+    Wishes,
+)
+from sender.streamcodec import CodecUse
 from shared.codecs import EncoderTarget
-from shared.codecs.choice import CodecUse
-from shared.codecs.machine import SPARE_PIXELS_A_CORE
+from shared.codecs.codec import SPARE_PIXELS_A_CORE
 
-__all__ = ["RateController"]
+__all__ = ["Level", "RateController", "Reasons"]
+
+TELL_BELOW, TELL_ABOVE = 0.8, 1.25  # changes of the bits a pixel that are told
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How good the picture is, and how good it could be at best.
+
+    By JPEG's quality (`by_quality`), else by the bits that each pixel of the source gets at most.
+    With `enough` the pictures take well less than that: fewer would be as good.
+    """
+
+    now: float
+    best: float
+    by_quality: bool
+    enough: bool = False
+
+    def worse_than(self, told: float) -> bool:
+        """Whether a person who was told of `told` must hear that it is worse."""
+        if self.enough:
+            return False
+        return self.now <= (told - QUALITY_STEP if self.by_quality else TELL_BELOW * told)
+
+    def better_than(self, told: float) -> bool:
+        """Whether a person who was told of `told` must hear that it is better."""
+        if told >= 0.99 * self.best:
+            return False
+        better = told + QUALITY_STEP if self.by_quality else TELL_ABOVE * told
+        return self.now >= better or self.now >= 0.99 * self.best
+
+
+class Reasons:
+    """What was told of one stream, which begins on the rung `top`."""
+
+    def __init__(self, top: Rung) -> None:
+        self._rung = top
+        self._level: float | None = None
+
+    def tell(self, rung: Rung, level: Level | None, path_bps: float) -> tuple[str, ...]:
+        """The lines for a plan on `rung`; `level` is None where quality never changes."""
+        path = f"path {path_bps / 1e6:.1f} Mbit/s"
+        words = [self._rung_words(rung, level), self._level_words(level)]
+        return tuple(f"{change}: {path}" for change in words if change)
+
+    def _rung_words(self, rung: Rung, level: Level | None) -> str:
+        before, self._rung = self._rung, rung
+        if rung == before:
+            return ""
+        if level is not None:  # a smaller or rarer picture may have more bits: that is no news
+            self._level = min(level.now, level.best)
+        what = "frame rate" if before.scale == rung.scale else "picture size"
+        if before.scale != rung.scale and before.rate != rung.rate:
+            what = "frame rate and picture size"
+        return f"{what} {'lowered' if rung.area_rate < before.area_rate else 'raised'}"
+
+    def _level_words(self, level: Level | None) -> str:
+        if level is None:
+            return ""
+        told = level.best if self._level is None else self._level
+        if level.worse_than(told):
+            self._level = level.now
+            return "quality lowered"
+        if level.better_than(told):
+            self._level = level.now
+            return "quality raised"
+        return ""
+
 
 MIN_FPS = 5.0  # fewer is no motion any more
 START_BPS = 3_000_000  # of an inter codec until the path has been measured
 SPARE = 0.5  # of the frame interval: with less taken, a dearer codec could be afforded
 ENOUGH = 0.75  # of what pictures may take: with less taken, quality alone limits them
 QUIET_NS = 3_000_000_000  # at the start the path is still being found out: that is no news
+
+
+@lru_cache(maxsize=16)  # from frame to frame it is mostly the same
+def _target(bitrate_bps: int | None, fps: float, quality: int) -> EncoderTarget:
+    return EncoderTarget(bitrate_bps, fps, quality)
 
 
 class RateController:
@@ -87,7 +175,7 @@ class RateController:
         self._demand.learn(nbytes, width * height, psnr_db, self._plan.target.quality)
         self._pace.took(busy_ns)
 
-    def update(self, now_ns: int, paths: Sequence[Path], fps: float) -> Plan:
+    def update(self, now_ns: int, paths: Sequence[RatedPath], fps: float) -> Plan:
         """The plan for the next frame, of a source that gives `fps` frames a second.
 
         `paths` are those of the receivers whose path has been measured.
@@ -124,7 +212,7 @@ class RateController:
         """What the last pictures came to, at the scale of `plan`; 0 before the first."""
         return (self._demand.bits_a_pixel or 0.0) * self._facts.pixels(plan.scale)
 
-    def _in_time(self, paths: Sequence[Path]) -> float:
+    def _in_time(self, paths: Sequence[RatedPath]) -> float:
         """Bits of a frame that gets through within the wished-for latency."""
         path = min(paths, key=lambda path: abs(path.rate_bps - (self._budget.path_bps or 0.0)))
         spent_ns = path.rtt_ns / 2 + path.queue_ns + self._pace.busy_ns
@@ -140,21 +228,21 @@ class RateController:
         if self._facts.inter and not self._facts.lossless:
             bitrate = min(START_BPS, round(self._demand.most(top.scale, self._fps) * self._fps))
         fps = self._rate_of(top)
-        target = EncoderTarget(bitrate, fps, self._haste.quality)
+        target = _target(bitrate, fps, self._haste.quality)
         return Plan(target, fps, thinned=self._pace.share < 1, bitrate_bps=bitrate)
 
     def _planned(self, now_ns: int, rung: Rung, frame_bits: float) -> Plan:
         fps = self._rate_of(rung)
         if self._facts.lossless:
-            target = EncoderTarget(None, fps, self._wishes.quality)
+            target = _target(None, fps, self._wishes.quality)
             bits = self._demand.least(rung.scale, self._fps)
         elif self._facts.inter:
             bits = max(min(frame_bits, self._demand.most(rung.scale, self._fps)), 1.0)
-            target = EncoderTarget(max(1, round(bits * fps)), fps, self._haste.quality)
+            target = _target(max(1, round(bits * fps)), fps, self._haste.quality)
         else:
             self._settle_quality(now_ns, frame_bits / self._facts.pixels(rung.scale))
             bits = self._demand.of_jpeg(self._quality.value, rung.scale)
-            target = EncoderTarget(None, fps, self._quality.value)
+            target = _target(None, fps, self._quality.value)
         thinned = min(rung.rate, self._pace.share) < 1
         return Plan(target, fps, rung.scale, thinned, round(bits * fps) or None)
 
@@ -170,7 +258,7 @@ class RateController:
 
     # -- what is told of it -----------------------------------------------------------------------
 
-    def _quiet(self, now_ns: int, paths: Sequence[Path]) -> bool:
+    def _quiet(self, now_ns: int, paths: Sequence[RatedPath]) -> bool:
         """Whether what the path carries is only a first guess, which use will raise."""
         if self._began_ns is None:
             self._began_ns = now_ns

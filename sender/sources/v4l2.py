@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-__all__ = ["Camera", "CameraMode", "Ioctl", "NOT_PERMITTED", "cameras", "model_of"]
+__all__ = ["NOT_PERMITTED", "Camera", "CameraMode", "Ioctl", "cameras", "model_of"]
 
 NOT_PERMITTED = "this user may not use it: add the user to the group 'video', and log in anew"
 

@@ -18,7 +18,6 @@ from types import MappingProxyType
 
 import cv2
 
-from shared.codecs.av1 import Av1Decoder, Av1Encoder
 from shared.codecs.codec import DEFAULT_TARGET, Decoder, Encoder, EncoderTarget
 from shared.codecs.h264 import H264Decoder, H264Encoder
 from shared.codecs.jpeg import JpegDecoder, JpegEncoder
@@ -64,7 +63,6 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
                 partial(H264Encoder, halved=False),
                 partial(H264Decoder, halved=False),
             ),
-            Codec("av1", False, (1, 3), Av1Encoder, Av1Decoder),
         )
     }
 )

@@ -19,8 +19,8 @@ import cv2
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
+from shared.codecs.codec import cores
 from shared.codecs.ffv1record import slices_of
-from shared.codecs.machine import cores
 from shared.errors import BadInput, DecodeFailed
 from shared.frame import Image
 

@@ -30,11 +30,9 @@ import struct
 import av
 import numpy as np
 
-from shared.codecs.chain import ChainWriter, shape_of
-from shared.codecs.chaindecoder import ChainDecoder
-from shared.codecs.codec import DEFAULT_TARGET, EncoderTarget
+from shared.codecs.chain import ChainDecoder, ChainWriter, shape_of
+from shared.codecs.codec import DEFAULT_TARGET, SPARE_PIXELS_A_CORE, EncoderTarget, cores
 from shared.codecs.hardware import HardwareH264, working_hardware
-from shared.codecs.machine import SPARE_PIXELS_A_CORE, cores
 from shared.codecs.planes import PlaneReader, PlaneWriter
 from shared.codecs.x264 import CLOCK, X264, VideoPacket
 from shared.errors import BadInput, DecodeFailed
@@ -215,10 +213,13 @@ class _Stream:
         return _psnr(_coding_mse(errors, self._planes.frame, image) + self._conversion_mse)
 
 
+def _pixels(image: Image) -> int:
+    return int(image.shape[0] * image.shape[1])
+
+
 def _time_to_spare(image: Image, target: EncoderTarget) -> bool:
     """Whether this machine has the time for libx264's better settings and for a decode."""
-    width, height, _ = shape_of(image)
-    return width * height * target.fps <= SPARE_PIXELS_A_CORE * cores()
+    return _pixels(image) * target.fps <= SPARE_PIXELS_A_CORE * cores()
 
 
 def _fine(image: Image, target: EncoderTarget, before: bool) -> bool:
@@ -232,8 +233,7 @@ def _bits_a_pixel(image: Image, target: EncoderTarget) -> float:
     """What the bitrate gives; without one, all that it takes."""
     if target.bitrate_bps is None:
         return math.inf
-    width, height, _ = shape_of(image)
-    return target.bitrate_bps / target.fps / (width * height)
+    return target.bitrate_bps / target.fps / _pixels(image)
 
 
 def _told_bps(target: EncoderTarget) -> int:

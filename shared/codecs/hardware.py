@@ -17,8 +17,7 @@ import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
-from shared.codecs.chain import ChainWriter
-from shared.codecs.chaindecoder import ChainDecoder
+from shared.codecs.chain import ChainDecoder, ChainWriter
 from shared.codecs.planes import COLOURSPACE, FULL_RANGE, PlaneWriter
 from shared.codecs.x264 import CLOCK, VideoPacket, submit
 from shared.errors import BadInput, DecodeFailed

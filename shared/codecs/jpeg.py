@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.codecs.codec import DEFAULT_TARGET, EncoderTarget, check_announced
+from shared.codecs.codec import DEFAULT_TARGET, EncoderTarget
 from shared.errors import DecodeFailed
 from shared.frame import EncodedFrame, Image, checked_image
 from shared.quality import psnr_db
+from shared.wire import check_announced
 
 __all__ = ["FULL_CHROMA_QUALITY", "JpegDecoder", "JpegEncoder"]
 

@@ -17,13 +17,13 @@ import struct
 import zlib
 
 from shared.codecs import ffv1
-from shared.codecs.chain import ChainWriter, shape_of
-from shared.codecs.chaindecoder import ChainDecoder
-from shared.codecs.codec import DEFAULT_TARGET, EncoderTarget, check_announced
+from shared.codecs.chain import ChainDecoder, ChainWriter, shape_of
+from shared.codecs.codec import DEFAULT_TARGET, EncoderTarget
 from shared.codecs.planes import PlaneWriter
 from shared.codecs.x264 import X264
 from shared.errors import DecodeFailed
 from shared.frame import EncodedFrame, Image, checked_image
+from shared.wire import check_announced
 
 __all__ = ["LosslessDecoder", "LosslessEncoder"]
 

@@ -3,8 +3,7 @@
 The matrix is JPEG's (ITU-T T.871), full range, so that grey is carried as it is and all 256 levels
 of it; both ends use this file, and the stream is tagged accordingly.  A grey picture is luma with
 flat chroma.  4:2:0 needs even sides: an odd one is padded with its last row or column, which the
-receiver cuts off; so is a picture that is smaller than an encoder takes.  OpenCV does the sums:
-libswscale takes ten times as long and is a level darker.
+receiver cuts off.  OpenCV does the sums: libswscale takes ten times as long and is a level darker.
 
 Scratch planes are kept from picture to picture; nothing here is thread-safe.
 """
@@ -27,9 +26,8 @@ COLOURSPACE = 5  # AVCOL_SPC_BT470BG, which is BT.601's matrix
 _NEUTRAL = 128  # chroma of what has no colour
 
 
-def padded(width: int, height: int, *, halved: bool, least_side: int = 1) -> tuple[int, int]:
-    """The size that is coded for a picture: even where chroma is halved, at least `least_side`."""
-    width, height = max(width, least_side), max(height, least_side)
+def padded(width: int, height: int, *, halved: bool) -> tuple[int, int]:
+    """The size that is coded for a picture: even where chroma is halved."""
     return (width + (width & 1), height + (height & 1)) if halved else (width, height)
 
 
@@ -43,11 +41,9 @@ def plane(frame: av.VideoFrame, number: int) -> Image:
 class PlaneWriter:
     """Pictures of one size into one frame, which is written over by the next picture."""
 
-    def __init__(
-        self, width: int, height: int, channels: int, *, halved: bool, least_side: int = 1
-    ) -> None:
+    def __init__(self, width: int, height: int, channels: int, *, halved: bool) -> None:
         self._size = (width, height)
-        wide, high = padded(width, height, halved=halved, least_side=least_side)
+        wide, high = padded(width, height, halved=halved)
         self._halved = halved
         self.frame = av.VideoFrame(wide, high, "yuv420p" if halved else "yuv444p")
         self.frame.color_range = FULL_RANGE
@@ -91,11 +87,9 @@ class PlaneWriter:
 class PlaneReader:
     """Decoded frames of one size back into pictures."""
 
-    def __init__(
-        self, width: int, height: int, channels: int, *, halved: bool, least_side: int = 1
-    ) -> None:
+    def __init__(self, width: int, height: int, channels: int, *, halved: bool) -> None:
         self._size = (width, height)
-        self._padded = padded(width, height, halved=halved, least_side=least_side)
+        self._padded = padded(width, height, halved=halved)
         self._channels = channels
         self._halved = halved
         self._formats = ("yuvj420p", "yuv420p") if halved else ("yuvj444p", "yuv444p")

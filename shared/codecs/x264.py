@@ -17,11 +17,11 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
-from shared.codecs.machine import cores
+from shared.codecs.codec import cores
 from shared.codecs.planes import COLOURSPACE, FULL_RANGE
 from shared.errors import BadInput
 
-__all__ = ["CLOCK", "VideoPacket", "X264", "submit"]
+__all__ = ["CLOCK", "X264", "VideoPacket", "submit"]
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"
 

@@ -29,17 +29,62 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 from shared.crypto.keyschedule import MAX_SENDER, SALT_BYTES, EpochKeys
-from shared.crypto.replay import ReplayWindow
 from shared.errors import (
     AuthenticationFailed,
     BadInput,
     KeystreamDisagreed,
     MalformedFrame,
+    Replayed,
     UnknownEpoch,
 )
 from shared.wire import HEADER, SUITE, SealedHeader, pack_header, parse_header
 
-__all__ = ["DIGEST_BYTES", "SEAL_OVERHEAD", "Keystream", "OpenedFrame", "Opener", "Pad", "Sealer"]
+__all__ = [
+    "DIGEST_BYTES",
+    "SEAL_OVERHEAD",
+    "WINDOW_SIZE",
+    "Keystream",
+    "OpenedFrame",
+    "Opener",
+    "Pad",
+    "ReplayWindow",
+    "Sealer",
+]
+
+WINDOW_SIZE = 1024  # frames: 17 s at 60 fps, far beyond any reordering that a live picture survives
+
+
+class ReplayWindow:
+    """Accepts each counter (u64) once, in any order within `size` of the newest accepted."""
+
+    def __init__(self, size: int = WINDOW_SIZE) -> None:
+        if size < 1:
+            raise BadInput("a replay window holds at least one counter")
+        self._size = size
+        self._mask = (1 << size) - 1
+        self._newest = -1
+        self._seen = 0  # bit i: counter `newest - i` was accepted
+
+    def check(self, counter: int) -> None:
+        """Raise `Replayed` if `counter` was accepted before or lies behind the window."""
+        age = self._newest - counter
+        if age < 0:
+            return
+        if age >= self._size:
+            raise Replayed("a frame older than the replay window arrived")
+        if self._seen >> age & 1:
+            raise Replayed("a frame arrived a second time")
+
+    def mark(self, counter: int) -> None:
+        """Record `counter` as accepted; raise `Replayed` as `check` does."""
+        self.check(counter)
+        advance = counter - self._newest
+        if advance > 0:
+            # A counter can jump by 2^64: never shift by more than the window.
+            self._seen = (self._seen << advance) & self._mask if advance < self._size else 0
+            self._newest = counter
+        self._seen |= 1 << (self._newest - counter)
+
 
 DIGEST_BYTES = 16
 _TAG_BYTES = 16  # of AES-GCM and of GMAC, in full
@@ -185,14 +230,15 @@ class Opener:
     def epoch(self) -> int:
         return self._keys.epoch
 
-    def open(self, sealed: Buffer) -> OpenedFrame:
-        """Open a sealed frame.
+    def open(self, sealed: Buffer, header: SealedHeader | None = None) -> OpenedFrame:
+        """Open a sealed frame; `header` is its own, where the caller has parsed it already.
 
         Raise `MalformedFrame`, `UnknownEpoch` (it belongs to another `Opener`), `Replayed`,
         `AuthenticationFailed` or `KeystreamDisagreed`.  Only a frame whose tag is good is marked
         as seen and reaches the keystream.
         """
-        header = parse_header(sealed)
+        if header is None:
+            header = parse_header(sealed)
         if header.suite != self._suite:
             raise MalformedFrame(f"a sealed frame has suite {header.suite}, not the agreed one")
         if len(sealed) < SEAL_OVERHEAD:

@@ -13,14 +13,10 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from shared.errors import BadInput, DeviceUnavailable, SelfTestFailed
 from shared.keystream.network import KeystreamNetwork
-from shared.keystream.selftest import KnownAnswers
+from shared.keystream.selftest import Backend, KeyedGenerator, KnownAnswers
 
 __all__ = [
     "DEVICES",
@@ -45,35 +41,6 @@ DEVICES = ("auto", *_BACKENDS)
 _MEASURED_NBYTES = 256 << 10  # a lossless 640 x 480 picture, or a large JPEG
 _MEASURED_ROUNDS = 5
 _MEASURED_NS = 10_000_000  # a slow backend gets fewer rounds: the choice is clear by then
-
-
-class KeyedGenerator(Protocol):
-    """A network under one key.  Any thread may call it, several at once."""
-
-    @property
-    def block_nbytes(self) -> int:
-        """Bytes of one block."""
-        ...
-
-    def generate(self, counter: int, nbytes: int, first_block: int = 0) -> NDArray[np.uint8]:
-        """Return `nbytes` keystream bytes of frame `counter` from block `first_block` on.
-
-        A fresh uint8 array (nbytes,) that the caller may overwrite.  `ValueError` where the
-        frame or block counter would leave an unsigned 64-bit number, or `nbytes` is negative.
-        """
-        ...
-
-
-class Backend(Protocol):
-    """An implementation, opened for one network.  Its class takes the network alone and raises
-    `DeviceUnavailable` where its device is not there."""
-
-    @property
-    def name(self) -> str: ...
-
-    def keyed(self, keystream_key: bytes) -> KeyedGenerator:
-        """Return the generator under a 32-byte key; `ValueError` for any other length."""
-        ...
 
 
 def open_backend(network: KeystreamNetwork, device: str = "auto") -> Backend:

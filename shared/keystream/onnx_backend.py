@@ -47,7 +47,7 @@ def _open_session(network: KeystreamNetwork) -> InferenceSession:
     except ImportError as error:
         raise DeviceUnavailable(
             "the packages onnx and onnxruntime are not installed",
-            hint="pip install onnx onnxruntime, or use --device cpu",
+            hint="pip install 'veilscope[onnx]', or use --device cpu",
         ) from error
     onnxruntime.disable_telemetry_events()  # its builds for Windows have some
     options = onnxruntime.SessionOptions()

@@ -1,4 +1,5 @@
-"""The known answers that every backend must give on this machine before it may be used.
+"""What a backend of the keystream is, and the known answers that each must give on this machine
+before it may be used.
 
 The reference computes them on fixed keys, over the cases that arithmetic gets wrong: odd lengths,
 counters on both sides of 2**32 and 2**63, block counters beyond 2**32, the last blocks there are,
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,38 @@ from shared.errors import SelfTestFailed
 from shared.keystream.network import KeystreamNetwork
 from shared.keystream.reference import ReferenceBackend
 
-if TYPE_CHECKING:  # that module opens backends through this one
-    from shared.keystream.backend import Backend, KeyedGenerator
-
-__all__ = ["KnownAnswers", "known_answer"]
+__all__ = ["Backend", "KeyedGenerator", "KnownAnswers", "known_answer"]
 
 _KEYS = (bytes(range(32)), bytes(range(255, 223, -1)))
+
+
+class KeyedGenerator(Protocol):
+    """A network under one key.  Any thread may call it, several at once."""
+
+    @property
+    def block_nbytes(self) -> int:
+        """Bytes of one block."""
+        ...
+
+    def generate(self, counter: int, nbytes: int, first_block: int = 0) -> NDArray[np.uint8]:
+        """Return `nbytes` keystream bytes of frame `counter` from block `first_block` on.
+
+        A fresh uint8 array (nbytes,) that the caller may overwrite.  `ValueError` where the
+        frame or block counter would leave an unsigned 64-bit number, or `nbytes` is negative.
+        """
+        ...
+
+
+class Backend(Protocol):
+    """An implementation, opened for one network.  Its class takes the network alone and raises
+    `DeviceUnavailable` where its device is not there."""
+
+    @property
+    def name(self) -> str: ...
+
+    def keyed(self, keystream_key: bytes) -> KeyedGenerator:
+        """Return the generator under a 32-byte key; `ValueError` for any other length."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ _TIMED_NBYTES = 64 << 20  # more than a cache holds, and many tiles for every pr
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class KernelPlan:
     """How a launch is cut up; the bytes don't depend on it."""
 
     warps: int
@@ -54,7 +54,7 @@ class Plan:
 
 
 # What is best hangs on registers and shared memory, so on network and GPU.
-_PLANS = (Plan(4, 3), Plan(4, 4), Plan(4, 2), Plan(8, 2), Plan(8, 1))
+_PLANS = (KernelPlan(4, 3), KernelPlan(4, 4), KernelPlan(4, 2), KernelPlan(8, 2), KernelPlan(8, 1))
 
 
 def find_kernel() -> Any:
@@ -98,7 +98,7 @@ class TritonBackend:
         on_device = torch.from_numpy(np.concatenate(addends)).to(self.device)
         return TritonGenerator(self, keystream_key, first, on_device)
 
-    def _fastest(self) -> Plan:
+    def _fastest(self) -> KernelPlan:
         """Return the plan that takes the least of the device's time for a large frame."""
         generator = self.keyed(bytes(32))
         data = torch.zeros(_TIMED_NBYTES, dtype=torch.uint8, device=self.device)

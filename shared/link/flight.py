@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from shared.link.feedback import AGE_UNIT_NS, Report
+from shared.link.messages import AGE_UNIT_NS, Report
 
 __all__ = ["MAX_REMEMBERED_LOST", "Arrival", "Flight", "News", "Sent"]
 
@@ -69,7 +69,11 @@ class Flight:
     def __init__(self) -> None:
         self._outstanding: dict[int, Sent] = {}
         self._lost: dict[int, tuple[Sent, int | None]] = {}  # and when a tail was given up
-        self._nbytes = 0
+        self.nbytes = 0  # on the wire that are neither there nor lost
+        self.timeouts = 0  # in a row since the last report: above 1 nothing gets through at all
+        self.rtt_ns = INITIAL_RTT_NS  # smoothed round trip, the other end's own delay left out
+        self.least_rtt_ns = INITIAL_RTT_NS  # of the last `LEAST_RTT_LIFE_NS` or twice that
+        self.measured = False
         self._srtt_ns = 0.0
         self._rttvar_ns = 0.0
         self._least_rtt_ns = self._least_rtt_before_ns = math.inf
@@ -81,12 +85,8 @@ class Flight:
         self._newest_sent_ns = 0
         self._ns_per_byte = 0.0  # of the newest arrivals
         self._heard_at_ns = 0  # of the last report, or the last time-out
-        self._timeouts = 0
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes on the wire that are neither there nor lost."""
-        return self._nbytes
+        self.news_at_ns = 0
+        """When a report last told that something had arrived."""
 
     @property
     def outstanding(self) -> int:
@@ -98,30 +98,17 @@ class Flight:
         first = next(iter(self._outstanding.values()), None)
         return 0 if first is None else now_ns - first.at_ns
 
-    @property
-    def timeouts(self) -> int:
-        """Time-outs in a row since the last report: above 1 nothing gets through at all."""
-        return self._timeouts
-
-    @property
-    def rtt_ns(self) -> int:
-        """Smoothed round trip, the other end's own delay left out."""
-        return round(self._srtt_ns) if self._srtt_ns else INITIAL_RTT_NS
-
-    @property
-    def least_rtt_ns(self) -> int:
-        """The shortest round trip of the last `LEAST_RTT_LIFE_NS` or twice that: the path's own."""
-        least = min(self._least_rtt_ns, self._least_rtt_before_ns)
-        return round(least) if least < math.inf else self.rtt_ns
-
-    @property
-    def measured(self) -> bool:
-        return self._srtt_ns > 0
-
     def on_ping(self, rtt_ns: int) -> None:
         """A round trip measured before the first report: the quickest counts."""
         if not self._srtt_ns or rtt_ns < self._srtt_ns:
             self._srtt_ns, self._rttvar_ns = float(max(1, rtt_ns)), rtt_ns / 2
+            self._tell_rtt()
+
+    def _tell_rtt(self) -> None:
+        self.measured = True
+        self.rtt_ns = round(self._srtt_ns)
+        least = min(self._least_rtt_ns, self._least_rtt_before_ns)
+        self.least_rtt_ns = round(least) if least < math.inf else self.rtt_ns
 
     def _on_rtt(self, rtt_ns: int, now_ns: int) -> None:
         """RFC 6298 section 2, and the least."""
@@ -134,12 +121,15 @@ class Flight:
         else:
             self._rttvar_ns += (abs(self._srtt_ns - rtt_ns) - self._rttvar_ns) / 4
             self._srtt_ns += (rtt_ns - self._srtt_ns) / 8
+        self._tell_rtt()
 
-    def on_sent(self, sent: Sent) -> None:
+    def on_sent(self, burst: list[Sent]) -> None:
+        """Packets that left together, one at least."""
         if not self._outstanding:
-            self._heard_at_ns = max(self._heard_at_ns, sent.at_ns)
-        self._outstanding[sent.sequence] = sent
-        self._nbytes += sent.nbytes
+            self._heard_at_ns = max(self._heard_at_ns, burst[0].at_ns)
+        for sent in burst:
+            self._outstanding[sent.sequence] = sent
+            self.nbytes += sent.nbytes
 
     def on_report(self, report: Report, now_ns: int, rate: float) -> News:
         """Take a report.  `rate`: bytes a second that the path is thought to carry."""
@@ -150,7 +140,7 @@ class Flight:
         for sequence in range(begin, end) if end - begin < self.outstanding else self._known(end):
             age = ages[sequence - begin] if sequence >= begin else 0
             if age and (sent := self._outstanding.pop(sequence, None)) is not None:
-                self._nbytes -= sent.nbytes
+                self.nbytes -= sent.nbytes
                 newest = Arrival(sent, at_ns - (age - 1) * AGE_UNIT_NS)
                 news.arrived.append(newest)
         for sequence in [s for s in self._lost if begin <= s < end and ages[s - begin]]:
@@ -170,7 +160,8 @@ class Flight:
             self._newest_sent_ns = newest.sent.at_ns
             self._measure_pace(news.arrived)
         if newest is not None or news.late:
-            self._timeouts = 0
+            self.timeouts = 0
+            self.news_at_ns = now_ns
         self._heard_at_ns = max(self._heard_at_ns, now_ns)
         self._reorder_ns = max(REORDER_LEAST_NS, self._reorder_ns * SLACK_DECAY)
         self._tail_slack_ns = max(TAIL_SLACK_NS, self._tail_slack_ns * SLACK_DECAY)
@@ -239,7 +230,7 @@ class Flight:
 
     def _lose(self, sequence: int, missed_at_ns: int | None = None) -> Sent:
         sent = self._outstanding.pop(sequence)
-        self._nbytes -= sent.nbytes
+        self.nbytes -= sent.nbytes
         self._lost[sequence] = (sent, missed_at_ns)
         if len(self._lost) > MAX_REMEMBERED_LOST:
             del self._lost[next(iter(self._lost))]
@@ -252,13 +243,13 @@ class Flight:
         if not self._outstanding:
             return None
         wait_ns = self.rtt_ns + max(4 * self._rttvar_ns, TIMEOUT_SLACK_NS)
-        wait_ns += self._nbytes / rate * 1e9
-        wait_ns = min(TIMEOUT_MOST_NS + self.rtt_ns, wait_ns * (1 << min(self._timeouts, 4)))
+        wait_ns += self.nbytes / rate * 1e9
+        wait_ns = min(TIMEOUT_MOST_NS + self.rtt_ns, wait_ns * (1 << min(self.timeouts, 4)))
         first = next(iter(self._outstanding.values()))
         return max(self._heard_at_ns, first.at_ns) + round(wait_ns)
 
     def on_timeout(self, now_ns: int) -> News:
         """Nothing was heard for too long."""
-        self._timeouts += 1
+        self.timeouts += 1
         self._heard_at_ns = now_ns
         return News(lost=[self._lose(sequence) for sequence in list(self._outstanding)])

@@ -1,110 +1,135 @@
 """Pings: they tell that the other end is there, and how far its clock is from ours.
 
-A thin shell around `Liveness` and `ClockEstimator`.  It decides nothing about the link: `run`
-returns when the other end has fallen silent, and the link draws the conclusion.  A ping that waits
-behind a picture measures the picture: after the first burst a ping leaves in a quiet gap or right
-ahead of a frame (`ping_if_due`), and only where there is neither it goes as it can.
+Pure.  Three states, by what was heard: `HEARD`, `SILENT` (nothing for `silence_ns`: the link is
+interrupted, and comes back by itself) and `LOST` (nothing for `lost_after_ns`).  Silence is counted
+only while we were able to listen: a process whose event loop was held up (a large import, a
+suspended laptop) heard nothing because it did not listen, which says nothing of the other end.
+
+A ping that waits behind a picture measures the picture: after the first burst a ping leaves in a
+quiet gap or right ahead of a frame (`ping_if_due`), and only where there is neither it goes as it
+can.
 """
 
 from __future__ import annotations
 
-import asyncio
+import enum
 from collections import deque
-from collections.abc import Callable
 
 from shared.clock import ClockEstimator
 from shared.errors import MalformedFrame
-from shared.link.liveness import Liveness
 from shared.link.messages import Ping, Pong, pack_ping, pack_pong, parse_small
 
-__all__ = ["LIVENESS_TICK_S", "PEER_SILENCE_S", "PING_INTERVAL_S", "Heartbeat"]
+__all__ = ["LOST_AFTER_S", "PEER_SILENCE_S", "ClockCheck", "Heartbeat", "Presence"]
 
-PING_INTERVAL_S = 1.0
 PEER_SILENCE_S = 4.0  # three pings lost in a row, and with the tick still under 5 s
-LIVENESS_TICK_S = 0.25
+LOST_AFTER_S = 120.0  # two minutes: a lift, a Wi-Fi that restarts, a laptop's lid that was closed
 
+PING_INTERVAL_NS = 1_000_000_000
+TICK_NS = (
+    250_000_000  # also between two pings while nothing is heard, so a path is found again soon
+)
 BURST_PINGS = 12  # at connect, while the path is still empty of frames
-BURST_SPACING_S = 0.02  # far enough apart not to queue behind each other
+BURST_SPACING_NS = 20_000_000  # far enough apart not to queue behind each other
 MAX_PINGS_ASKED = 64  # unanswered ones remembered; a minute's worth
 
 # Pings answered, a second: the burst is 50 a second long for a quarter of one.  More is a flood.
 MAX_ANSWERS = 64
 ANSWERS_EVERY_NS = 1_000_000_000
 
+BLOCKED_AFTER_NS = 1_000_000_000  # 1 s past its due time, a check was held up by ourselves;
+# with a silence shorter than 4 s, a quarter of it
+
+# By how much a report may be late on its way, or its clock have stood still (a machine that slept),
+# against the first one; and how far two clocks may part with time (100 ppm each are bad ones).
+SLACK_NS = 5_000_000_000
+DRIFT = 1e-3
+
+
+class Presence(enum.Enum):
+    """What is known of whether the other end is there."""
+
+    HEARD = enum.auto()
+    SILENT = enum.auto()
+    LOST = enum.auto()
+
 
 class Heartbeat:
-    """Sends pings with `send`, answers the other end's, and listens for `silence_s` of silence.
+    """Give it what was heard; take pings (`poll`) when `tick_at_ns` says."""
 
-    `quiet` tells whether a message sent now would wait behind nothing.
-    """
-
-    def __init__(
-        self,
-        *,
-        send: Callable[[bytes], None],
-        quiet: Callable[[], bool],
-        now_ns: Callable[[], int],
-        silence_s: float,
-    ) -> None:
+    def __init__(self, *, silence_ns: int, lost_after_ns: int) -> None:
         self.clock = ClockEstimator()
-        self.silence_s = silence_s
-        self._send = send
-        self._quiet = quiet
-        self._now_ns = now_ns
-        self._tick_s = min(LIVENESS_TICK_S, silence_s / 4)
-        self._interval_s = min(PING_INTERVAL_S, silence_s / 4)
+        self.presence = Presence.HEARD
+        self._silence_ns = min(silence_ns, lost_after_ns)
+        self._lost_after_ns = lost_after_ns
+        self._tick_ns = min(TICK_NS, self._silence_ns // 4)
+        self._interval_ns = min(PING_INTERVAL_NS, self._silence_ns // 4)
+        self._blocked_after_ns = min(BLOCKED_AFTER_NS, self._silence_ns // 4)
         self._asked: deque[int] = deque(maxlen=MAX_PINGS_ASKED)
         self._answered: deque[int] = deque(maxlen=MAX_ANSWERS)
-        self._liveness: Liveness | None = None
-        self._due = False
+        self._burst_left = BURST_PINGS
+        self.heard_ns = 0  # when anything at all arrived last
         self._pinged_ns = 0
+        self.tick_at_ns: int | None = None  # when to call `poll` again; None before the start
+        self.due = False  # whether a ping waits for a gap or a frame
 
-    def heard(self, now_ns: int) -> None:
-        """Anything at all arrived from the other end."""
-        if self._liveness is not None:
-            self._liveness.heard(now_ns)
+    def start(self, now_ns: int) -> None:
+        """The link is open: pings leave from now on, and silence counts."""
+        self.heard_ns = self.tick_at_ns = now_ns
 
-    def take(self, message: bytes, now_ns: int) -> int | None:
-        """Answer a ping, or take an answer and return its round trip in ns.
+    def heard_again(self) -> None:
+        """Something arrived that ends a silence."""
+        self.presence = Presence.HEARD
 
-        Raises `MalformedFrame`, also for what answers no ping of ours or can't be true.
+    def take(self, message: bytes, now_ns: int) -> bytes | int | None:
+        """Take a ping and return the answer to send, or an answer and return its round trip in ns.
+
+        None for a ping too many.  Raises `MalformedFrame`, also for what answers no ping of ours or
+        can't be true.
         """
         small = parse_small(message)
         if isinstance(small, Pong):
             return self._measure(small, now_ns)
-        self._answer(small, now_ns)
-        return None
+        return self._answer(small, now_ns)
 
-    def ping_if_due(self) -> None:
+    def ping_if_due(self, now_ns: int) -> list[bytes]:
         """A frame is about to leave: a ping that is due goes ahead of it."""
-        if self._due:
-            self._ping()
+        return [self._ping(now_ns)] if self.due else []
 
-    async def run(self) -> None:
-        """Ping, first in a burst and then regularly; return when the other end is silent."""
-        self._liveness = liveness = Liveness(
-            silence_ns=round(self.silence_s * 1e9),
-            interval_ns=round(self._tick_s * 1e9),
-            now_ns=self._now_ns(),
-        )
-        for _ in range(BURST_PINGS):
-            self._ping()
-            await asyncio.sleep(BURST_SPACING_S)
-        while not liveness.gone(self._now_ns()):
-            await asyncio.sleep(self._tick_s)
-            if self._due:  # for a whole tick there was neither a gap nor a frame
-                self._ping()
-            elif self._now_ns() - self._pinged_ns >= self._interval_s * 1e9:
-                self._due = True
-                if self._quiet():
-                    self._ping()
+    def poll(self, now_ns: int, *, quiet: bool) -> list[bytes]:
+        """The ping that is to leave now, if one is; `presence` may have changed.
 
-    def _answer(self, ping: Ping, now_ns: int) -> None:
-        """Answer at once, with both moments, so that the time spent here does not count."""
+        `quiet`: whether a message sent now would wait behind nothing.
+        """
+        if self.tick_at_ns is None or now_ns < self.tick_at_ns:
+            return []
+        late_ns = now_ns - self.tick_at_ns
+        if self._burst_left:
+            self._burst_left -= 1
+            self.tick_at_ns = now_ns + BURST_SPACING_NS
+            return [self._ping(now_ns)]
+        self.tick_at_ns = now_ns + self._tick_ns
+        if late_ns > self._blocked_after_ns:
+            self.heard_ns = min(now_ns, self.heard_ns + late_ns)
+        silent_ns = now_ns - self.heard_ns
+        if silent_ns >= self._lost_after_ns:
+            self.presence = Presence.LOST
+            return []
+        if silent_ns >= self._silence_ns:
+            self.presence = Presence.SILENT
+            self.due = True
+        if self.due:  # for a whole tick there was neither a gap nor a frame
+            return [self._ping(now_ns)]
+        if now_ns - self._pinged_ns >= self._interval_ns:
+            self.due = True
+            if quiet:
+                return [self._ping(now_ns)]
+        return []
+
+    def _answer(self, ping: Ping, now_ns: int) -> bytes | None:
         if len(self._answered) == MAX_ANSWERS and now_ns - self._answered[0] < ANSWERS_EVERY_NS:
-            return
+            return None
         self._answered.append(now_ns)
-        self._send(pack_pong(ping.t1, now_ns, self._now_ns()))
+        return pack_pong(ping.t1, now_ns, now_ns)
 
     def _measure(self, pong: Pong, now_ns: int) -> int:
         if pong.t1 not in self._asked:
@@ -114,8 +139,27 @@ class Heartbeat:
             raise MalformedFrame("an answer to a ping that can't be true")
         return (now_ns - pong.t1) - (pong.t3 - pong.t2)
 
-    def _ping(self) -> None:
-        self._due = False
-        t1 = self._pinged_ns = self._now_ns()
-        self._asked.append(t1)
-        self._send(pack_ping(t1))
+    def _ping(self, now_ns: int) -> bytes:
+        self.due = False
+        self._pinged_ns = now_ns
+        self._asked.append(now_ns)
+        return pack_ping(now_ns)
+
+
+class ClockCheck:
+    """Holds every time that the other end gives against the first one: can a clock go so?
+
+    Its clock may be anywhere, but it goes as fast as ours.
+    """
+
+    def __init__(self) -> None:
+        self._first: tuple[int, int] | None = None  # our time, theirs less ours
+
+    def check(self, theirs_ns: int, now_ns: int) -> None:
+        """Raises `MalformedFrame` for a time that jumps."""
+        offset_ns = theirs_ns - now_ns
+        if self._first is None:
+            self._first = (now_ns, offset_ns)
+        since_ns, first_ns = self._first
+        if abs(offset_ns - first_ns) > SLACK_NS + DRIFT * (now_ns - since_ns):
+            raise MalformedFrame("a report's time jumps")

@@ -10,14 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from shared.errors import MalformedFrame
-from shared.link.fec import restore
-from shared.link.packets import Cut, Packet, cut
+from shared.link.fec import Equations, coefficients, combine, restore
+from shared.link.messages import Cut, Packet, shape
+from shared.link.redundancy import WINDOW_FRAMES, WindowParity
 
 __all__ = ["GIVE_UP_NS", "Assembled", "GivenUp", "Reassembler"]
 
 MAX_HALF_BUILT = 16  # frames; at 30 fps what `GIVE_UP_NS` allows, and some
 MAX_HELD_BYTES = 96 * 1024 * 1024  # one frame of the largest size, and the start of the next
 STALE_AFTER = 64  # frame ids behind the newest; a sender that far ahead has given the frame up
+
+# Parity may come after the next frames' first packets, which overtake it.
+WHOLE_KEPT = 2 * WINDOW_FRAMES
 
 # 400 ms (ITU-T G.114's limit for any use): a frame of which nothing came for so long, with newer
 # ones there, would be shown too late to matter, and what depends on it waits for a key frame.
@@ -52,18 +56,24 @@ class _HalfBuilt:
         self.held = 0
         self.last_at_ns = now_ns
 
-    def add(self, packet: Packet) -> int:
-        """Take a symbol and return how many bytes more are held now."""
-        block = self.blocks.setdefault(packet.block, {})
-        if isinstance(block, list) or packet.symbol in block:
+    def add(self, index: int, symbol: int, piece: bytes) -> int:
+        """Take a symbol of block `index` and return how many bytes more are held now."""
+        block = self.blocks.setdefault(index, {})
+        if isinstance(block, list) or symbol in block:
             return 0
-        k = self.cut.source_symbols(packet.block)
-        block[packet.symbol] = packet.piece
+        k = self.cut.source_symbols(index)
+        block[symbol] = piece
         if len(block) == k:
-            self.blocks[packet.block] = restore(k, block)
+            nothing_lost = max(block) < k
+            self.blocks[index] = [block[n] for n in range(k)] if nothing_lost else restore(k, block)
             self.missing -= 1
-        self.held += len(packet.piece)
-        return len(packet.piece)
+        self.held += len(piece)
+        return len(piece)
+
+    def source(self, symbol: int) -> bytes | None:
+        """A source symbol of a frame of one block, if it is there."""
+        block = self.blocks.get(0, {})
+        return block[symbol] if isinstance(block, list) else block.get(symbol)
 
     def data(self) -> bytes:
         pieces = [piece for i in range(self.cut.blocks) for piece in self.blocks[i]]
@@ -87,7 +97,12 @@ class Reassembler:
         self._finished: set[int] = set()
         self._newest = -1
         self._held_bytes = 0
-        self._given_up: list[GivenUp] = []
+        self.given_up: list[GivenUp] = []
+        self.restored: list[Assembled] = []
+        # Parity over several frames: what it leaves open, and the newest whole frames that such
+        # parity yet to come may be over.
+        self._equations = Equations()
+        self._whole: dict[int, bytes] = {}
 
     @property
     def held_bytes(self) -> int:
@@ -99,15 +114,15 @@ class Reassembler:
         """Whether any frame is begun and not complete, or was skipped."""
         return bool(self._half_built or self._unseen)
 
-    @property
-    def gave_up(self) -> bool:
-        """Whether there is anything for `take_given_up` to tell."""
-        return bool(self._given_up)
-
     def take_given_up(self) -> list[GivenUp]:
         """The frames given up since the last call, in the order of giving up."""
-        given_up, self._given_up = self._given_up, []
+        given_up, self.given_up = self.given_up, []
         return given_up
+
+    def take_restored(self) -> list[Assembled]:
+        """The frames that parity over several frames has made whole since the last call."""
+        restored, self.restored = self.restored, []
+        return restored
 
     def add(self, packet: Packet, now_ns: int) -> Assembled | None:
         """Take one packet; return the frame that it completes, if it does.
@@ -120,19 +135,101 @@ class Reassembler:
             return None
         frame = self._half_built.get(frame_id)
         if frame is None:
-            frame = self._begin(packet, now_ns)
-        elif frame.cut.length != packet.length:
-            raise MalformedFrame("a packet disagrees about the length of its frame")
-        self._held_bytes += frame.add(packet)
+            frame = self._begin(frame_id, shape(packet.length, len(packet.piece)), now_ns)
+        elif (frame.cut.length, frame.cut.symbol_bytes) != (packet.length, len(packet.piece)):
+            raise MalformedFrame("a packet disagrees about how its frame is cut")
+        self._held_bytes += frame.add(packet.block, packet.symbol, packet.piece)
         frame.last_at_ns = now_ns
-        if not frame.missing:
-            self._remove(frame_id)
-            return Assembled(frame_id, frame.data())
+        equations = self._equations
+        if equations.rows and packet.symbol < frame.cut.symbols and frame.cut.blocks == 1:
+            equations.know((frame_id, packet.symbol), packet.piece)
+        whole = None if frame.missing else self._finish(frame_id)
+        if equations.solved:
+            self._take_solved()
+        if self._held_bytes > self._max_held_bytes or len(self._half_built) > self._max_half_built:
+            self._make_room()
+        return whole
+
+    def add_parity(self, parity: WindowParity, now_ns: int) -> None:
+        """Take a parity symbol over several frames; see `take_restored` for what it restores.
+
+        Ignored where a frame of them was given up, or all are whole.  Raises `MalformedFrame` for
+        one that contradicts a frame that is there.
+        """
+        frames = dict(enumerate(parity.cuts, parity.first_id))
+        if all(frame_id in self._whole for frame_id in frames):
+            return
+        if parity.first_id <= self._newest - STALE_AFTER or any(
+            frame_id in self._finished and frame_id not in self._whole for frame_id in frames
+        ):
+            return
+        pieces = [
+            (frame_id, symbol, piece)
+            for frame_id, frame_cut in frames.items()
+            for symbol, piece in enumerate(self._source(frame_id, frame_cut))
+        ]
+        factors = coefficients(len(pieces), parity.row)
+        terms = {
+            (frame_id, symbol): factor
+            for (frame_id, symbol, piece), factor in zip(pieces, factors, strict=True)
+            if piece is None
+        }
+        size = len(parity.piece)
+        known = combine([(piece or b"").ljust(size, b"\0") for _, _, piece in pieces], parity.row)
+        value = int.from_bytes(parity.piece, "little") ^ int.from_bytes(known, "little")
+        for frame_id, frame_cut in frames.items():
+            if frame_id not in self._finished and frame_id not in self._half_built:
+                self._begin(frame_id, frame_cut, now_ns)
+        self._equations.add(terms, value)
+        self._take_solved()
+        self._make_room()
+
+    def _source(self, frame_id: int, frame_cut: Cut) -> list[bytes | None]:
+        """A frame's source symbols, None for those that are missing."""
+        data, frame = self._whole.get(frame_id), self._half_built.get(frame_id)
+        if (data is not None and len(data) != frame_cut.length) or (
+            frame is not None and frame.cut != frame_cut
+        ):
+            raise MalformedFrame("a parity symbol disagrees about how a frame is cut")
+        if data is not None:
+            size = frame_cut.symbol_bytes
+            return [data[at : at + size] for at in range(0, frame_cut.symbols * size, size)]
+        numbers = range(frame_cut.symbols)
+        return [None if frame is None else frame.source(symbol) for symbol in numbers]
+
+    def _take_solved(self) -> None:
+        """Put what equations have solved where it belongs; that may complete frames."""
+        for (frame_id, symbol), value in self._equations.take():
+            frame = self._half_built.get(frame_id)
+            if frame is None:
+                continue
+            try:
+                piece = value.to_bytes(frame.cut.symbol_bytes, "little")
+            except OverflowError:
+                raise MalformedFrame("a parity symbol contradicts the frames it is over") from None
+            self._held_bytes += frame.add(0, symbol, piece)
+            if not frame.missing:
+                self.restored.append(self._finish(frame_id))
+
+    def _finish(self, frame_id: int) -> Assembled:
+        frame = self._half_built[frame_id]
+        self._remove(frame_id)
+        whole = Assembled(frame_id, frame.data())
+        if frame.cut.blocks == 1:
+            self._whole[frame_id] = whole.data
+            for symbol in self._equations.unknowns_of(frame_id) if self._equations.rows else ():
+                piece = frame.source(symbol)
+                assert piece is not None  # noqa: S101 -- the frame is whole
+                self._equations.know((frame_id, symbol), piece)
+            while len(self._whole) > WHOLE_KEPT:
+                del self._whole[min(self._whole)]
+        return whole
+
+    def _make_room(self) -> None:
         while (
             len(self._half_built) > self._max_half_built or self._held_bytes > self._max_held_bytes
         ):
             self._give_up(min(self._half_built))
-        return None
 
     def expire(self, now_ns: int) -> None:
         """Give up what has been waiting in vain for `GIVE_UP_NS` while newer frames came."""
@@ -143,9 +240,8 @@ class Reassembler:
             if frame_id < self._newest:
                 self._give_up(frame_id)
 
-    def _begin(self, packet: Packet, now_ns: int) -> _HalfBuilt:
-        frame_id = packet.frame_id
-        frame = self._half_built[frame_id] = _HalfBuilt(cut(packet.length), now_ns)
+    def _begin(self, frame_id: int, frame_cut: Cut, now_ns: int) -> _HalfBuilt:
+        frame = self._half_built[frame_id] = _HalfBuilt(frame_cut, now_ns)
         self._unseen.pop(frame_id, None)
         if frame_id > self._newest:
             if self._newest >= 0:  # what came before the first frame seen was not for us
@@ -166,7 +262,9 @@ class Reassembler:
         else:
             del self._unseen[frame_id]
             self._finished.add(frame_id)
-        self._given_up.append(GivenUp(frame_id, begun))
+        if self._equations:
+            self._equations.forget(frame_id)
+        self.given_up.append(GivenUp(frame_id, begun))
 
     def _forget_stale(self) -> None:
         horizon = self._newest - STALE_AFTER

@@ -26,7 +26,7 @@ from shared.telemetry.drawing import (
     ticks,
     time_axis,
 )
-from shared.telemetry.freezes import FreezeDetector
+from shared.telemetry.metrics import FreezeDetector
 from shared.telemetry.reader import SessionLog
 from shared.telemetry.records import (
     DropReason,

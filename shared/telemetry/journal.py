@@ -13,16 +13,14 @@ from datetime import UTC, datetime
 
 from shared.control import MAX_DETAIL_CHARS, Notice, PathReport
 from shared.telemetry.log import JsonLinesLog
-from shared.telemetry.metrics import Metrics, Snapshot
+from shared.telemetry.metrics import Counted, Metrics, Snapshot
 from shared.telemetry.records import (
     DropLine,
     DropReason,
     EpochLine,
     EventLine,
-    FrameLine,
     Line,
     PathLine,
-    SentFrameLine,
     SentSummaryLine,
     SessionLine,
     SummaryLine,
@@ -70,9 +68,9 @@ class Journal:
         return self._metrics.fps(self._clock_ns())
 
     @property
-    def drops(self) -> dict[DropReason, int]:
-        """What was dropped at this end so far."""
-        return dict(self._drops)
+    def drops(self) -> dict[str, int]:
+        """What was dropped at this end so far, by reason."""
+        return {reason.value: count for reason, count in self._drops.items()}
 
     @property
     def frames(self) -> int:
@@ -125,7 +123,7 @@ class Journal:
         """Write what the sender told."""
         self.write(line)
 
-    def counted(self, line: FrameLine | SentFrameLine) -> None:
+    def counted(self, line: Counted) -> None:
         """A frame was shown (at the sender: sent) at `line.at_s`; its line is written apart."""
         self._metrics.add_frame(line, self.began_at_ns + round(line.at_s * 1e9))
 

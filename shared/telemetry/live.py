@@ -21,24 +21,21 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.telemetry.metrics import Snapshot
-from shared.telemetry.records import Role
-from shared.telemetry.tiers import tier
+from shared.telemetry.records import Role, SummaryLine
+from shared.telemetry.tiers import STALE_AFTER_MS, STALE_REPEATING_MS, tier
 from shared.terminal import stdout
 
 __all__ = [
-    "STALE_AFTER_MS",
-    "STALE_REPEATING_MS",
     "LiveFacts",
     "LivePanel",
     "LiveState",
     "render",
     "status_line",
+    "summary_table",
 ]
 
 LiveState = Literal["waiting", "live", "still", "frozen", "stale", "ended"]
 
-STALE_AFTER_MS = 1000.0  # a person who looks at a still picture for 1 s must be told
-STALE_REPEATING_MS = 2500.0  # of a source that stands still a picture comes about every second
 REFRESH_S = 0.25
 LINE_EVERY_S = 5.0
 
@@ -225,3 +222,38 @@ def _border(facts: LiveFacts) -> str:
     if state == "live" and facts.figures.latency_p95_ms is not None:
         return TIER_STYLE[tier(facts.figures.latency_p95_ms)]
     return {"live": "green", "stale": "red", "ended": "dim"}.get(state, "yellow")
+
+
+def summary_table(summary: SummaryLine) -> Table:
+    """What a person wants to know of a session that ended."""
+    dropped = summary.frames_dropped
+    total = summary.frames_shown + sum(dropped.values())
+    share = 100 * summary.frames_shown / total if total else 0.0
+    latency, psnr = summary.latency_ms, summary.psnr_db
+    table = Table(title="summary", title_justify="left", show_header=False)
+    table.add_row("frames shown", f"{summary.frames_shown} of {total} ({share:.1f} %)")
+    reasons = [f"{count} {reason.replace('_', ' ')}" for reason, count in dropped.items() if count]
+    table.add_row("frames dropped", ", ".join(reasons) or "none")
+    if summary.frames_frozen:
+        table.add_row("came while frozen", f"{summary.frames_frozen}, which is no loss")
+    table.add_row("frames a second", _figure(summary.fps))
+    table.add_row(
+        "latency, capture to shown",
+        f"p50 {_figure(latency.p50)}, p95 {_figure(latency.p95)}, p99 {_figure(latency.p99)}, "
+        f"max {_figure(latency.max)} ms",
+    )
+    if psnr.mean is not None:
+        table.add_row("PSNR", f"mean {psnr.mean:.1f}, min {_figure(psnr.min)} dB")
+    else:
+        table.add_row("PSNR", "lossless" if summary.frames_shown else "-")
+    table.add_row(
+        "refused",
+        f"{summary.auth_failures} auth failures, {summary.replays} replays, "
+        f"{summary.keystream_mismatches} keystream mismatches",
+    )
+    table.add_row("freezes", str(summary.freezes))
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from shared.frame import COUNTED_TO_DB
-from shared.telemetry.freezes import FreezeDetector
 from shared.telemetry.percentiles import LatencySketch, latency_figures
 from shared.telemetry.records import (
     DropReason,
@@ -24,7 +23,43 @@ from shared.telemetry.records import (
 )
 from shared.telemetry.tally import DropTally
 
-__all__ = ["Metrics", "Snapshot"]
+__all__ = ["Counted", "FrameFigures", "FreezeDetector", "Metrics", "Snapshot"]
+
+
+class FreezeDetector:
+    """Counts freezes as W3C webrtc-stats `freezeCount` does.
+
+    A gap between two shown frames is a freeze if it is ≥ max(3 δ, δ + 150 ms), δ being the mean
+    of the 30 gaps before it.  Fewer than 5 gaps tell nothing yet.
+    """
+
+    MEAN_OVER = 30
+    AT_LEAST = 5
+    MARGIN_NS = 150_000_000
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._gaps: deque[int] = deque(maxlen=self.MEAN_OVER)
+        self._last_ns: int | None = None
+
+    def add(self, shown_at_ns: int) -> bool:
+        """Note a frame shown at `shown_at_ns`; True if the gap before it was a freeze."""
+        last, self._last_ns = self._last_ns, shown_at_ns
+        if last is None:
+            return False
+        gap = shown_at_ns - last
+        frozen = False
+        if len(self._gaps) >= self.AT_LEAST:
+            mean = sum(self._gaps) / len(self._gaps)
+            frozen = gap >= max(3 * mean, mean + self.MARGIN_NS)
+        self._gaps.append(gap)
+        self.count += frozen
+        return frozen
+
+    def pause(self) -> None:
+        """The person holds the picture: the gap until the next frame is no freeze."""
+        self._last_ns = None
+
 
 WINDOW_NS = 5_000_000_000  # the live figures look back 5 s: steady to read, quick to turn red
 WINDOW_FRAMES = 2_000  # and no more frames than that: 5 s at 400 fps
@@ -70,6 +105,32 @@ class _Recent:
     held_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class FrameFigures:
+    """What is counted of a frame that was shown at `at_s`, before its line is whole."""
+
+    at_s: float
+    frame: int
+    epoch: int
+    codec: str
+    width: int
+    height: int
+    bytes: int
+    latency_ms: float | None
+    latency_bound_ms: float | None
+    psnr_db: float | None
+    repeated: bool = False
+
+    @property
+    def lossless(self) -> bool:
+        """Whether it is bit-exact."""
+        return self.psnr_db is None
+
+
+Counted = FrameFigures | FrameLine | SentFrameLine
+"""A frame as it is counted."""
+
+
 class Metrics:
     """Adds up one session; not thread-safe: feed it from the event loop."""
 
@@ -79,7 +140,7 @@ class Metrics:
         self._first_ns = 0
         self._last_ns: int | None = None
         self._came_ns: int | None = None
-        self._latest: FrameLine | SentFrameLine | None = None
+        self._latest: Counted | None = None
         self._latencies = LatencySketch()
         self._psnr_sum = 0.0
         self._psnr_count = 0
@@ -94,7 +155,7 @@ class Metrics:
         self._path: tuple[int, float, float] | None = None
         self._recent: deque[_Recent] = deque(maxlen=WINDOW_FRAMES)
 
-    def add_frame(self, line: FrameLine | SentFrameLine, at_ns: int) -> None:
+    def add_frame(self, line: Counted, at_ns: int) -> None:
         """Count a frame shown (at the sender: sent) at `at_ns`, monotonic ns.
 
         Of one that is repeated only the bytes count: the time until the next that is not is one in
@@ -115,7 +176,7 @@ class Metrics:
         self._bytes += line.bytes
         self._freezes.add(at_ns)
         self._tally.shown(line.frame)
-        latency = line.latency_ms if isinstance(line, FrameLine) else None
+        latency = None if isinstance(line, SentFrameLine) else line.latency_ms
         if latency is not None:
             self._latencies.add(latency)
         if line.psnr_db is not None and line.psnr_db < COUNTED_TO_DB:
@@ -126,7 +187,7 @@ class Metrics:
         self._recent.append(_Recent(at_ns, line.bytes, latency, self._held_gaps, self._held_ns))
         self._forget_before(at_ns - WINDOW_NS)
 
-    def _add_repeated(self, line: FrameLine | SentFrameLine, at_ns: int) -> None:
+    def _add_repeated(self, line: Counted, at_ns: int) -> None:
         self._standing = self._paused_since_shown = True
         self._came_ns = at_ns
         self._latest = line
@@ -176,7 +237,9 @@ class Metrics:
             kbit_per_s=_per_second(8e-3 * self._recent_nbytes(), span_ns) or 0.0,
             latency_p50_ms=latencies.p50,
             latency_p95_ms=latencies.p95,
-            latency_bound_ms=latest.latency_bound_ms if isinstance(latest, FrameLine) else None,
+            latency_bound_ms=None
+            if latest is None or isinstance(latest, SentFrameLine)
+            else latest.latency_bound_ms,
             psnr_db=latest.psnr_db if latest else None,
             lossless=latest.lossless if latest else False,
             drops=self._tally.refused_and_lost(),

@@ -76,8 +76,8 @@ class DropReason(StrEnum):
     NOT_RECEIVED = "not_received"  # receiver: left the sender and never came
     SUPERSEDED = "superseded"  # receiver: a newer one or the end came before it could be shown
     FROZEN = "frozen"  # receiver: the person had frozen the picture
-    LATE = "late"  # receiver: arrived after a newer frame was shown
-    REFERENCE_ONLY = "reference_only"  # receiver: decoded for the newer one that builds on it
+    LATE = "late"  # receiver: after a newer frame was shown, or too old to be live
+    REFERENCE_ONLY = "reference_only"  # of earlier versions: decoded for a newer one
     MISSING_REFERENCE = "missing_reference"  # what it builds on did not get there
     AUTH_FAILURE = "auth_failure"
     REPLAYED = "replayed"

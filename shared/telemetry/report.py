@@ -23,7 +23,7 @@ from shared.telemetry.reader import SessionLog, read_log
 from shared.telemetry.records import DropReason, SummaryLine
 from shared.telemetry.tiers import AMBER_MS, GREEN_MS, tier
 
-__all__ = ["Picture", "check_report", "write_report"]
+__all__ = ["ReportPicture", "check_report", "write_report"]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -50,7 +50,7 @@ REASONS: dict[DropReason, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ReportPicture:
     """A PNG file to show in the report, with the words under it."""
 
     path: Path
@@ -77,7 +77,7 @@ def write_report(
     out_path: Path,
     frames_dir: Path | None = None,
     *,
-    comparison: Sequence[Picture] = (),
+    comparison: Sequence[ReportPicture] = (),
 ) -> None:
     """Write the page for the log at `log_path` to `out_path`.
 
@@ -252,18 +252,18 @@ def _drop_rows(log: SessionLog) -> list[tuple[str, str, int, float]]:
 # -- pictures -----------------------------------------------------------------------------------
 
 
-def _first_middle_last(folder: Path) -> list[Picture]:
+def _first_middle_last(folder: Path) -> list[ReportPicture]:
     paths = sorted(folder.glob("frame-*.png"), key=lambda path: (len(path.name), path.name))
     if not paths:
         return []
     chosen = dict.fromkeys([0, len(paths) // 2, len(paths) - 1])  # fewer where they coincide
     return [
-        Picture(paths[i], f"frame {paths[i].stem.removeprefix('frame-').lstrip('0') or '0'}")
+        ReportPicture(paths[i], f"frame {paths[i].stem.removeprefix('frame-').lstrip('0') or '0'}")
         for i in chosen
     ]
 
 
-def _embedded(picture: Picture) -> _Embedded:
+def _embedded(picture: ReportPicture) -> _Embedded:
     try:
         data = picture.path.read_bytes()
     except OSError as error:

@@ -22,7 +22,8 @@ from shared.crypto.agreement import DtlsFingerprints
 from shared.crypto.handshake import ReceiverHandshake
 from shared.crypto.pairing import PairingCode
 from shared.errors import LinkFailed, PairingFailed, WrongCode
-from shared.link.webrtc.peer import PeerLink
+from shared.link import Link
+from shared.link.webrtc import webrtc_link
 from signaling.client import PeerJoined, Relayed, SignalingClient
 from signaling.config import ServerConfig
 from signaling.server import SignalingServer
@@ -185,8 +186,8 @@ async def test_an_attacker_in_the_middle_of_both_links_makes_the_codes_differ() 
                     pytest.fail("paired through an attacker")
 
             victim = asyncio.create_task(pairing())
-            to_sender = PeerLink(host_addresses=["127.0.0.1"])
-            to_receiver = PeerLink(host_addresses=["127.0.0.1"])
+            to_sender = webrtc_link(host_addresses=["127.0.0.1"])
+            to_receiver = webrtc_link(host_addresses=["127.0.0.1"])
             try:
                 await as_receiver.join_room(sender.code.nameplate)
                 async for event in as_receiver.events():
@@ -204,7 +205,7 @@ async def test_an_attacker_in_the_middle_of_both_links_makes_the_codes_differ() 
                 await asyncio.gather(to_sender.connected(), to_receiver.connected())
                 to_sender_fingerprints = tuple(reversed(to_sender.fingerprints))
 
-                async def pass_on(source: PeerLink, sink: PeerLink, kept: list[bytes]) -> None:
+                async def pass_on(source: Link, sink: Link, kept: list[bytes]) -> None:
                     while True:
                         message = await source.receive_control()
                         kept.append(message)

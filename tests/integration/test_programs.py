@@ -18,6 +18,7 @@ from shared.telemetry.reader import read_log
 from shared.telemetry.records import SummaryLine
 from tests.integration.programs import Outcome, both, program, signaling
 
+GRACE = ("--grace", "4")  # of silence, until the other end counts as gone
 PHANTOM = ("--source", "phantom:ultrasound", "--size", "98x75", "--fps", "25")
 
 
@@ -138,10 +139,11 @@ async def test_a_killed_peer_ends_the_other_with_status_5_and_whole_logs(
     async with (
         signaling() as url,
         program(
-            "sender", *both(url), *PHANTOM, "--code-file", code_file, "--log", logs["sender"]
+            "sender", *both(url), *GRACE, *PHANTOM, "--code-file", code_file,
+            "--log", logs["sender"],
         ) as sender,
         program(
-            "receiver", *both(url), "--code-file", code_file, "--display", "none",
+            "receiver", *both(url), *GRACE, "--code-file", code_file, "--display", "none",
             "--log", logs["receiver"],
         ) as receiver,
     ):  # fmt: skip
@@ -385,7 +387,7 @@ async def test_a_full_disk_does_not_hide_that_the_sender_is_gone(tmp_path: Path)
         signaling() as url,
         program("sender", *both(url), *PHANTOM, "--code-file", code_file) as sender,
         program(
-            "receiver", *both(url), "--code-file", code_file, "--display", "none",
+            "receiver", *both(url), *GRACE, "--code-file", code_file, "--display", "none",
             "--log", "/dev/full", "--save-frames", frames,
         ) as receiver,
     ):  # fmt: skip

@@ -26,8 +26,11 @@ from shared.errors import (
     WrongCode,
 )
 from shared.frame import Rect
-from shared.link.link import IceServer
-from shared.link.webrtc.peer import LinkFactory, PeerLink
+from shared.link import Link, LinkFactory
+from shared.link.connection import Connection
+from shared.link.events import IceServer
+from shared.link.webrtc import webrtc_link
+from shared.link.webrtc.transport import WebRtcTransport
 from shared.options import IceServerUrl
 from shared.quality import psnr_db
 from shared.telemetry.log import JsonLinesLog
@@ -253,10 +256,13 @@ async def test_both_ends_may_use_a_network_of_their_own(ends: Ends, other_networ
                     break
 
 
-class TamperingLink(PeerLink):
+class TamperingLink(Link):
     """Alters every third frame and sends every fifth twice: what a broken or hostile path does."""
 
     sent = 0
+
+    def __init__(self, *, host_addresses: list[str] | None, **_: object) -> None:
+        super().__init__(WebRtcTransport(host_addresses=host_addresses), Connection())
 
     async def send_frame(self, data: bytes) -> int:
         type(self).sent += 1
@@ -411,10 +417,13 @@ async def test_both_ends_use_the_ice_servers_of_the_signaling_servers_operator()
 
     def factory(end: str) -> LinkFactory:
         def make(
-            *, ice_servers: Sequence[IceServer], host_addresses: Sequence[str] | None
-        ) -> PeerLink:
+            *,
+            ice_servers: Sequence[IceServer],
+            host_addresses: Sequence[str] | None,
+            **_: object,
+        ) -> Link:
             used[end].append(list(ice_servers))
-            return PeerLink(host_addresses=host_addresses)
+            return webrtc_link(host_addresses=host_addresses)
 
         return make
 

@@ -5,11 +5,12 @@ import time
 
 import pytest
 
-from receiver import handover as handover_module
-from receiver.handover import Handover
-from receiver.playout import PlayoutBuffer
+from receiver import showing
+from receiver.showing import Handover, PlayoutBuffer
 from shared.errors import PeerGone
 from shared.newest import SlotClosed
+
+pytestmark = pytest.mark.jumping_clock
 
 LIMIT_S = 30.0
 FAR_NS = 3_600_000_000_000
@@ -60,7 +61,7 @@ async def test_once_all_had_their_moment_it_is_empty() -> None:
 async def test_what_there_is_no_room_for_is_offered_before_its_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(handover_module, "PlayoutBuffer", lambda: PlayoutBuffer(most_bytes=2))
+    monkeypatch.setattr(showing, "PlayoutBuffer", lambda: PlayoutBuffer(most_bytes=2))
     passed_over: list[int] = []
     handover: Handover[int] = Handover(passed_over.append)
     for picture in range(4):

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.ledger import MAX_PENDING, Arrival, Ledger
+from receiver.ledger import MAX_PENDING, Ledger
+from receiver.pipeline import Receipt
 from shared.clock import ClockEstimate
 from shared.control import TimingRow
 from shared.wire import FrameMetadata
@@ -19,10 +20,10 @@ CLOCK = ClockEstimate(offset_ns=500 * MS, bound_ns=2 * MS, rtt_ns=4 * MS)
 BEGAN_NS = 10 * MS
 
 
-def arrival(index: int, *, counter: int | None = None, captured_ms: int = 1000) -> Arrival:
+def arrival(index: int, *, counter: int | None = None, captured_ms: int = 1000) -> Receipt:
     """Captured at `captured_ms` on the sender's clock, which is 500 ms ahead of ours."""
     ours_ns = captured_ms * MS - CLOCK.offset_ns
-    return Arrival(
+    return Receipt(
         key=(1, index if counter is None else counter),
         metadata=FrameMetadata(
             index=index,
@@ -164,4 +165,5 @@ def test_a_repeated_frame_is_as_old_as_its_picture_and_is_marked() -> None:
     assert line is not None
     assert line.repeated
     assert line.latency_ms == pytest.approx(2 * hour + 20)
-    assert line.stages_ms.network is None, "the wire has no room for how long it waited"
+    [whole] = ledger.take(everything=True)
+    assert whole.stages_ms.network is None, "the wire has no room for how long it waited"

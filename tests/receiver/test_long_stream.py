@@ -6,8 +6,8 @@ import gc
 import tracemalloc
 
 from receiver.journal import ReceiverJournal
-from receiver.ledger import Arrival, Ledger
-from receiver.pipeline import Pipeline
+from receiver.ledger import Ledger
+from receiver.pipeline import OpeningPipeline
 from shared.clock import ClockEstimate
 from shared.codecs import open_encoder
 from shared.control import TimingRow
@@ -28,7 +28,7 @@ class Receiver:
 
     def __init__(self) -> None:
         self._clock = SteppingClock()
-        self._pipeline = Pipeline(ShakeBackend(), sender=SENDER_ID, clock_ns=self._clock)
+        self._pipeline = OpeningPipeline(ShakeBackend(), sender=SENDER_ID, clock_ns=self._clock)
         self._ledger = Ledger(began_at_ns=0)
         self.journal = ReceiverJournal(clock_ns=self._clock)
         self._picture = open_encoder("jpeg").encode(picture(0))
@@ -57,10 +57,8 @@ class Receiver:
         metadata = FrameMetadata(index, now_ns - 20_000_000, "jpeg", *size, 40.0, stages)
         inner = pack_inner(metadata, self._picture.payload)
         sealed = self._sealer.seal(self._sealer.draw(len(inner)), inner)
-        decoded = self._pipeline.process(ReceivedFrame(sealed, now_ns)).shown
-        assert decoded is not None
-        times = now_ns, decoded.opened_at_ns, decoded.released_at_ns, decoded.decoded_at_ns
-        self._ledger.arrived(Arrival(decoded.key, metadata, len(sealed), *times))
+        (decoded,) = self._pipeline.process(ReceivedFrame(sealed, now_ns)).shown
+        self._ledger.arrived(decoded.arrival)
         if index % 7 == 0:
             assert self._ledger.forget(index)
             self.journal.dropped(DropReason.SUPERSEDED, index)
@@ -68,7 +66,7 @@ class Receiver:
         line = self._ledger.shown(index, now_ns, CLOCK)
         assert line is not None
         self.journal.counted(line)
-        epoch, counter = decoded.key
+        epoch, counter = decoded.arrival.key
         figures = {"keystream_us": 1, "seal_us": 1, "send_us": 1}
         late = TimingRow(epoch=epoch, counter=counter, **figures)
         early = TimingRow(epoch=epoch, counter=counter + 1, **figures)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from receiver.playout import PlayoutBuffer
+from receiver.showing import PlayoutBuffer
 
 
 def test_a_picture_waits_for_its_moment_and_no_longer() -> None:

@@ -9,12 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from receiver.pipeline import Outcome, Pipeline
-from receiver.reception import Reception
-from receiver.repair import patience_ns
+from receiver.pipeline import DecodedFrame, FrameOutcome, OpeningPipeline
+from receiver.reception import Reception, patience_ns
+from shared import control
 from shared.clock import ClockEstimate
 from shared.codecs import Encoder, open_encoder
 from shared.crypto.keyschedule import EpochSecret, derive_epoch
@@ -26,27 +27,59 @@ from shared.telemetry.records import DropReason
 from shared.wire import SENDER_ID, FrameMetadata, pack_inner
 from tests.doubles import LIMIT_S, ShakeBackend, ShakeGenerator, picture, turns, until
 
+pytestmark = pytest.mark.jumping_clock
+
 SECRET = EpochSecret(1, bytes(32), "start")
 PATIENT_NS = 60_000_000_000  # longer than any test
 MISSING = DropReason.MISSING_REFERENCE
 
 
-class WatchedPipeline(Pipeline):
+class WatchedPipeline(OpeningPipeline):
     """Notes how long each frame may be held, and where the work is done."""
 
     def __init__(self) -> None:
         super().__init__(ShakeBackend(), sender=SENDER_ID)
         self.patience: list[int] = []
         self.threads: set[str] = set()
+        self.outcomes: list[FrameOutcome] = []
+        self.rejected: list[FrameRejected] = []
 
-    def process(self, received: ReceivedFrame, patience_ns: int = 0) -> Outcome:
+    def process(self, received: ReceivedFrame, patience_ns: int = 0) -> FrameOutcome:
         self.patience.append(patience_ns)
         self.threads.add(threading.current_thread().name)
-        return super().process(received, patience_ns)
+        try:
+            return self._noted(super().process(received, patience_ns))
+        except FrameRejected as error:
+            self.rejected.append(error)
+            raise
 
-    def expire(self) -> Outcome:
+    def expire(self) -> FrameOutcome:
         self.threads.add(threading.current_thread().name)
-        return super().expire()
+        return self._noted(super().expire())
+
+    def _noted(self, outcome: FrameOutcome) -> FrameOutcome:
+        self.outcomes.append(outcome)
+        return outcome
+
+
+@dataclass
+class Surroundings:
+    """What a reception tells of frames, all in one."""
+
+    link: MemoryLink
+    awaited: int | None = None
+    handed_over: list[int] = field(default_factory=list)
+    counted: list[DropReason] = field(default_factory=list)
+    asked: list[control.ControlMessage] = field(default_factory=list)
+
+    def dropped(self, reason: DropReason, _index: int | None = None) -> None:
+        self.counted.append(reason)
+
+    def hand_over(self, decoded: DecodedFrame) -> None:
+        self.handed_over.append(decoded.metadata.index)
+
+    def send(self, message: control.ControlMessage) -> None:
+        self.asked.append(message)
 
 
 @dataclass
@@ -58,8 +91,7 @@ class Bench:
     pipeline: WatchedPipeline
     reception: Reception
     running: asyncio.Task[None]
-    outcomes: list[Outcome]
-    rejected: list[FrameRejected]
+    around: Surroundings
     _sealer: Sealer = field(init=False)
     _encoder: Encoder = field(init=False, default_factory=lambda: open_encoder("lossless"))
 
@@ -68,8 +100,16 @@ class Bench:
         self._sealer = Sealer(keys, SENDER_ID, ShakeGenerator(keys.keystream_key))
 
     @property
+    def outcomes(self) -> list[FrameOutcome]:
+        return self.pipeline.outcomes
+
+    @property
+    def rejected(self) -> list[FrameRejected]:
+        return self.pipeline.rejected
+
+    @property
     def shown(self) -> list[int]:
-        return [o.shown.metadata.index for o in self.outcomes if o.shown is not None]
+        return [shown.metadata.index for o in self.outcomes for shown in o.shown]
 
     @property
     def dropped(self) -> list[tuple[DropReason, int]]:
@@ -98,21 +138,18 @@ class Bench:
 
 @asynccontextmanager
 async def receiving() -> AsyncIterator[Bench]:
-    sender, receiver = memory_pair(silence_s=LIMIT_S)
+    sender, receiver = memory_pair(lost_after_s=LIMIT_S)
     receiver.accept_frames()
     pipeline = WatchedPipeline()
     pipeline.enter_epoch(SECRET)
-    outcomes: list[Outcome] = []
-    rejected: list[FrameRejected] = []
+    around: Any = Surroundings(receiver)
     worker = ThreadPoolExecutor(1, thread_name_prefix="worker")
-    reception = Reception(
-        receiver, pipeline, worker, on_outcome=outcomes.append, on_rejected=rejected.append
-    )
+    reception = Reception(around, pipeline, worker, journal=around, showing=around, stills=around)
     running = asyncio.create_task(reception.run())
     try:
         async with asyncio.timeout(LIMIT_S):
             await sender.connected()
-            yield Bench(sender, receiver, pipeline, reception, running, outcomes, rejected)
+            yield Bench(sender, receiver, pipeline, reception, running, around)
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -126,8 +163,8 @@ async def receiving() -> AsyncIterator[Bench]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is held waits for what it builds on, and for nothing else."""
-    monkeypatch.setattr("receiver.repair.MIN_PATIENCE_NS", PATIENT_NS)
-    monkeypatch.setattr("receiver.repair.MAX_PATIENCE_NS", PATIENT_NS)
+    monkeypatch.setattr("receiver.reception.MIN_PATIENCE_NS", PATIENT_NS)
+    monkeypatch.setattr("receiver.reception.MAX_PATIENCE_NS", PATIENT_NS)
 
 
 async def test_frames_are_opened_and_decoded_in_the_workers_thread_in_their_order() -> None:
@@ -163,8 +200,8 @@ async def test_a_frame_is_held_by_the_round_trip_of_the_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = SimpleNamespace(estimate=None)
-    monkeypatch.setattr(MemoryLink, "clock", clock)
     async with receiving() as bench:
+        monkeypatch.setattr(bench.receiver, "clock", clock)
         for index, rtt_ns in enumerate((None, 60_000_000, 90_000_000)):
             if rtt_ns is not None:
                 clock.estimate = ClockEstimate(offset_ns=0, bound_ns=0, rtt_ns=rtt_ns)
@@ -184,8 +221,8 @@ async def test_a_frame_is_held_until_its_reference_comes(patient: None) -> None:
         await turns()
         assert bench.shown == [0]
         await bench.send(one)
-        await bench.becomes(lambda: bench.shown == [0, 2])
-        assert bench.dropped == [(DropReason.REFERENCE_ONLY, 1)]
+        await bench.becomes(lambda: bench.shown == [0, 1, 2])
+        assert bench.dropped == []
         await bench.reception.emptied()  # at once: the time of what was held counts no more
         emptied.cancel()
 

@@ -26,7 +26,9 @@ from shared.errors import (
 )
 from shared.link.memory import MemoryLink, memory_pair
 from signaling.client import PeerJoined, PeerLeft, Relayed
-from tests.doubles import LIMIT_S, NegotiatedLink, RoomDouble, turns
+from tests.doubles import LIMIT_S, RoomDouble, turns
+
+pytestmark = pytest.mark.jumping_clock
 
 NETWORK = NetworkId("bp", bytes(range(32)))
 SECRET = "abandon-crystal-zebra"
@@ -44,11 +46,11 @@ class Room(RoomDouble):
         self.sent.append((peer, payload))
 
 
-class AnsweringLink(NegotiatedLink):
+class AnsweringLink:
     """Answers an offer with words of its own; `up` is when it is connected."""
 
     def __init__(self, link: MemoryLink) -> None:
-        super().__init__(link)
+        self.link = link
         self.up = asyncio.Event()
 
     async def accept_offer(self, sdp: str) -> str:
@@ -69,7 +71,7 @@ class Networks:
 @asynccontextmanager
 async def linked() -> AsyncIterator[tuple[MemoryLink, MemoryLink]]:
     """A sender's end and a receiver's end."""
-    sender, receiver = memory_pair(silence_s=LIMIT_S)
+    sender, receiver = memory_pair(lost_after_s=LIMIT_S)
     try:
         async with asyncio.timeout(LIMIT_S):
             yield sender, receiver
@@ -212,7 +214,7 @@ async def test_a_link_with_somebody_in_its_midst_comes_to_nothing(
         pairing = asyncio.create_task(pair(sender))
         await receiver.connected()
         ours, _ = receiver.fingerprints
-        monkeypatch.setattr(receiver, "_fingerprints", (ours, b"\x07" * 32))
+        monkeypatch.setattr(receiver.transport, "_fingerprints", (ours, b"\x07" * 32))
         with pytest.raises(WrongCode):
             await agree(receiver, SECRET, Networks())
         with pytest.raises(VeilscopeError):

@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from receiver.repair import MAX_PATIENCE_NS, MIN_ASK_NS, MIN_PATIENCE_NS, KeyFrameWish, patience_ns
+from receiver.reception import (
+    MAX_PATIENCE_NS,
+    MIN_ASK_NS,
+    MIN_PATIENCE_NS,
+    KeyFrameWish,
+    patience_ns,
+)
 
 MS = 1_000_000
 

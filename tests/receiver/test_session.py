@@ -48,6 +48,8 @@ from tests.doubles import (
     until,
 )
 
+pytestmark = pytest.mark.jumping_clock
+
 CODE = PairingCode(NAMEPLATE, "abandon-crystal-zebra")
 
 
@@ -152,7 +154,7 @@ def room(monkeypatch: pytest.MonkeyPatch) -> RoomDouble:
     made = RoomDouble()
     made.tell(Relayed("sender", {"type": "offer", "sdp": "v=0 offer"}))
     monkeypatch.setattr("receiver.session.SignalingClient", made)
-    monkeypatch.setattr("receiver.keystreams.open_backend", lambda *_: ShakeBackend())
+    monkeypatch.setattr("receiver.rendezvous.open_backend", lambda *_: ShakeBackend())
     return made
 
 
@@ -160,9 +162,9 @@ def room(monkeypatch: pytest.MonkeyPatch) -> RoomDouble:
 async def watching(
     settings: ReceiverSettings | None = None,
     *,
-    silence_s: float = LIMIT_S,
+    lost_after_s: float = LIMIT_S,
 ) -> AsyncIterator[tuple[ReceiverSession, Sender, WatchedJournal]]:
-    links, journal = Links(silence_s=silence_s), WatchedJournal()
+    links, journal = Links(lost_after_s=lost_after_s), WatchedJournal()
     async with asyncio.timeout(LIMIT_S):
         pairing = asyncio.create_task(pair_as_sender(links))
         async with ReceiverSession(CODE, settings, journal=journal, link_factory=links) as session:
@@ -212,6 +214,53 @@ async def test_frames_arrive_with_their_figures_and_are_counted_as_shown(room: R
     assert journal.closed
 
 
+async def test_frames_that_come_before_the_agreement_are_not_taken(room: RoomDouble) -> None:
+    links = Links()
+    early: list[bool] = []
+
+    async def send_too_early() -> Sender:
+        await until(lambda: bool(links.theirs))
+        link = links.theirs[0]
+        await link.connected()
+        await link.writable()
+        await link.send_frame(b"a frame of somebody who has not paired")
+        taken = asyncio.create_task(links.ours[0].receive_frame())
+        await turns()
+        early.append(taken.done())
+        taken.cancel()
+        return await pair_as_sender(links)
+
+    async with asyncio.timeout(LIMIT_S):
+        pairing = asyncio.create_task(send_too_early())
+        async with ReceiverSession(CODE, link_factory=links) as session:
+            sender = await pairing
+            await sender.begin_epoch()
+            await sender.send(sender.sealed(0))
+            assert (await anext(aiter(session))).frame.index == 0
+            await sender.link.close()
+    assert early == [False]
+
+
+@pytest.mark.parametrize("every_s", [0.01, 1_000.0], ids=["while it runs", "at its end"])
+async def test_frames_that_the_link_itself_dropped_are_counted(
+    room: RoomDouble, monkeypatch: pytest.MonkeyPatch, every_s: float
+) -> None:
+    monkeypatch.setattr("receiver.session.REPORT_EVERY_S", every_s)
+    dropped = {"consumer slow": 3, "lost": 5}
+    monkeypatch.setattr(MemoryLink, "frames_dropped", property(lambda _link: dropped))
+    async with watching() as (session, sender, journal):
+        sender.say(control.Tally(sent=4, dropped={}))
+        if every_s < 1:
+            await until(lambda: DropReason.SUPERSEDED in journal.summary().frames_dropped)
+        await sender.leave(control.Bye(reason="ended"))
+        assert await all_of(session) == []
+    # What never came whole is known from the sender's tally.
+    assert journal.summary().frames_dropped == {
+        DropReason.SUPERSEDED: 3,
+        DropReason.NOT_RECEIVED: 1,
+    }
+
+
 async def test_an_epoch_for_another_sender_is_refused(room: RoomDouble) -> None:
     async with watching() as (session, sender, journal):
         secret = sender.schedule.start(time.monotonic_ns())
@@ -245,7 +294,7 @@ async def test_a_link_that_closes_without_a_word_is_a_sender_gone_after_its_last
 
 
 async def test_a_sender_that_falls_silent_is_gone(room: RoomDouble) -> None:
-    async with watching(silence_s=0.4) as (session, sender, _):
+    async with watching(lost_after_s=0.4) as (session, sender, _):
         await sender.begin_epoch()
         sender.link.kill()
         with pytest.raises(PeerGone, match="is gone"):
@@ -282,7 +331,7 @@ async def test_last_words_count_even_if_the_link_ends_before_they_are_read(
     room: RoomDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with watching() as (session, sender, _):
-        link = session._association.link.link  # type: ignore[attr-defined]
+        link = session._association.link
         read = link.receive_control
 
         async def reads_slowly() -> bytes:
@@ -299,7 +348,7 @@ async def test_last_words_count_even_if_the_link_ends_before_they_are_read(
 
 
 async def test_a_sender_that_said_goodbye_and_then_falls_silent_has_left(room: RoomDouble) -> None:
-    async with watching(silence_s=0.4) as (session, sender, _):
+    async with watching(lost_after_s=0.4) as (session, sender, _):
         sender.say(control.Bye(reason="ended"))
         await until(lambda: session.goodbye is not None)
         sender.link.kill()
@@ -465,7 +514,7 @@ async def test_a_session_left_at_once_leaves_no_coroutine_behind(
     room = RoomDouble()
     room.tell(Relayed("sender", {"type": "offer", "sdp": "v=0 offer"}))
     monkeypatch.setattr("receiver.session.SignalingClient", room)
-    monkeypatch.setattr("receiver.keystreams.open_backend", lambda *_: ShakeBackend())
+    monkeypatch.setattr("receiver.rendezvous.open_backend", lambda *_: ShakeBackend())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         links = Links()

@@ -14,11 +14,11 @@ import pytest
 
 from receiver import showing as showing_module
 from receiver.journal import ReceiverJournal
-from receiver.pipeline import DecodedFrame
-from receiver.showing import Showing
+from receiver.pipeline import DecodedFrame, Receipt
+from receiver.showing import CATCH_UP_MOST_NS, Showing
 from shared.clock import ClockEstimate
 from shared.control import TimingRow
-from shared.link.webrtc.peer import PeerLink
+from shared.link import Link
 from shared.telemetry.log import JsonLinesLog
 from shared.telemetry.reader import SessionLog, read_log
 from shared.telemetry.records import DropReason, FrameLine, KeystreamIdentity
@@ -52,7 +52,7 @@ class Shower:
         self.journal.session_started("7f3a", IDENTITY)
 
     def showing(self, delay_ms: float = 0.0) -> Showing:
-        return Showing(cast(PeerLink, self.link), self.journal, delay_ms)
+        return Showing(cast(Link, self.link), self.journal, delay_ms)
 
     def read(self) -> SessionLog:
         self.journal.close()
@@ -90,7 +90,8 @@ def decoded(index: int, *, captured_at_ns: int = NOW_NS) -> DecodedFrame:
     stamp_ns = captured_at_ns + CLOCK.offset_ns
     metadata = FrameMetadata(index, stamp_ns, "jpeg", 4, 4, 1, 41.5, stages)
     times = (captured_at_ns + at_ms * MS for at_ms in (10, 11, 12, 13))
-    return DecodedFrame((1, index), metadata, np.zeros((4, 4), np.uint8), b"sealed", *times)
+    arrival = Receipt((1, index), metadata, len(b"sealed"), *times)
+    return DecodedFrame(arrival, np.zeros((4, 4), np.uint8), b"sealed")
 
 
 def timing(index: int) -> TimingRow:
@@ -148,7 +149,7 @@ def test_a_frame_is_presented_with_its_age_and_how_far_that_may_be_off(shower: S
     assert presented.sealed == b"sealed"
 
 
-def test_while_the_senders_clock_is_not_known_a_frame_has_no_age_and_no_line(
+def test_while_the_senders_clock_is_not_known_a_frame_counts_and_has_no_age(
     shower: Shower, due: list[int]
 ) -> None:
     shower.link.clock.estimate = None
@@ -161,8 +162,10 @@ def test_while_the_senders_clock_is_not_known_a_frame_has_no_age_and_no_line(
     showing.shown(0, NOW_NS)
     showing.timed([timing(0)])
     showing.write_lines(everything=True)
-    assert shower.journal.frames == 0
-    assert frame_lines(shower.read()) == []
+    assert shower.journal.frames == 1
+    [line] = frame_lines(shower.read())
+    assert (line.latency_ms, line.latency_bound_ms, line.stages_ms.network) == (None, None, None)
+    assert line.stages_ms.decode == 1.0
 
 
 def test_a_frame_that_was_shown_gives_one_line_and_counts_once(shower: Shower) -> None:
@@ -239,10 +242,71 @@ def test_a_repeated_frame_is_due_after_those_that_wait_and_presented_with_its_tr
     shower: Shower, due: list[int]
 ) -> None:
     frame = decoded(0, captured_at_ns=NOW_NS - 90_000 * MS)
-    frame = replace(frame, metadata=replace(frame.metadata, repeated=True))
+    metadata = replace(frame.metadata, repeated=True)
+    frame = replace(frame, arrival=replace(frame.arrival, metadata=metadata))
     showing = shower.showing(DELAY_MS)
     showing.hand_over(frame)
     assert due == [NOW_NS + 40 * MS]
     presented = showing.present(frame, NOW_NS)
     assert presented.frame.repeated
     assert presented.latency_ms == 90_000.0
+
+
+def run_of(count: int, apart_ms: int = 33) -> list[DecodedFrame]:
+    """Frames that had to wait for the first of them, and come at once."""
+    return [
+        decoded(index, captured_at_ns=NOW_NS - (count - index) * apart_ms * MS)
+        for index in range(count)
+    ]
+
+
+async def test_pictures_that_come_at_once_are_shown_one_soon_after_the_other(
+    shower: Shower, due: list[int]
+) -> None:
+    showing, frames = shower.showing(), run_of(4)
+    for frame in frames:
+        showing.hand_over(frame)
+    assert await taken(showing) is frames[0]
+    assert due == [NOW_NS + n * CATCH_UP_MOST_NS for n in (1, 2, 3)]
+
+
+async def test_a_fast_source_is_caught_up_with_at_twice_its_pace(
+    shower: Shower, due: list[int]
+) -> None:
+    showing = shower.showing()
+    for frame in run_of(4, apart_ms=4):
+        showing.hand_over(frame)
+    assert due == [NOW_NS + n * 2 * MS for n in (1, 2, 3)]
+
+
+async def test_none_of_the_pictures_that_come_at_once_is_lost(shower: Shower) -> None:
+    showing, frames = shower.showing(), run_of(3)
+    async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
+        playing = group.create_task(showing.handover.play())
+        for frame in frames:
+            showing.hand_over(frame)
+        assert [await showing.handover.get() for _ in frames] == frames
+        playing.cancel()
+
+
+def test_after_a_pause_a_picture_that_waited_is_a_drop_and_the_next_one_is_shown(
+    shower: Shower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = [NOW_NS]
+
+    class Clock:
+        @staticmethod
+        def monotonic_ns() -> int:
+            return now_ns[0]
+
+    monkeypatch.setattr(showing_module, "time", Clock)
+    showing = Showing(cast(Link, shower.link), shower.journal, max_latency_ms=200.0)
+    showing.hand_over(decoded(0, captured_at_ns=NOW_NS - 20 * MS))
+    showing.shown(0, NOW_NS)
+    now_ns[0] += 5_000 * MS
+    showing.hand_over(decoded(1, captured_at_ns=NOW_NS + 13 * MS))
+    showing.hand_over(decoded(2, captured_at_ns=now_ns[0] - 20 * MS))
+    showing.shown(2, now_ns[0])
+    assert shower.journal.drops == {DropReason.LATE: 1}
+    assert shower.journal.frames == 2
+    assert [(drop.index, drop.reason) for drop in shower.read().drops] == [(1, DropReason.LATE)]

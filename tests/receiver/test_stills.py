@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from receiver import stills as stills_module
-from receiver.pipeline import DecodedFrame
+from receiver.pipeline import DecodedFrame, Receipt
 from receiver.stills import Stills
 from shared import control
 from shared.association import Association
@@ -21,7 +21,8 @@ from tests.doubles import LIMIT_S, paired, turns
 def decoded(index: int) -> DecodedFrame:
     stages = {"capture": 0, "mask": 0, "encode": 0}
     metadata = FrameMetadata(index, 0, "lossless", 4, 4, 1, None, stages)
-    return DecodedFrame((1, index), metadata, np.zeros((4, 4), np.uint8), b"", 0, 0, 0, 0)
+    arrival = Receipt((1, index), metadata, 0, 0, 0, 0, 0)
+    return DecodedFrame(arrival, np.zeros((4, 4), np.uint8), b"")
 
 
 @pytest.fixture

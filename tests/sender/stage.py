@@ -75,7 +75,7 @@ class Stage:
         await until(lambda: any(isinstance(m, control.Epoch) for m in watcher.heard))
         await self.said("a receiver joined", self.joins + 1)
         self.joins += 1
-        await until(lambda: self.session._audience._attendees[peer].ready)
+        await until(lambda: self.session._audience._attendees[peer].outbox.ready)
         return watcher
 
     async def knock(self, peer: str, secret: str, capabilities: Capabilities = OURS) -> None:
@@ -93,11 +93,11 @@ class Stage:
 async def a_stage(
     monkeypatch: pytest.MonkeyPatch,
     *,
-    silence_s: float = LIMIT_S,
+    lost_after_s: float = LIMIT_S,
     masks: tuple[Rect, ...] = (),
     **changes: object,
 ) -> AsyncIterator[Stage]:
-    room, links, tap = RoomDouble(), Links(silence_s=silence_s), Tap(masks)
+    room, links, tap = RoomDouble(), Links(lost_after_s=lost_after_s), Tap(masks)
     journal, notices = WatchedJournal(), list[str]()
     monkeypatch.setattr("sender.session.SignalingClient", room)
     monkeypatch.setattr("sender.session.open_backend", lambda *_: ShakeBackend())
@@ -125,7 +125,7 @@ async def give(stage: Stage, *indices: int) -> None:
     for index in indices:
         stage.tap.give(index)
         await until(lambda i=index: stage.session._pipeline.encoded_index == i)  # type: ignore[misc]
-        await until(lambda: all(a.unsent is None for a in stage.session._audience))
+        await until(lambda: all(a.outbox.unsent is None for a in stage.session._audience))
         await turns()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sender.account import Account
+from sender.outbox import Account
 from shared import control
 from shared.telemetry.records import DropReason
 

@@ -32,11 +32,12 @@ from shared.link.memory import MemoryLink, memory_pair
 from tests.doubles import (
     LIMIT_S,
     NAMEPLATE,
-    NegotiatedLink,
     pair_as_receiver,
     turns,
     until,
 )
+
+pytestmark = pytest.mark.jumping_clock
 
 NETWORK = NetworkId("bp", bytes(range(32)))
 WRONG = "abandon-abandon-abandon"  # one in 2^33 that it is right
@@ -88,10 +89,10 @@ class Door:
         assert self.admission.code is not None
         return self.admission.code.secret
 
-    def ends(self) -> tuple[NegotiatedLink, MemoryLink]:
-        ours, theirs = memory_pair(seed=len(self.links), silence_s=LIMIT_S)
+    def ends(self) -> tuple[MemoryLink, MemoryLink]:
+        ours, theirs = memory_pair(seed=len(self.links), lost_after_s=LIMIT_S)
         self.links += [ours, theirs]
-        return NegotiatedLink(ours), theirs
+        return ours, theirs
 
     async def knock(
         self, secret: str, network: NetworkId = NETWORK, capabilities: Capabilities = OURS

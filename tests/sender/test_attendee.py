@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from sender.attendee import TIMINGS_EVERY, Attendee
+from sender.attendee import Attendee
+from sender.outbox import TIMINGS_EVERY
 from sender.pipeline import SealedFrame
 from shared import control
 from shared.association import Association
@@ -22,6 +23,8 @@ from shared.link import PathEstimate
 from shared.link.memory import MemoryLink
 from shared.wire import SENDER_ID
 from tests.doubles import LIMIT_S, paired, turns, until
+
+pytestmark = pytest.mark.jumping_clock
 
 
 def sealed(counter: int, *, epoch: int = 1) -> SealedFrame:
@@ -38,29 +41,65 @@ def sealed(counter: int, *, epoch: int = 1) -> SealedFrame:
 
 
 @dataclass
+class JournalDouble:
+    """What of the session's journal an attendee uses."""
+
+    drops: Mapping[str, int] = field(default_factory=dict)
+    sent: list[SealedFrame] = field(default_factory=list)
+
+    def frame_sent(self, frame: SealedFrame, _sent_at_ns: int) -> None:
+        self.sent.append(frame)
+
+
+def attendee_of(association: Association, journal: JournalDouble) -> Attendee:
+    return Attendee(
+        "peer",
+        association,
+        journal=journal,  # type: ignore[arg-type]
+        changed=asyncio.Event(),
+        stills=asyncio.Queue(),
+        number=1,
+    )
+
+
+@dataclass
 class Stage:
     """An attendee at work, and the receiver at the other end of its link."""
 
     attendee: Attendee
     ours: MemoryLink
     theirs: Association
-    sent: list[SealedFrame]
+    journal: JournalDouble
     attending: asyncio.Task[None] | None = None
     heard: list[object] = field(default_factory=list)
     wide: bool = True
+
+    @property
+    def sent(self) -> list[SealedFrame]:
+        return self.journal.sent
+
+    def tell_tally(self, drops: Mapping[str, int]) -> None:
+        self.journal.drops = drops
+        self.attendee.tell_tally()
+
+    async def say_goodbye(
+        self, reason: control.ByeReason, detail: str, drops: Mapping[str, int]
+    ) -> None:
+        self.journal.drops = drops
+        await self.attendee.say_goodbye(reason, detail)
 
     async def acknowledge(self, epoch: int) -> None:
         self.theirs.send(control.EpochAck(epoch=epoch))
         await turns()
 
     async def ready(self) -> None:
-        await until(lambda: self.attendee.ready)
+        await until(lambda: self.attendee.outbox.ready)
 
     async def deliver(self, *counters: int) -> None:
         for counter in counters:
             await self.ready()
-            assert self.attendee.offer(sealed(counter))
-        await until(lambda: self.attendee.unsent is None)
+            assert self.attendee.outbox.offer(sealed(counter))
+        await until(lambda: self.attendee.outbox.unsent is None)
 
     async def arrived(self) -> bytes:
         return (await self.theirs.link.receive_frame()).data
@@ -76,7 +115,7 @@ class Stage:
         """How many sealed words wait unread at the receiver."""
         link = self.theirs.link
         assert isinstance(link, MemoryLink)
-        return len(link._controls)
+        return link._connection.controls_waiting
 
     def narrow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The path carries nothing until `widen`."""
@@ -93,25 +132,17 @@ class Stage:
 async def a_stage(
     *,
     drops_before: Mapping[str, int] | None = None,
-    silence_s: float = LIMIT_S,
+    lost_after_s: float = LIMIT_S,
     first_epoch: int | None = 1,
     features: frozenset[str] = OUR_FEATURES,
 ) -> AsyncIterator[Stage]:
     """`first_epoch`: as if it had been handed over, so that tests need not read the message."""
-    ours, theirs = paired(silence_s=silence_s, features=features)
-    sent: list[SealedFrame] = []
-    attendee = Attendee(
-        "peer",
-        ours,
-        on_ready=lambda: None,
-        on_sent=lambda frame, _at: sent.append(frame),
-        drops_before=drops_before or {},
-        on_still=lambda _attendee, _index: None,
-        number=1,
-    )
-    attendee._first_epoch = first_epoch
+    ours, theirs = paired(lost_after_s=lost_after_s, features=features)
+    journal = JournalDouble(drops_before or {})
+    attendee = attendee_of(ours, journal)
+    attendee.outbox.first_epoch = first_epoch
     assert isinstance(ours.link, MemoryLink)
-    stage = Stage(attendee, ours.link, theirs, sent)
+    stage = Stage(attendee, ours.link, theirs, journal)
     async with asyncio.timeout(LIMIT_S):
         await asyncio.gather(ours.link.connected(), theirs.link.connected())
         stage.attending = asyncio.create_task(attendee.attend())
@@ -126,17 +157,9 @@ async def a_stage(
 
 async def test_a_frame_is_offered_only_to_a_path_that_is_ready() -> None:
     ours, theirs = paired()
-    attendee = Attendee(
-        "peer",
-        ours,
-        on_ready=lambda: None,
-        on_sent=lambda *_: None,
-        drops_before={},
-        on_still=lambda _attendee, _index: None,
-        number=1,
-    )
-    assert not attendee.ready
-    assert not attendee.offer(sealed(0))
+    attendee = attendee_of(ours, JournalDouble())
+    assert not attendee.outbox.ready
+    assert not attendee.outbox.offer(sealed(0))
     await ours.link.close()
     await theirs.link.close()
 
@@ -145,11 +168,11 @@ async def test_a_frame_in_a_codec_that_the_receiver_lacks_is_not_offered() -> No
     async with a_stage(features=frozenset({"h264", "lossless"})) as stage:
         await stage.acknowledge(1)
         await stage.ready()
-        assert not stage.attendee.offer(sealed(0))
+        assert not stage.attendee.outbox.offer(sealed(0))
     async with a_stage(features=frozenset({"jpeg"})) as stage:
         await stage.acknowledge(1)
         await stage.ready()
-        assert stage.attendee.offer(sealed(0))
+        assert stage.attendee.outbox.offer(sealed(0))
 
 
 @pytest.mark.parametrize("shows", [True, False])
@@ -158,7 +181,7 @@ async def test_notices_go_to_a_receiver_that_can_show_them(shows: bool) -> None:
     features = OUR_FEATURES if shows else OUR_FEATURES - {NOTICES}
     async with a_stage(features=features) as stage:
         stage.attendee.tell_notice(notice)
-        await stage.attendee.say_goodbye("ended", "", {})
+        await stage.say_goodbye("ended", "", {})
         assert (notice in await stage.words()) is shows
 
 
@@ -166,14 +189,14 @@ async def test_the_next_frame_waits_until_the_last_has_left() -> None:
     async with a_stage() as stage:
         await stage.acknowledge(1)
         await stage.ready()
-        assert stage.attendee.offer(sealed(0))
-        assert not stage.attendee.ready
-        assert not stage.attendee.offer(sealed(1))
-        stage.attendee.passed_over(sealed(1))
+        assert stage.attendee.outbox.offer(sealed(0))
+        assert not stage.attendee.outbox.ready
+        assert not stage.attendee.outbox.offer(sealed(1))
+        stage.attendee.outbox.passed_over(sealed(1))
         assert await stage.arrived() == b"frame 0"
         await stage.deliver(2)
         assert await stage.arrived() == b"frame 2"
-        stage.attendee.tell_tally({})
+        stage.tell_tally({})
         tally = await stage.theirs.receive()
         assert tally == control.Tally(sent=2, dropped={"link_busy": 1})
         assert [frame.index for frame in stage.sent] == [0, 2]
@@ -182,18 +205,18 @@ async def test_the_next_frame_waits_until_the_last_has_left() -> None:
 async def test_a_frame_under_a_key_that_the_receiver_lacks_is_not_sent_and_told() -> None:
     async with a_stage() as stage:
         await stage.ready()
-        assert not stage.attendee.holds(1)
-        assert not stage.attendee.offer(sealed(0))
-        stage.attendee.passed_over(sealed(0))
+        assert not stage.attendee.outbox.holds(1)
+        assert not stage.attendee.outbox.offer(sealed(0))
+        stage.attendee.outbox.passed_over(sealed(0))
         await stage.acknowledge(1)
-        assert stage.attendee.holds(1)
-        assert not stage.attendee.holds(2)
-        assert not stage.attendee.offer(sealed(1, epoch=2))
-        stage.attendee.passed_over(sealed(1, epoch=2))
-        assert stage.attendee.ready, "a frame that was skipped took the path"
+        assert stage.attendee.outbox.holds(1)
+        assert not stage.attendee.outbox.holds(2)
+        assert not stage.attendee.outbox.offer(sealed(1, epoch=2))
+        stage.attendee.outbox.passed_over(sealed(1, epoch=2))
+        assert stage.attendee.outbox.ready, "a frame that was skipped took the path"
         await stage.deliver(2)
         assert await stage.arrived() == b"frame 2"
-        stage.attendee.tell_tally({})
+        stage.tell_tally({})
         assert await stage.theirs.receive() == control.Tally(sent=1, dropped={"link_busy": 2})
 
 
@@ -202,7 +225,7 @@ async def test_an_older_acknowledgement_takes_nothing_back() -> None:
         await stage.acknowledge(2)
         await stage.acknowledge(1)
         await stage.ready()
-        assert stage.attendee.offer(sealed(0, epoch=2))
+        assert stage.attendee.outbox.offer(sealed(0, epoch=2))
 
 
 async def test_a_path_that_narrows_after_it_was_ready_delays_the_frame_and_ends_nothing(
@@ -213,10 +236,10 @@ async def test_a_path_that_narrows_after_it_was_ready_delays_the_frame_and_ends_
         await stage.ready()
         stage.narrow(monkeypatch)
         frame = sealed(0)
-        assert stage.attendee.offer(frame)
+        assert stage.attendee.outbox.offer(frame)
         await turns()
         assert stage.attending is not None and not stage.attending.done()
-        assert stage.attendee.unsent is frame
+        assert stage.attendee.outbox.unsent is frame
         stage.widen()
         assert await stage.arrived() == b"frame 0"
         await stage.deliver(1)
@@ -230,12 +253,12 @@ async def test_the_tally_counts_since_the_receiver_joined_and_is_told_only_when_
     async with a_stage(drops_before={"link_busy": 5, "sender_busy": 3}) as stage:
         await stage.acknowledge(1)
         for _ in range(2):
-            stage.attendee.tell_tally({"link_busy": 7, "sender_busy": 3})
+            stage.tell_tally({"link_busy": 7, "sender_busy": 3})
         await stage.deliver(0)
         for _ in range(2):
-            stage.attendee.tell_tally({"link_busy": 7, "sender_busy": 4})
-        stage.attendee.tell_tally({"link_busy": 7, "sender_busy": 5})
-        await stage.attendee.say_goodbye("quit", "", {"link_busy": 7, "sender_busy": 5})
+            stage.tell_tally({"link_busy": 7, "sender_busy": 4})
+        stage.tell_tally({"link_busy": 7, "sender_busy": 5})
+        await stage.say_goodbye("quit", "", {"link_busy": 7, "sender_busy": 5})
         tallies = [word for word in await stage.words() if isinstance(word, control.Tally)]
         assert tallies == [
             control.Tally(sent=0, dropped={"link_busy": 2}),
@@ -251,7 +274,7 @@ async def test_timings_come_in_batches_and_the_rest_before_the_goodbye() -> None
         await turns()
         assert not stage.link_words()
         await stage.deliver(*range(TIMINGS_EVERY - 1, TIMINGS_EVERY + 3))
-        await stage.attendee.say_goodbye("ended", "", {})
+        await stage.say_goodbye("ended", "", {})
         words = await stage.words()
         batches = [word.rows for word in words if isinstance(word, control.Timings)]
         assert [len(rows) for rows in batches] == [TIMINGS_EVERY, 3]
@@ -266,7 +289,7 @@ async def test_a_goodbye_tells_the_last_figures_then_the_reason() -> None:
     async with a_stage() as stage:
         await stage.acknowledge(1)
         await stage.deliver(0)
-        await stage.attendee.say_goodbye("error", "the probe was unplugged", {"no_receiver": 1})
+        await stage.say_goodbye("error", "the probe was unplugged", {"no_receiver": 1})
         words = await stage.words()
         assert [type(word) for word in words] == [control.Tally, control.Timings, control.Bye]
         assert words[0] == control.Tally(sent=1, dropped={"no_receiver": 1})
@@ -283,8 +306,8 @@ async def test_a_goodbye_lets_the_frame_that_is_being_sent_leave_first(
         await stage.acknowledge(1)
         await stage.ready()
         stage.narrow(monkeypatch)
-        stage.attendee.offer(sealed(0))
-        goodbye = asyncio.create_task(stage.attendee.say_goodbye("ended", "", {}))
+        stage.attendee.outbox.offer(sealed(0))
+        goodbye = asyncio.create_task(stage.say_goodbye("ended", "", {}))
         await turns()
         assert not goodbye.done()
         stage.widen()
@@ -293,7 +316,7 @@ async def test_a_goodbye_lets_the_frame_that_is_being_sent_leave_first(
         words = await stage.words()
         assert control.Tally(sent=1, dropped={}) in words
         assert words[-1] == control.Bye(reason="ended")
-        assert stage.attendee.unsent is None
+        assert stage.attendee.outbox.unsent is None
 
 
 @pytest.mark.parametrize("stuck", ["before the frame", "within the frame"])
@@ -301,7 +324,7 @@ async def test_a_goodbye_comes_also_over_a_path_that_is_stuck(
     monkeypatch: pytest.MonkeyPatch, stuck: str
 ) -> None:
     monkeypatch.setattr("sender.attendee.HAND_OVER_TIMEOUT_S", 0.05)
-    monkeypatch.setattr("shared.link.endpoint.FLUSH_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("shared.link.connection.LANDING_NS", 50_000_000)
     async with a_stage() as stage:
         await stage.acknowledge(1)
         await stage.ready()
@@ -310,12 +333,12 @@ async def test_a_goodbye_comes_also_over_a_path_that_is_stuck(
         else:
             monkeypatch.setattr(stage.ours, "send_frame", lambda _data: asyncio.Event().wait())
         frame = sealed(0)
-        assert stage.attendee.offer(frame)
-        await stage.attendee.say_goodbye("error", "it failed", {})
+        assert stage.attendee.outbox.offer(frame)
+        await stage.say_goodbye("error", "it failed", {})
         words = await stage.words()
         assert words[-1] == control.Bye(reason="error", detail="it failed")
         assert control.Tally(sent=0, dropped={}) in words
-        assert stage.attendee.unsent is frame
+        assert stage.attendee.outbox.unsent is frame
         assert stage.attending is not None
         await stage.attending
 
@@ -326,7 +349,7 @@ async def test_a_receiver_that_says_goodbye_has_left() -> None:
         assert stage.attending is not None
         await stage.attending
         assert stage.attendee.left == control.Bye(reason="quit", detail="lunch")
-        assert not stage.attendee.ready
+        assert not stage.attendee.outbox.ready
 
 
 async def test_a_goodbye_and_the_link_s_end_in_one_go_count_as_having_left() -> None:
@@ -368,20 +391,20 @@ async def test_a_link_that_ends_without_a_word_is_a_receiver_gone_and_the_frame_
         await stage.ready()
         stage.narrow(monkeypatch)
         frame = sealed(0)
-        assert stage.attendee.offer(frame)
+        assert stage.attendee.outbox.offer(frame)
         await turns()
         await stage.theirs.link.close()
         assert stage.attending is not None
         with pytest.raises(PeerGone, match="closed the link"):
             await stage.attending
         assert stage.attendee.left is None
-        assert stage.attendee.unsent is frame
-        assert not stage.attendee.ready
-        assert not stage.attendee.offer(sealed(1))
+        assert stage.attendee.outbox.unsent is frame
+        assert not stage.attendee.outbox.ready
+        assert not stage.attendee.outbox.offer(sealed(1))
 
 
 async def test_a_receiver_that_falls_silent_is_gone() -> None:
-    async with a_stage(silence_s=0.2) as stage:
+    async with a_stage(lost_after_s=0.2) as stage:
         link = stage.theirs.link
         assert isinstance(link, MemoryLink)
         link.kill()
@@ -430,8 +453,8 @@ async def test_a_joiner_that_holds_the_next_key_gets_no_frame_of_the_epoch_befor
         await stage.theirs.receive()
         await stage.acknowledge(2)
         await handing
-        assert not stage.attendee.offer(sealed(0, epoch=1))
-        assert stage.attendee.offer(sealed(0, epoch=2))
+        assert not stage.attendee.outbox.offer(sealed(0, epoch=1))
+        assert stage.attendee.outbox.offer(sealed(0, epoch=2))
 
 
 # -- key frames -----------------------------------------------------------------------------------
@@ -451,7 +474,7 @@ async def a_chain(rtt_ns: int = 0) -> AsyncIterator[Stage]:
         await stage.acknowledge(1)
         await stage.deliver(0)
         await stage.ready()
-        assert stage.attendee.offer(following(1))
+        assert stage.attendee.outbox.offer(following(1))
         await stage.ready()
         yield stage
 
@@ -460,7 +483,7 @@ async def ask(stage: Stage, index: int) -> bool:
     """Ask for a key frame; whether the request was taken up."""
     stage.theirs.send(control.KeyFrameRequest(index=index))
     await turns()
-    return not stage.attendee.follows(stage.attendee._reference._newest_index)
+    return not stage.attendee.outbox.follows(stage.attendee.outbox.reference._newest_index)
 
 
 async def test_a_key_frame_is_not_made_for_a_frame_that_was_never_sent() -> None:
@@ -499,7 +522,7 @@ async def test_a_still_that_is_not_wanted_any_more_does_not_hold_up_the_stream(
         stage.theirs.send(control.StillRequest(index=7))
         await turns()
         stage.narrow(monkeypatch)
-        stage.attendee.offer_still(replace(sealed(7), still=True))
+        stage.attendee.outbox.offer_still(replace(sealed(7), still=True))
         await turns()
         stage.theirs.send(control.StillCancel(index=7 if thought_better else 6))
         await turns()
@@ -516,6 +539,6 @@ async def test_a_still_that_was_not_asked_for_is_not_sent() -> None:
     async with a_stage() as stage:
         await stage.acknowledge(1)
         await stage.ready()
-        stage.attendee.offer_still(replace(sealed(7), still=True))
+        stage.attendee.outbox.offer_still(replace(sealed(7), still=True))
         await stage.deliver(8)
         assert await stage.arrived() == b"frame 8"

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from sender.epochs import Epochs
-from sender.pipeline import Pipeline
+from sender.pipeline import SealingPipeline
 from shared.crypto.keyschedule import EpochSecret, SenderSchedule
 from shared.wire import SENDER_ID
 from tests.doubles import LIMIT_S, ShakeBackend, SteppingClock, turns, until
@@ -38,27 +38,35 @@ class Listener:
             raise
 
 
+class Audience(list[Listener]):
+    """What of an audience epochs use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changed = asyncio.Event()
+
+
 class Rig:
     """Epochs over a real pipeline, with a clock in the test's hands."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = SteppingClock(1000 * S)
         monkeypatch.setattr("sender.epochs.time", SimpleNamespace(monotonic_ns=self.clock))
-        self.listeners: list[Listener] = []
-        self.entered: list[EpochSecret] = []
+        self.listeners = Audience()
+        self.entered: list[tuple[int, str]] = []
         self.worker = ThreadPoolExecutor(1)
-        self.pipeline = Pipeline(ShakeBackend(), sender=SENDER_ID, clock_ns=self.clock)
+        self.pipeline = SealingPipeline(ShakeBackend(), sender=SENDER_ID, clock_ns=self.clock)
         self.epochs = Epochs(
             self.pipeline,
             self.worker,
             rekey_after_s=60.0,
             audience=self.listeners,  # type: ignore[arg-type]
-            on_entered=self._on_entered,
+            journal=self,  # type: ignore[arg-type]
         )
 
-    def _on_entered(self, secret: EpochSecret) -> None:
-        assert self.pipeline.epoch == secret.epoch, "told before it was in force"
-        self.entered.append(secret)
+    def epoch_entered(self, epoch: int, reason: str) -> None:
+        assert self.pipeline.epoch == epoch, "told before it was in force"
+        self.entered.append((epoch, reason))
 
 
 @pytest.fixture
@@ -80,9 +88,9 @@ async def test_epochs_are_numbered_upwards_and_say_why_they_began(rig: Rig) -> N
         await rig.epochs.begin("join")
         await rig.epochs.begin("join")
         await rig.epochs.begin("leave")
-        assert numbers(rig.entered) == [(1, "start"), (2, "join"), (3, "leave")]
-        assert listener.given == rig.entered
-        assert len({secret.secret for secret in rig.entered}) == 3
+        assert rig.entered == [(1, "start"), (2, "join"), (3, "leave")]
+        assert numbers(listener.given) == rig.entered
+        assert len({secret.secret for secret in listener.given}) == 3
 
 
 async def test_an_epoch_is_in_force_only_once_every_receiver_has_its_key(rig: Rig) -> None:
@@ -143,7 +151,7 @@ async def test_one_epoch_begins_at_a_time(rig: Rig) -> None:
         assert len(slow.given) == 1
         slow.confirms.set()
         await asyncio.gather(*beginnings)
-        assert numbers(rig.entered) == [(1, "start"), (2, "join"), (3, "join")]
+        assert rig.entered == [(1, "start"), (2, "join"), (3, "join")]
 
 
 async def test_the_pipeline_seals_under_the_secret_that_was_handed_over(
@@ -180,6 +188,6 @@ async def test_a_new_epoch_begins_when_the_last_is_old_enough_and_not_before(
             assert len(listener.given) == epoch - 1
             rig.clock.now_ns = born_ns = born_ns + 60 * S
             await until(lambda: len(rig.entered) == epoch)  # noqa: B023 -- awaited here
-        assert numbers(rig.entered) == [(1, "start"), (2, "time"), (3, "time")]
+        assert rig.entered == [(1, "start"), (2, "time"), (3, "time")]
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)

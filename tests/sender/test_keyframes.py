@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sender.keyframes import FOR_SOME_EVERY_NS, KeyFrames
+from sender.steering import FOR_SOME_EVERY_NS, KeyFrames
 
 
 def test_the_first_frame_is_key_and_those_that_all_can_follow_are_not() -> None:

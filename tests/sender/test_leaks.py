@@ -25,7 +25,7 @@ from pydicom.uid import (
     UltrasoundMultiFrameImageStorage,
 )
 
-from sender.pipeline import Pipeline
+from sender.pipeline import SealingPipeline
 from sender.playback.play import play
 from sender.preparation import MaskWishes, prepare
 from shared.codecs import CODECS, Encoder, EncoderTarget, open_decoder, open_encoder
@@ -35,6 +35,8 @@ from shared.errors import BadInput
 from shared.frame import EncodedFrame, Frame, Image, Rect
 from shared.wire import SENDER_ID, parse_inner
 from tests.doubles import ShakeBackend, ShakeGenerator
+
+pytestmark = pytest.mark.jumping_clock
 
 WIDTH, HEIGHT = 192, 160
 FOUND, NOT_FOUND = 0.7, 0.5  # correlation with the text: what arrives as it was, and chance
@@ -221,7 +223,7 @@ async def sent(spec: str, wishes: MaskWishes, codec: str) -> tuple[list[Image], 
     keys = derive_epoch(secret.secret, secret.epoch, SENDER_ID)
     opener = Opener(keys, SENDER_ID, ShakeGenerator(keys.keystream_key))
     pipeline, watched, decoder = (
-        Pipeline(ShakeBackend(), sender=SENDER_ID),
+        SealingPipeline(ShakeBackend(), sender=SENDER_ID),
         Watched(codec),
         open_decoder(codec),
     )

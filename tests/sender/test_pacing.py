@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sender.pacing import MAX_FPS, FrameRate
 from sender.rate import RateController, StreamFacts, Wishes
+from sender.steering import MAX_FPS, FrameRate
 
 INTERVAL_NS = 1_000_000_000 // 30
 

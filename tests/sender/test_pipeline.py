@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sender.pipeline import Pipeline, SealedFrame
+from sender.pipeline import SealedFrame, SealingPipeline
 from shared.codecs import EncoderTarget, open_decoder, open_encoder
 from shared.crypto.keyschedule import EpochSecret, SenderSchedule, derive_epoch
 from shared.crypto.sealing import Opener
@@ -20,18 +20,20 @@ from shared.frame import Frame, Image, Rect
 from shared.quality import psnr_db
 from shared.strip import draw_strip, read_strip
 from shared.wire import SENDER_ID, FrameMetadata, parse_inner
-from tests.doubles import ShakeBackend, ShakeGenerator, SteppingClock, picture
+from tests.doubles import PadWatch, ShakeBackend, ShakeGenerator, SteppingClock, picture
 
 S = 1_000_000_000
 BORN_NS = 5_000 * S
 
-MakePipeline = Callable[..., Pipeline]
+MakePipeline = Callable[..., SealingPipeline]
 
 
 @pytest.fixture
 def make_pipeline(request: pytest.FixtureRequest) -> MakePipeline:
-    def make(clock: Callable[[], int], *, codec: str = "lossless", strip: bool = False) -> Pipeline:
-        pipeline = Pipeline(
+    def make(
+        clock: Callable[[], int], *, codec: str = "lossless", strip: bool = False
+    ) -> SealingPipeline:
+        pipeline = SealingPipeline(
             ShakeBackend(),
             sender=SENDER_ID,
             strip=strip,
@@ -293,3 +295,21 @@ def test_text_that_was_found_since_is_hidden_of_a_still_and_the_strip_stays(
     assert not image[:100][strip[:100] == 0].any()
     assert not image[200:][strip[200:] == 0].any()
     assert (image[120:180, 200:300] == 255).all()
+
+
+def test_pads_do_not_grow_after_a_still(request: pytest.FixtureRequest) -> None:
+    pads = PadWatch()
+    pipeline = SealingPipeline(pads, sender=SENDER_ID, clock_ns=SteppingClock(BORN_NS))
+    request.addfinalizer(pipeline.close)
+    pipeline.encode_with(open_encoder("jpeg", target=EncoderTarget(quality=5)))
+    schedule = SenderSchedule(SENDER_ID)
+    schedule.start(BORN_NS)
+    pipeline.enter_epoch(schedule, 1)
+    large = picture(0, height=512, width=512)
+    usual = len(pipeline.process(frame(0, image=large), key=True).sealed)
+    still = pipeline.encode_still(0)
+    assert still is not None
+    sealed = pipeline.seal_still(*still)
+    assert len(sealed.sealed) > 4 * usual
+    after = pipeline.process(frame(1, image=large), key=True)
+    assert pads.nbytes_of(after.counter + 4) < 2 * usual

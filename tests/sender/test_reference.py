@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sender.reference import Reference
+from sender.outbox import Reference
 
 MS = 1_000_000
 

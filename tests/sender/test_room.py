@@ -23,6 +23,8 @@ from tests.doubles import (
 )
 from tests.sender.stage import a_stage, epochs
 
+pytestmark = pytest.mark.jumping_clock
+
 WRONG = "abandon-abandon-abandon"  # one in 2^33 that it is right
 
 

@@ -14,6 +14,8 @@ from tests.doubles import (
 )
 from tests.sender.stage import a_stage
 
+pytestmark = pytest.mark.jumping_clock
+
 
 async def test_when_the_source_ends_with_nobody_there_the_session_ends(
     monkeypatch: pytest.MonkeyPatch,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sender.sourcestory import TELL_EVERY_NS, SourceStory
+from sender.stream import TELL_EVERY_NS, SourceStory
 from shared.control import MAX_DETAIL_CHARS, Notice
 from shared.frame import Frame, Gap
 

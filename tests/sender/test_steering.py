@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
-from sender.keyframes import FOR_SOME_EVERY_NS
+from sender.audience import Readiness
 from sender.pipeline import SealedFrame, scaled_size
-from sender.rate import Wishes
-from sender.rate.budget import HEADROOM
-from sender.rate.demand import FULL_BPP
-from sender.steering import Steering
+from sender.rate import Plan, Wishes
+from sender.rate.budget import FULL_BPP, HEADROOM
+from sender.steering import FOR_SOME_EVERY_NS, Steering
 from shared import control
 from shared.frame import EncodedFrame, Frame
 from shared.link import PathEstimate
@@ -34,6 +34,18 @@ class Receiver:
     silent: bool = False
 
     @property
+    def outbox(self) -> Receiver:
+        return self
+
+    @property
+    def link(self) -> Receiver:
+        return self
+
+    @property
+    def heard_at_s(self) -> float:
+        return -math.inf if self.silent else math.inf
+
+    @property
     def is_new(self) -> bool:
         return self.sent is None
 
@@ -48,6 +60,14 @@ class Receiver:
 
     def follows(self, index: int | None) -> bool:
         return index is not None and index == self.sent
+
+    def standing(self, index: int | None, epoch: int | None) -> tuple[bool, bool, bool]:
+        return self.follows(index), self.ready and self.holds(epoch), self.is_new
+
+
+def ready(*receivers: Receiver) -> Readiness:
+    """What they are ready for once frame 7 of epoch 1 was encoded."""
+    return Readiness.of(receivers, 7, 1)  # type: ignore[arg-type]
 
 
 class Clock:
@@ -64,15 +84,32 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def steering(notices: list[Any] | None = None) -> Steering:
-    told = [] if notices is None else notices
-    made = Steering("h264", Wishes(), fps=30.0, on_change=told.append)
+class Told(Steering):
+    """Keeps in `notices` what it hands back to be told."""
+
+    def __init__(self, codec: str, notices: list[Any], wishes: Wishes | None = None) -> None:
+        super().__init__(codec, wishes or Wishes(), fps=30.0)
+        self.notices = notices
+
+    def planned(self, frame: Frame, *receivers: Receiver) -> Plan:
+        plan, told = self.plan_for(frame, ready(*receivers))
+        self.notices += told
+        return plan
+
+    def came_to(self, frame: SealedFrame) -> None:
+        told = self.encoded(frame)
+        if told is not None:
+            self.notices.append(told)
+
+
+def steering(notices: list[Any] | None = None) -> Told:
+    made = Told("h264", [] if notices is None else notices)
     made.choose(FRAME)
     return made
 
 
-def bitrate(made: Steering, *receivers: Any) -> int:
-    planned = made.plan_for(FRAME, receivers).bitrate_bps
+def bitrate(made: Told, *receivers: Receiver) -> int:
+    planned = made.planned(FRAME, *receivers).bitrate_bps
     assert planned is not None
     return planned
 
@@ -111,7 +148,7 @@ class Auto:
 
     def __init__(self, clock: Clock, wishes: Wishes | None = None) -> None:
         self.notices: list[control.QualityNotice] = []
-        self.made = Steering("auto", wishes or Wishes(), fps=30.0, on_change=self.notices.append)
+        self.made = Told("auto", self.notices, wishes)
         self.codecs: list[str] = []
         self._clock = clock
 
@@ -121,7 +158,7 @@ class Auto:
         """Frames of `nbytes` that take `busy_ms` each; the codecs that were gone over to so far."""
         for _ in range(round(30 * seconds)):
             self.take_up(rate_bps)
-            self.made.encoded(a_frame(nbytes=nbytes, encode_us=round(1000 * busy_ms)))
+            self.made.came_to(a_frame(nbytes=nbytes, encode_us=round(1000 * busy_ms)))
         return self.codecs
 
     def take_up(self, rate_bps: int) -> bool:
@@ -130,7 +167,7 @@ class Auto:
         choice = self.made.choose(COLOUR)
         if choice is not None:
             self.codecs.append(choice.codec)
-        self.made.plan_for(COLOUR, [Receiver(rate_bps=rate_bps)])  # type: ignore[list-item]
+        self.made.planned(COLOUR, Receiver(rate_bps=rate_bps))
         return choice is not None
 
     @property
@@ -159,10 +196,10 @@ def test_a_change_of_codec_is_told_with_its_first_frame(clock: Clock) -> None:
     for _ in range(30 * 10):
         if auto.take_up(100_000_000) and len(auto.codecs) == 2:
             break
-        auto.made.encoded(a_frame(nbytes=8_000))
+        auto.made.came_to(a_frame(nbytes=8_000))
     assert auto.codecs == ["h264", "h264-444"]
     assert auto.notices == [], "it has not worked yet"
-    auto.made.encoded(a_frame(nbytes=8_000))
+    auto.made.came_to(a_frame(nbytes=8_000))
     assert len(auto.notices) == 1
 
 
@@ -263,17 +300,17 @@ def test_pictures_of_another_size_or_colour_begin_anew_and_that_is_told(
     other = Frame(9, 0, np.zeros(shape, np.uint8))
     assert made.choose(other) is None, "it goes on in the codec that was asked for"
     assert made.begins
-    plan = made.plan_for(other, [Receiver(rate_bps=40_000_000)])  # type: ignore[list-item]
+    plan = made.planned(other, Receiver(rate_bps=40_000_000))
     assert made._controller is not controller
     assert made._controller is not None
     facts = made._controller._facts
     assert (facts.width, facts.height) == (shape[1], shape[0])
     assert plan.scale == 1
-    made.encoded(a_frame(nbytes=900))
+    made.came_to(a_frame(nbytes=900))
     size = f"{shape[1]}x{shape[0]}"
     assert notices[told].reason == f"quality begun anew: the picture is {size} now"
     made.choose(Frame(10, 0, np.zeros(shape, np.uint8)))
-    made.encoded(a_frame(nbytes=900))
+    made.came_to(a_frame(nbytes=900))
     assert len(notices) == told + 1
 
 
@@ -282,8 +319,8 @@ def test_another_size_is_no_news_of_quality_where_none_was_told(clock: Clock) ->
     made = steering(notices)
     bitrate(made, Receiver(rate_bps=400_000_000))
     made.choose(COLOUR)
-    made.plan_for(COLOUR, [Receiver(rate_bps=400_000_000)])  # type: ignore[list-item]
-    made.encoded(a_frame(nbytes=900))
+    made.planned(COLOUR, Receiver(rate_bps=400_000_000))
+    made.came_to(a_frame(nbytes=900))
     assert notices == []
 
 
@@ -300,12 +337,12 @@ def test_auto_begins_in_the_first_codec_for_pictures_of_another_size(clock: Cloc
 
 def test_a_notice_names_the_size_that_the_picture_has(clock: Clock) -> None:
     notices: list[control.QualityNotice] = []
-    made = Steering("h264", Wishes(), fps=30.0, on_change=notices.append)
+    made = Told("h264", notices)
     odd = Frame(0, 0, picture(0, height=481, width=641))
     made.choose(odd)
     for rate in (40_000_000, 350_000):
         clock.now_ns += 33_000_000
-        plan = made.plan_for(odd, [Receiver(rate_bps=rate)])  # type: ignore[list-item]
+        plan = made.planned(odd, Receiver(rate_bps=rate))
     assert plan.scale < 1
     shown = scaled_size(641, 481, plan.scale)
     assert (notices[-1].width, notices[-1].height) == shown
@@ -314,19 +351,19 @@ def test_a_notice_names_the_size_that_the_picture_has(clock: Clock) -> None:
 
 @pytest.mark.parametrize(("codec", "chained"), [("lossless", False), ("h264", True)])
 def test_colour_without_loss_is_no_chain(clock: Clock, codec: str, chained: bool) -> None:
-    made = Steering(codec, Wishes(), fps=30.0, on_change=lambda _notice: None)
+    made = Told(codec, [])
     made.choose(COLOUR)
     assert made.inter is chained
     made._keys.made(clock.now_ns)
     behind, busy = Receiver(sent=3), Receiver(ready=False)
-    assert made.serves(7, 1, [behind, busy]) is not chained  # type: ignore[list-item]
+    assert made.serves(ready(behind, busy)) is not chained
     assert not key_needed(made, behind, busy)
     made.choose(FRAME)
     assert made.inter
 
 
 def key_needed(made: Steering, *receivers: Any) -> bool:
-    return made.needs_key(7, 1, receivers)
+    return made.needs_key(ready(*receivers))
 
 
 def test_for_one_that_lost_the_chain_those_whose_path_is_busy_just_now_do_not_pay(
@@ -336,10 +373,10 @@ def test_for_one_that_lost_the_chain_those_whose_path_is_busy_just_now_do_not_pa
     made._keys.made(clock.now_ns)
     lost, busy = Receiver(sent=3), Receiver(ready=False)
     assert not key_needed(made, lost, busy)
-    assert not made.serves(7, 1, [lost, busy]), "a frame that the busy one alone could decode"
+    assert not made.serves(ready(lost, busy)), "a frame that the busy one alone could decode"
     clock.now_ns += FOR_SOME_EVERY_NS
     assert key_needed(made, lost, busy)
-    assert made.serves(7, 1, [lost, busy])
+    assert made.serves(ready(lost, busy))
 
 
 def test_a_frame_is_of_use_where_one_that_follows_can_take_it_or_nobody_follows(
@@ -347,8 +384,8 @@ def test_a_frame_is_of_use_where_one_that_follows_can_take_it_or_nobody_follows(
 ) -> None:
     made = steering()
     made._keys.made(clock.now_ns)
-    assert made.serves(7, 1, [Receiver(), Receiver(sent=3)])
-    assert made.serves(7, 1, [Receiver(sent=3)]), "nobody follows: a key frame is due at once"
-    assert made.serves(7, 1, [Receiver(sent=None), Receiver(ready=False)])
-    assert not made.serves(7, 1, [Receiver(ready=False)])
-    assert not made.serves(7, 1, [])
+    assert made.serves(ready(Receiver(), Receiver(sent=3)))
+    assert made.serves(ready(Receiver(sent=3))), "nobody follows: a key frame is due at once"
+    assert made.serves(ready(Receiver(sent=None), Receiver(ready=False)))
+    assert not made.serves(ready(Receiver(ready=False)))
+    assert not made.serves(ready())

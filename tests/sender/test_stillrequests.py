@@ -15,6 +15,8 @@ from tests.doubles import (
 )
 from tests.sender.stage import Script, a_stage, frames_of, give, heard, say
 
+pytestmark = pytest.mark.jumping_clock
+
 
 async def test_a_still_is_the_masked_picture_lossless_and_no_part_of_the_stream(
     monkeypatch: pytest.MonkeyPatch,
@@ -34,7 +36,7 @@ async def test_a_still_is_the_masked_picture_lossless_and_no_part_of_the_stream(
         await give(stage, 2)
         after = await watcher.frame()
         assert (after.index, after.depends_on) == (2, 1), "the still broke the chain"
-        stage.session._audience._attendees["a"].tell_tally({})
+        stage.session._audience._attendees["a"].tell_tally()
         await until(lambda: bool(heard(watcher, control.Tally)))
         tally = heard(watcher, control.Tally)[-1]
         assert tally == control.Tally(sent=3, dropped={})
@@ -44,7 +46,7 @@ async def test_a_still_is_the_masked_picture_lossless_and_no_part_of_the_stream(
 async def test_a_still_that_is_not_held_or_asked_for_too_soon_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sender.stillwish.STILL_EVERY_NS", 10**15)
+    monkeypatch.setattr("sender.outbox.STILL_EVERY_NS", 10**15)
     async with a_stage(monkeypatch, codec="h264") as stage:
         watcher = await stage.join("a")
         await give(stage, 0)

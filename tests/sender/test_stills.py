@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sender.masks.rectangles import apply_masks
-from sender.stills import MAX_BYTES, MAX_PICTURES, RecentPictures
+from sender.pipeline import MAX_BYTES, MAX_PICTURES, RecentPictures
 from shared.frame import Image, Rect
 
 SMALL = np.zeros((16, 16), np.uint8)

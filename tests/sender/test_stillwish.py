@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sender.outbox import STILL_EVERY_NS, StillWish
 from sender.pipeline import SealedFrame
-from sender.stillwish import STILL_EVERY_NS, StillWish
 from shared.frame import EncodedFrame
 
 

@@ -7,9 +7,9 @@ import asyncio
 import numpy as np
 import pytest
 
+from sender.streamcodec import CodecChoice
 from shared import control
 from shared.codecs import Encoder, EncoderTarget, open_decoder, open_encoder
-from shared.codecs.choice import CodecChoice
 from shared.errors import BadInput
 from shared.frame import EncodedFrame, Image
 from shared.link.memory import MemoryLink
@@ -22,6 +22,8 @@ from tests.doubles import (
 )
 from tests.sender.stage import Script, a_stage, frames_of, give, heard, say
 
+pytestmark = pytest.mark.jumping_clock
+
 # -- what gives way -------------------------------------------------------------------------------
 
 
@@ -32,7 +34,7 @@ async def test_a_frame_that_waits_when_the_last_receiver_leaves_is_not_shown_to_
         first = await stage.join("a")
         monkeypatch.setattr(stage.links.ours[0], "can_send_frame", lambda: False)
         stage.tap.give(0)  # offered, and stuck before the path
-        await until(lambda: stage.session._audience._attendees["a"].unsent is not None)
+        await until(lambda: stage.session._audience._attendees["a"].outbox.unsent is not None)
         stage.tap.give(1)  # waits for a path
         await until(lambda: stage.session._stream._slot._item is not None)
         await first.leave()
@@ -62,14 +64,14 @@ async def test_frames_that_one_path_can_t_carry_are_replaced_by_newer_ones(
         monkeypatch.setattr(ours, "can_send_frame", lambda: wide and can_send())
         for index in range(4):  # 0 is taken up; 1 and 2 give way to 3
             stage.tap.give(index)
-            await until(lambda: stage.session._audience._attendees["a"].unsent is not None)
+            await until(lambda: stage.session._audience._attendees["a"].outbox.unsent is not None)
             await turns()
         assert stage.journal.dropped_frames == [
             (DropReason.LINK_BUSY, 1),
             (DropReason.LINK_BUSY, 2),
         ]
         wide = True
-        ours._lifetime.wake()
+        ours._changed.set()
         ours._sending_changed.set()
         assert (await watcher.frame()).index == 0
         assert (await watcher.frame()).index == 3
@@ -81,11 +83,11 @@ async def test_a_frame_that_nobody_could_take_is_counted_once(
     async with a_stage(monkeypatch) as stage:
         watcher = await stage.join("a")
         attendee = stage.session._audience._attendees["a"]
-        await until(lambda: attendee.ready)
-        monkeypatch.setattr(attendee, "offer", lambda _frame: False)
+        await until(lambda: attendee.outbox.ready)
+        monkeypatch.setattr(attendee.outbox, "offer", lambda _frame: False)
         stage.tap.give(0)
         await until(lambda: len(stage.journal.dropped_frames) == 1)
-        attendee.tell_tally(stage.session._audience._drops())
+        attendee.tell_tally()
         tally = control.Tally(sent=0, dropped={"link_busy": 1})
         await until(lambda: tally in watcher.heard)
 
@@ -96,9 +98,11 @@ async def test_a_receiver_that_has_not_confirmed_the_epoch_keeps_no_processor_bu
     async with a_stage(monkeypatch) as stage:
         watcher = await stage.join("a")
         attendee = stage.session._audience._attendees["a"]
-        await until(lambda: attendee.ready)
-        holds, confirmed = attendee.holds, []
-        monkeypatch.setattr(attendee, "holds", lambda epoch: bool(confirmed) and holds(epoch))
+        await until(lambda: attendee.outbox.ready)
+        holds, confirmed = attendee.outbox.holds, []
+        monkeypatch.setattr(
+            attendee.outbox, "holds", lambda epoch: bool(confirmed) and holds(epoch)
+        )
         process, sealed = stage.session._pipeline.process, []
         monkeypatch.setattr(
             stage.session._pipeline,
@@ -126,7 +130,7 @@ async def test_frames_that_wait_for_a_receiver_that_is_silent_are_counted_as_suc
         await asyncio.sleep(0.06)
         for index in range(4):
             stage.tap.give(index)
-            await until(lambda: stage.session._audience._attendees["a"].unsent is not None)
+            await until(lambda: stage.session._audience._attendees["a"].outbox.unsent is not None)
             await turns()
         assert stage.journal.dropped_frames == [
             (DropReason.RECEIVER_SILENT, 1),
@@ -175,19 +179,19 @@ async def test_who_joins_later_begins_with_a_key_frame(monkeypatch: pytest.Monke
 async def test_one_that_missed_a_frame_gets_none_that_builds_on_it_and_is_told_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sender.keyframes.FOR_SOME_EVERY_NS", 10**12)
+    monkeypatch.setattr("sender.steering.FOR_SOME_EVERY_NS", 10**12)
     async with a_stage(monkeypatch, codec="h264", max_receivers=2) as stage:
         quick, slow = await stage.join("quick"), await stage.join("slow")
         await give(stage, 0)
         attendee = stage.session._audience._attendees["slow"]
         with monkeypatch.context() as patched:
-            patched.setattr(attendee, "holds", lambda _epoch: False)
+            patched.setattr(attendee.outbox, "holds", lambda _epoch: False)
             await give(stage, 1)
         for index in (2, 3):
-            await until(lambda: attendee.ready)
+            await until(lambda: attendee.outbox.ready)
             await give(stage, index)
         assert [f.index for f in await frames_of(quick, 4)] == [0, 1, 2, 3]
-        attendee.tell_tally({})
+        attendee.tell_tally()
         await until(lambda: bool(heard(slow, control.Tally)))
         [tally] = heard(slow, control.Tally)[-1:]
         assert isinstance(tally, control.Tally)
@@ -221,6 +225,49 @@ async def test_a_path_that_narrows_is_told_to_person_log_and_receiver(
         report = heard(watcher, control.PathReport)[0]
         assert isinstance(report, control.PathReport)
         assert report.rtt_ms == 40.0
+
+
+class Told:
+    """An encoder that keeps what it is told to aim at."""
+
+    name = "h264"
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.targets: list[EncoderTarget] = []
+
+    def retarget(self, target: EncoderTarget) -> None:
+        self.targets.append(target)
+        self._encoder.retarget(target)
+
+    def encode(self, image: Image, *, key: bool = False) -> EncodedFrame:
+        return self._encoder.encode(image, key=key)
+
+
+async def test_the_encoder_is_told_what_the_rate_control_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = Script(2_000_000)
+    encoders: list[Told] = []
+
+    def opening(codec: str, *, target: EncoderTarget) -> Encoder:
+        encoders.append(Told(open_encoder(codec, target=target)))
+        return encoders[-1]
+
+    monkeypatch.setattr(MemoryLink, "path", property(lambda _link: script.estimate()))
+    monkeypatch.setattr("sender.steering.open_encoder", opening)
+    async with a_stage(monkeypatch, codec="h264", fps=30.0) as stage:
+        await stage.join("a")
+        for index, rate_bps in enumerate((2_000_000, 2_000_000, 40_000, 40_000, 20_000)):
+            script.rate_bps = rate_bps
+            await give(stage, index)
+            told = encoders[0].targets[-1].bitrate_bps
+            plan = stage.session._steering.plan
+            assert plan is not None and told == plan.target.bitrate_bps
+            assert told is not None and told <= rate_bps
+        bitrates = [target.bitrate_bps or 0 for target in encoders[0].targets]
+        assert bitrates[0] > 40_000  # it follows the path, and is not low from the beginning
+    assert len(encoders) == 1
 
 
 async def test_frames_left_out_for_a_lower_frame_rate_are_counted_as_such(

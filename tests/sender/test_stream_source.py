@@ -16,6 +16,8 @@ from shared.telemetry.records import DropReason
 from tests.doubles import Watcher, until
 from tests.sender.stage import Stage, a_stage, give, heard
 
+pytestmark = pytest.mark.jumping_clock
+
 HOUR_NS = 3600 * 1_000_000_000
 
 
@@ -33,7 +35,7 @@ def smooth(*shape: int) -> np.ndarray:
 async def show(stage: Stage, frame: Frame) -> None:
     stage.tap.say(frame)
     await until(lambda: stage.session._pipeline.encoded_index == frame.index)
-    await until(lambda: all(a.unsent is None for a in stage.session._audience))
+    await until(lambda: all(a.outbox.unsent is None for a in stage.session._audience))
 
 
 async def test_a_damaged_picture_is_counted_and_told_at_both_ends_and_the_stream_goes_on(

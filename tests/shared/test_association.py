@@ -30,6 +30,8 @@ from shared.errors import (
 )
 from shared.link.memory import MemoryLink, memory_pair
 
+pytestmark = pytest.mark.jumping_clock
+
 NETWORK = NetworkId("bp", bytes(range(32)))
 CODE = "abandon-crystal-zebra"
 

@@ -80,7 +80,7 @@ messages = st.one_of(
     st.builds(
         QualityNotice,
         reason=st.text(max_size=50).filter(str.isprintable),
-        codec=st.sampled_from(["jpeg", "h264-444", "av1"]),
+        codec=st.sampled_from(["jpeg", "h264-444", "lossless"]),
         width=st.integers(16, 4096),
         height=st.integers(16, 4096),
         fps=st.floats(0.1, 240),

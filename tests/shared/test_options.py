@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import BadInput
-from shared.link.webrtc.ice import is_ice_url
+from shared.link.webrtc.iceservers import parse_ice_url
 from shared.options import IceServerUrl, parse_addresses, parse_ice_servers
 
 
@@ -14,9 +14,9 @@ def test_an_option_that_was_not_given_is_none(given):
 
 
 def test_stun_servers_are_kept_in_their_order():
-    urls = ["stun:stun.example.org:3478", "stun:192.0.2.1"]
+    urls = ["stun:stun.example.org:3478", "stun:192.0.2.1", "stun:[2001:db8::1]:3478"]
     assert parse_ice_servers(urls) == tuple(IceServerUrl(url) for url in urls)
-    assert all(is_ice_url(url) for url in urls)
+    assert all(parse_ice_url(url) for url in urls)
 
 
 @pytest.mark.parametrize("url", ["turn:t.example.org:3478", "turns:t.example.org"])

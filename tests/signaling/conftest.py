@@ -134,3 +134,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
         )
     )
     return files
+
+
+@pytest.fixture(autouse=True)
+def no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http", "https", "all", "ws", "wss", "no"):
+        monkeypatch.delenv(f"{name}_proxy", raising=False)
+        monkeypatch.delenv(f"{name}_PROXY".upper(), raising=False)

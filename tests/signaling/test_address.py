@@ -20,6 +20,8 @@ from signaling.address import parse_url
         ("https://h/veil/ws", "wss://h:443/veil/ws", "h:443"),
         ("ws://h/a?b=c", "ws://h:80/a?b=c", "h:80"),
         ("ws://[::1]:8765", "ws://[::1]:8765/ws", "[::1]:8765"),
+        ("ws://[fe80::7%enP1]:9", "ws://[fe80::7%enP1]:9/ws", "[fe80::7%enP1]:9"),
+        ("ws://[fe80::7%25enP1]:9", "ws://[fe80::7%enP1]:9/ws", "[fe80::7%enP1]:9"),
     ],
 )
 def test_an_address_means(text: str, url: str, where: str) -> None:

@@ -28,6 +28,14 @@ def test_stun_urls_come_first_and_then_those_of_the_file(tmp_path: Path) -> None
     )
 
 
+def test_one_url_may_stand_alone_and_an_ipv6_address_in_brackets(tmp_path: Path) -> None:
+    config = tmp_path / "ice.json"
+    config.write_text(json.dumps([TURN | {"urls": "turn:[2001:db8::1]:3478"}]))
+    (server,) = ice_servers([], config)
+    assert server.urls == ["turn:[2001:db8::1]:3478"]
+    assert ice_servers(["stun:[2001:db8::1]:3478"]) == (IceServer(["stun:[2001:db8::1]:3478"]),)
+
+
 def test_nothing_configured_is_nothing_handed_out() -> None:
     assert ice_servers([]) == ()
 
@@ -47,7 +55,7 @@ def test_a_turn_server_belongs_into_the_file(url: str) -> None:
         "https://stun.example.org",
         "stun:a b",
         "stun:example.org:port",
-        "stun:[2001:db8::1]:3478",
+        "stun:2001:db8::1",
     ],
 )
 def test_what_is_no_stun_url_is_refused(url: str) -> None:
@@ -62,7 +70,7 @@ def test_what_is_no_stun_url_is_refused(url: str) -> None:
         "hunter2",
         json.dumps(TURN),
         json.dumps([TURN | {"hunter2": 1}]),
-        json.dumps([TURN | {"urls": "turn:x"}]),
+        json.dumps([TURN | {"urls": "turn:x y"}]),
         json.dumps([TURN | {"urls": []}]),
         json.dumps([TURN | {"credential": None}]),
         json.dumps([{"urls": ["turn:x"], "username": "hunter2"}]),

@@ -193,7 +193,7 @@ def created_with(url: str) -> str:
         "turn:host?transport=sctp",
         "turn:host?transport=",
         "turn:host?x=1",
-        "turn:[2001:db8::1]",
+        "turn:[2001:db8::1",
         "turn:2001:db8::1",
     ],
 )
@@ -211,6 +211,7 @@ def test_an_ice_url_that_is_none_is_refused(url: str) -> None:
         "turn:turn_server:3478",
         "turn:turn.example.org:3478?transport=udp",
         "turns:turn.example.org?transport=tcp",
+        "turn:[2001:db8::1]:3478?transport=tcp",
     ],
 )
 def test_an_ice_url_is_accepted_as_a_peer_connection_takes_it(url: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PilImage
 
 from receiver.sinks.files import encode_png
-from receiver.sinks.sealed_view import sealed_picture
+from receiver.sinks.viewer import sealed_picture
 from sender.sources import SourceInfo, SourcePicture
 from sender.sources.geometry import Geometry
 from shared.errors import BadInput, OutputFailed

@@ -1,7 +1,7 @@
 """Veilscope itself: the programs that people start, and its receiver API where pictures are read.
 
 `veilscope` is measured as its rivals are: the sender draws the strip, and a receiver that uses the
-API (`veilscope.watching`) reads it.  `veilscope-log` is the receiver program itself, without strip;
+API (`watching`) reads it.  `veilscope-log` is the receiver program itself, without strip;
 its figures are those of its log, by its estimate of the sender's clock.
 """
 
@@ -14,10 +14,15 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+import receiver
+import sender
+import signaling
+from lab.bench.rivals import watching
 from lab.bench.rivals.place import Place, Side
 from lab.bench.rivals.records import (
     Offered,
@@ -35,7 +40,6 @@ from shared.terminal import INTERRUPTED
 
 __all__ = ["Session", "Veilscope", "record_of"]
 
-WATCHING = "veilscope.watching"
 START_S = 60.0  # for three programs to start and pair on a busy machine
 END_S = 30.0  # for a program to end after it was asked to
 POLL_S = 0.02
@@ -57,16 +61,16 @@ class Session:
             case, left, right = self._case, self._place.left, self._place.right
             server = starting.enter_context(
                 _Running(
-                    left, case.folder, "signaling",
+                    left, case.folder, signaling,
                     "--host", left.address, "--port", "0", "--quiet",
                 )
             )  # fmt: skip
             url = server.first_line().split()[-1]
             code = case.folder / "code"
-            both = ("--signaling", url, "--code-file", str(code))
+            both = ("--signaling", url, "--proxy", "none", "--code-file", str(code))
             self.sender = starting.enter_context(
                 _Running(
-                    left, case.folder, "sender", *both, "--address", left.address,
+                    left, case.folder, sender, *both, "--address", left.address,
                     "--source", f"video:{case.clip.path}", "--loop", "--fps", str(case.fps),
                     "--codec", case.codec, "--quality", str(case.quality),
                     "--log", str(self.sender_log), *(("--strip",) if self._strips else ()),
@@ -85,12 +89,12 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self._programs.close()
 
-    def _receiving(self) -> tuple[str, ...]:
-        """The module of the receiver, and its options."""
+    def _receiving(self) -> tuple[ModuleType, *tuple[str, ...]]:
+        """The program of the receiver, and its options."""
         if not self._strips:
-            return "receiver", "--display", "none"
+            return receiver, "--display", "none"
         return (
-            WATCHING, "--sample-every", str(self._case.sample_every),
+            watching, "--sample-every", str(self._case.sample_every),
             "--record", str(self._case.folder / "receiver.json"),
             "--pictures", str(self._case.folder / "pictures"),
         )  # fmt: skip
@@ -124,13 +128,13 @@ class Session:
 class _Running:
     """One program of Veilscope on one side."""
 
-    def __init__(self, side: Side, folder: Path, module: str, *arguments: str) -> None:
-        self._errors = folder / f"{module}.err"
-        self._module = module
-        with self._errors.open("wb") as errors, (folder / f"{module}.out").open("wb") as out:
+    def __init__(self, side: Side, folder: Path, program: ModuleType, *arguments: str) -> None:
+        self._name = program.__name__
+        self._errors = folder / f"{self._name}.err"
+        with self._errors.open("wb") as errors, (folder / f"{self._name}.out").open("wb") as out:
             self.process: subprocess.Popen[Any] = side.popen(
-                [sys.executable, "-P", "-m", module, *arguments],
-                stdout=subprocess.PIPE if module == "signaling" else out,
+                [sys.executable, "-P", "-m", self._name, *arguments],
+                stdout=subprocess.PIPE if program is signaling else out,
                 stderr=errors,
             )
 
@@ -150,7 +154,7 @@ class _Running:
         try:
             ended = self.process.wait(END_S)
         except subprocess.TimeoutExpired:
-            raise VeilscopeError(f"the {self._module} does not end") from None
+            raise VeilscopeError(f"the {self._name} does not end") from None
         if ended != status:
             raise self._failed()
 
@@ -166,7 +170,7 @@ class _Running:
     def _failed(self) -> VeilscopeError:
         said = self._errors.read_text(errors="replace").strip().splitlines()
         last = " ".join(said[-3:]) or "it said nothing"
-        return VeilscopeError(f"the {self._module} ended: {last}")
+        return VeilscopeError(f"the {self._name} ended: {last}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -105,6 +106,7 @@ def opened(location: Location, *, live_threads: bool, strict: bool = True) -> Op
     """
     options = dict(_BOUNDS)
     timeout = None
+    began = time.monotonic()
     try:
         if not isinstance(location, str):
             location.seek(0)
@@ -116,6 +118,9 @@ def opened(location: Location, *, live_threads: bool, strict: bool = True) -> Op
             options |= _LOCAL
         container = av.open(location, "r", options=options, timeout=timeout)
     except (av.FFmpegError, OSError, ValueError) as error:
+        if is_network(location) and time.monotonic() - began >= OPEN_TIMEOUT_S:
+            # FFmpeg's RTSP calls it invalid data when it gave up waiting.
+            raise _no_answer() from None
         raise _refusal(location, error) from None
     try:
         if not container.streams and not is_network(location):
@@ -271,11 +276,20 @@ def _boxes(file: BinaryIO) -> tuple[bytes, bool]:
     return beginning, False
 
 
+_HOST_HINT = "check the address and port, and that the device is on and reachable from here"
+
+
+def _no_answer() -> SourceFailed:
+    return SourceFailed(
+        f"the source does not answer: no video came from its address within {OPEN_TIMEOUT_S:.0f} s",
+        hint=_HOST_HINT,
+    )
+
+
 def _network_refusal(location: str, error: BaseException) -> SourceFailed:
-    host_hint = "check the address and port, and that the device is on and reachable from here"
     match error:
         case av.ConnectionRefusedError():
-            return SourceFailed("the source's address refuses the connection", hint=host_hint)
+            return SourceFailed("the source's address refuses the connection", hint=_HOST_HINT)
         case av.HTTPNotFoundError():
             return SourceFailed(
                 "the source's server has nothing at this address (404, not found)",
@@ -291,10 +305,7 @@ def _network_refusal(location: str, error: BaseException) -> SourceFailed:
                 f"the source's server refuses ({reason(error)})", hint="check the address"
             )
         case av.ExitError() | av.TimeoutError():
-            return SourceFailed(
-                f"no video came from the source's address within {OPEN_TIMEOUT_S:.0f} s",
-                hint=host_hint,
-            )
+            return _no_answer()
         case av.ProtocolNotFoundError():
             return SourceFailed(
                 "FFmpeg here does not know this kind of address",
@@ -310,7 +321,7 @@ def _network_refusal(location: str, error: BaseException) -> SourceFailed:
                 "the name of the source's host can't be resolved",
                 hint="check the address, or give the host by its number",
             )
-    return SourceFailed(f"the source can't be opened ({reason(error)})", hint=host_hint)
+    return SourceFailed(f"the source can't be opened ({reason(error)})", hint=_HOST_HINT)
 
 
 def _resolves(location: str) -> bool:

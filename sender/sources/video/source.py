@@ -29,7 +29,7 @@ from sender.sources.video.decoding import Decoding
 from sender.sources.video.network import ConnectionBroke, NetworkReader, unbroken
 from sender.sources.video.opening import Location, OpenVideo, is_network, opened, reason
 from sender.sources.video.rendering import Compression, FrameRenderer, picture_remarks
-from sender.sources.video.timeline import MAX_PAUSE_S, Timeline
+from sender.sources.video.timeline import MAX_PAUSE_S, VideoTimeline
 from shared.control import Notice
 from shared.errors import SourceFailed
 
@@ -185,7 +185,7 @@ class VideoSource:
         renderer, compression = FrameRenderer(codec.name), Compression(codec)
         aspect = PixelAspect(video)
         if not resumed:
-            self._timeline = Timeline(1.0 / self._rate)
+            self._timeline = VideoTimeline(1.0 / self._rate)
         own_times = not self._live and self._fps is None and video.timed
         shown, unshown = 0, 0
         try:

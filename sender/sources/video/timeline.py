@@ -6,14 +6,14 @@ hours where a clock was set.  Pure.
 
 from __future__ import annotations
 
-__all__ = ["MAX_PAUSE_S", "Timeline"]
+__all__ = ["MAX_PAUSE_S", "VideoTimeline"]
 
 MAX_PAUSE_S = 10.0  # between two pictures: longer is a broken clock, or a pause nobody sits out
 _SAME_STEPS = 1.5  # set back by less: the same picture's time again, or one swapped with the next
 _SQUEEZE = 0.25  # of a step, after a time that does not go on
 
 
-class Timeline:
+class VideoTimeline:
     """The times of one pass; `step_s` is the time of a picture that has none of its own."""
 
     def __init__(self, step_s: float) -> None:

@@ -5,120 +5,170 @@ every acknowledgement; here frames have a congestion control and a repair of the
 `UnreliablePath` gives each message a DATA chunk of its own (unordered, unfragmented) with the
 association's next TSN, outside of its queues, and tells the other end by FORWARD TSN (RFC 3758) not
 to wait for those that got lost.  To the other end that is partial reliability with no
-retransmission; the control channel goes on through aiortc's own machinery.  The same for what
-arrives: such chunks are taken at once and acknowledged now and then instead of one by one.  An
-acknowledgement tells of the first gaps only, so that it always fits one packet, and what is lost is
-passed over by the clock: neither end's books grow with losses, and none needs the other's to heal.
+retransmission; the control channel goes on through aiortc's own machinery (`reliable`).  The same
+for what arrives: such chunks are taken where they arrive and acknowledged now and then instead of
+one by one; all else passes `inbound`.  An acknowledgement tells of the first gaps only, so that it
+always fits one packet, and what is lost is passed over by the clock: neither end's books grow with
+losses, and none needs the other's to heal.
 
-As in `ice`, private names of aiortc and aioice are used, set on the objects of one
-connection only, and the tests check each against the installed version.
+As in `ice`, private names of aiortc and aioice are used (listed in `private`), set on the objects
+of one connection only, and the tests check each against the installed version.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import struct
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Set
-from functools import partial
+from collections.abc import Callable
 
 from aiortc import RTCSctpTransport
-from aiortc.rtcsctptransport import SackChunk
 from google_crc32c import value as crc32c
 from OpenSSL import SSL
 
 from shared.link.webrtc.bursts import Bursts
 from shared.link.webrtc.ice import ice_connection
+from shared.link.webrtc.inbound import MAX_AHEAD, Allowance, Inbound
+from shared.link.webrtc.records import Records, split_records
+from shared.link.webrtc.reliable import TSN_MODULO, ReliablePath, after
 
 __all__ = ["UnreliablePath"]
 
-TSN_MODULO = 2**32
-TSN_HALF = 2**31
+_LOG = logging.getLogger(__name__)
 
 _PACKET = struct.Struct("!HHL")  # ports and verification tag; the checksum follows
 _DATA = struct.Struct("!BBHLHHL")  # type, flags, length, TSN, stream, stream sequence, protocol
+_WHOLE = struct.Struct("!4xL4sBBHLHHL")  # both, from the verification tag on
 _CHECKSUM = struct.Struct("<L")
 _NO_CHECKSUM = bytes(4)
 _BEGIN = 12 + _DATA.size  # where a message begins in its packet
 DATA_TYPE = 0
 WHOLE_UNORDERED = 0x07  # flags U, B and E (RFC 9260 section 3.3.1)
 WEBRTC_BINARY = 53
-MAX_DATAGRAM_BYTES = 1500
+RECORD_OVERHEAD_BYTES = 64  # at most, of any cipher that DTLS has
 
 FORGET_AFTER_S = 0.25  # a chunk that is not there by then is not coming, in any order
-SACK_AFTER_S = 0.05  # nothing waits for it: it only keeps the other end's books short
-MAX_AHEAD = 1 << 15  # TSNs beyond the cumulative one; none but a hostile peer gets there
-MAX_DUPLICATES = 16  # told in one SACK
-MAX_GAPS = 200  # told in one SACK, which is 900 bytes then; aiortc can't send more than 1,500
-MAX_SACKED_AHEAD = 2048  # TSNs looked at for one SACK; as many come in a second of 20 Mbit/s
+
+
+def _nothing(_: str) -> None:
+    return
 
 
 class UnreliablePath:
     """One association's way for messages of one unordered channel; `receive` gets what arrives.
 
     Before the association starts.  `stream` is to be set once the channel has its number.
+    `broken` is told, once and in our words, when the other end broke the protocol: a clause about
+    it, such as "acknowledged what was never sent".  Its link must end then; nothing that it sends
+    is heard any more.
     """
 
-    def __init__(self, sctp: RTCSctpTransport, receive: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        sctp: RTCSctpTransport,
+        receive: Callable[[bytes], None],
+        broken: Callable[[str], None] = _nothing,
+    ) -> None:
         self.stream: int | None = None
         self._sctp = sctp
         self._dtls = sctp.transport
         self._ice = ice_connection(sctp)
         self._receive = receive
+        self._broken = broken
+        self._over = False
         self._bursts = Bursts()
         # (TSN, when), not known to be there
         self._sent: deque[tuple[int, float]] = deque(maxlen=MAX_AHEAD)
-        self._sack_timer: asyncio.TimerHandle | None = None
         self._pass_over_timer: asyncio.TimerHandle | None = None
-        self._sending: set[asyncio.Task[None]] = set()
-        self._handle_any = sctp._handle_data
-        self._receive_sack = sctp._receive_sack_chunk
+        self._allowance: Allowance | None = None
+        self._reliable = ReliablePath(sctp, self._end)
+        self._reliable.acknowledging = self._acknowledging
+        self._inbound = Inbound(sctp, self._reliable, self._end)
+        self._records = Records(self._dtls, take=self._take, heard=self.resume)
+        self._ice.data_received = self._datagram_received  # type: ignore[assignment, method-assign]
         sctp._handle_data = self._handle  # type: ignore[method-assign]
-        sctp._receive_sack_chunk = self._on_sack  # type: ignore[method-assign]
-        sctp._mark_received = self._mark_received  # type: ignore[method-assign]
-        sctp._send_sack = self._send_sack  # type: ignore[method-assign]
+
+    # -- for the link above -----------------------------------------------------------------------
+
+    def allow_messages(self, per_s: float, at_once: float) -> None:
+        """End the link of an other end that sends more messages than that; else any number may."""
+        self._allowance = Allowance(per_s, at_once)
+
+    def set_datagram_bytes(self, nbytes: int) -> None:
+        """What the path is known to take in one datagram (UDP's payload), from now on.
+
+        For the reliable channel: until then its packets fit a path of 576 bytes.  What `send` is
+        given, its caller has cut.
+        """
+        self._reliable.set_datagram_bytes(nbytes)
+
+    def set_whole(self, whole: bool) -> None:
+        """Whether datagrams are to be lost rather than cut by the kernel or on the way (IP's DF).
+
+        For the search of a path's size, and after it; a datagram too large is then lost silently.
+        """
+        self._bursts.whole = whole
+
+    def resume(self) -> None:
+        """The other end was heard after a silence: say again at once what it may have missed.
+
+        It is called from here too, by the first packet after more than a second without any.
+        """
+        if self._over or self._sctp.state == "closed":
+            return
+        self._reliable.resume()
+        if self._pass_over_timer is not None:
+            self._pass_over_timer.cancel()
+            self._pass_over()
+
+    def _end(self, words: str) -> None:
+        """The other end broke the protocol: nothing more is heard of it."""
+        if self._over:
+            return
+        self._over = True
+        _LOG.info("a link ends: the other end %s", words)
+        self._broken(words)
 
     # -- out --------------------------------------------------------------------------------------
 
     def send(self, *messages: bytes) -> None:
-        """Send messages of at most 1,160 bytes; where there is no connection, they are lost."""
+        """Send messages, a datagram each; where there is no connection, they are lost."""
         sctp, ssl = self._sctp, self._dtls._ssl
-        pair = self._ice._nominated.get(1)
-        if self.stream is None or pair is None or ssl is None:
+        path = self._ice.path
+        if self.stream is None or path is None or ssl is None:
             return
+        stream, tsn = self.stream, sctp._local_tsn
         head = _PACKET.pack(sctp._local_port, sctp._remote_port, sctp._remote_verification_tag)
+        unsummed = head + _NO_CHECKSUM
         now = time.monotonic()
-        datagrams: list[bytes] = []
-        with contextlib.suppress(SSL.Error):  # the connection has ended
+        nbytes = 0
+        try:
             for message in messages:
-                tsn = sctp._local_tsn
                 length = _DATA.size + len(message)
                 body = (
-                    _DATA.pack(
-                        DATA_TYPE, WHOLE_UNORDERED, length, tsn, self.stream, 0, WEBRTC_BINARY
-                    )
+                    _DATA.pack(DATA_TYPE, WHOLE_UNORDERED, length, tsn, stream, 0, WEBRTC_BINARY)
                     + message
                     + bytes(-length % 4)
                 )
-                checksum = _CHECKSUM.pack(crc32c(head + _NO_CHECKSUM + body))
-                ssl.send(head + checksum + body)
-                datagrams.append(ssl.bio_read(MAX_DATAGRAM_BYTES))
-                sctp._local_tsn = (tsn + 1) % TSN_MODULO
+                ssl.send(head + _CHECKSUM.pack(crc32c(unsummed + body)) + body)
                 self._sent.append((tsn, now))
-        self._bursts.send(pair.protocol.transport, datagrams, pair.remote_addr)
+                tsn = (tsn + 1) % TSN_MODULO
+                nbytes += len(body) + 12 + RECORD_OVERHEAD_BYTES
+            records = ssl.bio_read(nbytes)
+        except SSL.Error:  # the connection has ended
+            return
+        sctp._local_tsn = tsn
+        self._bursts.send(path.protocol.transport, split_records(records), path.remote_addr)
         if self._pass_over_timer is None:
             self._pass_over_later()
 
-    async def _on_sack(self, chunk: SackChunk) -> None:
+    def _acknowledging(self, cumulative: int) -> None:
         """Drop what the SACK covers from our books, and pass over what is not coming any more."""
-        while self._sent and not _after(self._sent[0][0], chunk.cumulative_tsn):
+        while self._sent and not after(self._sent[0][0], cumulative):
             self._sent.popleft()
         self._forget()
-        if not self._sctp._sent_queue:
-            chunk.gaps = []  # about chunks that nobody asks after
-        await self._receive_sack(chunk)
 
     def _forget(self) -> None:
         """Move the point that FORWARD TSN names past what left too long ago."""
@@ -128,10 +178,10 @@ class UnreliablePath:
         reliable = next(iter(sctp._sent_queue or sctp._outbound_queue), None)
         skipped = None
         while sent and sent[0][1] < horizon:
-            if reliable is not None and _after(sent[0][0], reliable.tsn):
+            if reliable is not None and after(sent[0][0], reliable.tsn):
                 break
             skipped = sent.popleft()[0]
-        if skipped is not None and _after(skipped, sctp._advanced_peer_ack_tsn):
+        if skipped is not None and after(skipped, sctp._advanced_peer_ack_tsn):
             sctp._advanced_peer_ack_tsn = skipped
 
     def _pass_over_later(self) -> None:
@@ -152,116 +202,45 @@ class UnreliablePath:
         sctp._update_advanced_peer_ack_point()
         chunk, sctp._forward_tsn_chunk = sctp._forward_tsn_chunk, None
         if chunk is not None:
-            self._in_background(partial(sctp._send_chunk, chunk))
+            self._reliable.in_background(sctp._send_chunk(chunk))
         if chunk is not None or self._sent:
             self._pass_over_later()
 
-    def _in_background(self, send: Callable[[], Awaitable[None]]) -> None:
-        async def sending() -> None:
-            with contextlib.suppress(ConnectionError):  # it ended meanwhile
-                await send()
-
-        task = asyncio.get_running_loop().create_task(sending())
-        self._sending.add(task)
-        task.add_done_callback(self._sending.discard)
-
     # -- in ---------------------------------------------------------------------------------------
+
+    def _datagram_received(self, data: bytes, _component: int) -> None:
+        self._records.datagram_received(data)
 
     async def _handle(self, data: bytes) -> None:
         """A decrypted SCTP packet: ours to take if it is one whole message of our stream."""
-        if not await self._take(data):
-            await self._handle_any(data)
+        if not self._take(data):
+            await self._inbound.receive(data)
 
-    async def _take(self, data: bytes) -> bool:
-        if len(data) <= _BEGIN or data[12] != DATA_TYPE or data[13] != WHOLE_UNORDERED:
+    def _take(self, data: bytes) -> bool:
+        if len(data) <= _BEGIN:
             return False
+        tag, checksum, kind, flags, length, tsn, stream, _, protocol = _WHOLE.unpack_from(data)
         sctp = self._sctp
-        _, _, length, tsn, stream, _, protocol = _DATA.unpack_from(data, 12)
         if (
-            stream != self.stream
+            flags != WHOLE_UNORDERED
+            or kind != DATA_TYPE
+            or stream != self.stream
             or protocol != WEBRTC_BINARY
             or length <= _DATA.size
             or 12 + length + -length % 4 != len(data)
+            or tag != sctp._local_verification_tag
             or sctp._last_received_tsn is None
+            or sctp._reconfig_deferred is not None
+            or checksum != _CHECKSUM.pack(crc32c(data[:8] + _NO_CHECKSUM + data[12:]))
         ):
             return False
-        _, _, tag = _PACKET.unpack_from(data)
-        (checksum,) = _CHECKSUM.unpack_from(data, 8)
-        if tag != sctp._local_verification_tag:
-            return False
-        if checksum != crc32c(data[:8] + _NO_CHECKSUM + data[12:]):
-            return False
-        duplicate = self._mark_received(tsn)
-        if self._sack_timer is None:
-            loop = asyncio.get_running_loop()
-            self._sack_timer = loop.call_later(SACK_AFTER_S, self._acknowledge)
+        if self._over:
+            return True
+        if self._allowance is not None and not self._allowance.take():
+            self._end("sent more messages than a session has")
+            return True
+        duplicate = self._inbound.mark_received(tsn)
+        self._inbound.acknowledge_later()
         if not duplicate:
             self._receive(data[_BEGIN : 12 + length])
-            if sctp._reconfig_deferred is not None:
-                await sctp._reset_deferred_streams()
         return True
-
-    def _acknowledge(self) -> None:
-        self._sack_timer = None
-        if self._sctp._association_state == self._sctp.State.ESTABLISHED:
-            self._in_background(self._sctp._send_sack)
-
-    async def _send_sack(self) -> None:
-        """Acknowledge; of what is ahead, as much as fits one packet and costs little to find."""
-        sctp = self._sctp
-        last = sctp._last_received_tsn
-        assert last is not None  # noqa: S101  (set before the association is up)
-        sack = SackChunk()
-        sack.cumulative_tsn = last
-        sack.advertised_rwnd = max(0, sctp._advertised_rwnd)
-        sack.duplicates = sctp._sack_duplicates[:MAX_DUPLICATES]
-        sack.gaps = _gaps(last, sctp._sack_misordered)
-        sctp._sack_duplicates.clear()
-        sctp._sack_needed = False
-        await sctp._send_chunk(sack)
-
-    def _mark_received(self, tsn: int) -> bool:
-        """Note a TSN and return whether it had come before; without sorting, unlike aiortc's."""
-        sctp = self._sctp
-        last = sctp._last_received_tsn
-        misordered = sctp._sack_misordered
-        assert last is not None  # noqa: S101  (set before the association is up)
-        ahead = (tsn - last) % TSN_MODULO
-        if ahead == 0 or ahead >= TSN_HALF or tsn in misordered:
-            if len(sctp._sack_duplicates) < MAX_DUPLICATES:
-                sctp._sack_duplicates.append(tsn)
-            return True
-        if ahead > MAX_AHEAD:
-            return True
-        misordered.add(tsn)
-        while (following := (last + 1) % TSN_MODULO) in misordered:
-            misordered.discard(following)
-            last = following
-        sctp._last_received_tsn = last
-        return False
-
-
-def _gaps(last: int, misordered: Set[int]) -> list[tuple[int, int]]:
-    """The first runs of TSNs that came after `last`, as (first, last) offsets from it."""
-    gaps: list[tuple[int, int]] = []
-    found, begin = 0, 0
-    for ahead in range(2, MAX_SACKED_AHEAD):  # `last + 1` is what is missing
-        if (last + ahead) % TSN_MODULO in misordered:
-            begin = begin or ahead
-            found += 1
-            continue
-        if begin:
-            gaps.append((begin, ahead - 1))
-            begin = 0
-            if len(gaps) == MAX_GAPS:
-                break
-        if found == len(misordered):
-            break
-    if begin:
-        gaps.append((begin, MAX_SACKED_AHEAD - 1))
-    return gaps
-
-
-def _after(tsn: int, other: int) -> bool:
-    """Whether a TSN comes after another (RFC 1982 arithmetic)."""
-    return 0 < (tsn - other) % TSN_MODULO < TSN_HALF

@@ -10,6 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from lab.bench import stream
+from lab.bench.footage import Footage
 from lab.bench.rivals.place import Place
 from lab.bench.rivals.records import Offered, Shown, StreamRecord
 from lab.bench.rivals.rival import Case, Run
@@ -39,7 +40,7 @@ class Staged:
         return Run(StreamRecord(offered, shown), 0, round(case.seconds * SECOND))
 
 
-def footage(spec: str, size: tuple[int, int] | None, fps: float | None) -> stream.Footage:
+def footage(spec: str, size: tuple[int, int] | None, fps: float | None) -> Footage:
     def pictures() -> Iterator[Image]:
         while True:
             yield np.zeros((size or (320, 240))[::-1], np.uint8)
@@ -56,12 +57,13 @@ def run(monkeypatch):
         Staged("absent", missing="it is not here"),
         Staged("broken", fails=True),
     ]
+    monkeypatch.setattr(stream, "open_footage", footage)
     monkeypatch.setattr(stream, "RIVALS", {rival.name: rival for rival in rivals})
     app = typer.Typer()
     app.command()(stream.main)
 
-    def invoke(*arguments: str, opener: object = footage):
-        return CliRunner().invoke(app, list(arguments), obj=opener)
+    def invoke(*arguments: str):
+        return CliRunner().invoke(app, list(arguments))
 
     return invoke
 
@@ -106,12 +108,6 @@ def test_options_that_make_no_sense_are_refused(run, arguments, message) -> None
     error = run(*arguments).exception
     assert isinstance(error, BadInput)
     assert message in str(error)
-
-
-def test_without_anything_that_opens_sources_it_says_what_to_run(run) -> None:
-    error = run("--rivals", "one", opener=None).exception
-    assert isinstance(error, BadInput)
-    assert "veilscope bench" in error.hint
 
 
 def test_the_ends_of_outages_are_found_in_a_profile() -> None:

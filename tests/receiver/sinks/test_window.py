@@ -1,326 +1,359 @@
-"""The window on a real (virtual) screen, in a process of its own: OpenCV may end it."""
+"""The window on a real (virtual) screen, with its real process."""
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import ImageGrab
 
+from receiver.sinks import SessionInfo, ShownFrame
 from receiver.sinks import window as window_module
 from receiver.sinks.overlay import OverlayFacts, compose
+from receiver.sinks.screen import Drawing, PictureMemory, _fitting_size
+from receiver.sinks.viewer import Still
 from receiver.sinks.window import WindowSink
 from shared.errors import OutputFailed
+from shared.frame import Frame
+from tests.receiver.sinks.conftest import Screen
+from tests.receiver.sinks.xserver import XServer
 
 # Two at a time, each with a screen of its own, take ten times as long on two processors.
-pytestmark = pytest.mark.xdist_group("window")
+pytestmark = [
+    pytest.mark.xdist_group("window"),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="an X server's screen"),
+]
 
-COMMON = """
-    import os, sys, threading, time
-    from pathlib import Path
-    import cv2
-    import numpy as np
-    from PIL import ImageGrab
-    from receiver.sinks import SessionInfo, ShownFrame
-    from receiver.sinks.display import display_available
-    from receiver.sinks.viewer import Still
-    from receiver.sinks.window import WindowSink
-    from shared.frame import Frame
+RED, GREEN, BLUE = (200, 30, 40), (20, 180, 60), (10, 80, 160)
+WAITING = (35, 90, 170)  # the ground of "waiting for the sender"
+TITLE = "Veilscope"
+LIMIT_S = 30.0
+# Where no window manager runs, OpenCV's toolkit now and then maps a window and never paints it.
+ATTEMPTS = 6
 
-    assert display_available().window
-    events = []
-    changed = threading.Condition()
 
-    def note(*event):
-        with changed:
-            events.append(event)
-            changed.notify_all()
+class Seat:
+    """A person before a screen: what they see and do, and what the sink tells."""
 
-    def wait_for(condition):
-        with changed:
-            assert changed.wait_for(condition, 20), events
+    def __init__(self, display: str, folder: Path) -> None:
+        self.display = display
+        self.events: list[tuple[object, ...]] = []
+        self._changed = threading.Condition()
+        self.server = XServer()
+        for _ in range(ATTEMPTS):
+            self.sink = self._new_sink(folder)
+            self.sink.start()
+            if self.sees(WAITING, pixels=1_000, within_s=3):
+                return
+            self.sink.close()
+        pytest.skip("this screen paints no windows")
 
-    keys = []
-    real_wait_key = cv2.waitKey
-    def wait_key(delay):
-        real_wait_key(delay)
-        return ord(keys.pop(0)) if keys else -1
-    cv2.waitKey = wait_key
+    def _new_sink(self, folder: Path) -> WindowSink:
+        def note(name: str) -> Callable[..., None]:
+            def noted(*facts: object) -> None:
+                with self._changed:
+                    self.events.append((name, *facts))
+                    self._changed.notify_all()
 
-    def on_screen(colour, pixels=10_000, tries=500):
-        # the toolkit paints in its own time: look until it has
-        for _ in range(tries):
-            grabbed = np.asarray(ImageGrab.grab(xdisplay=os.environ["DISPLAY"]).convert("RGB"))
+            return noted
+
+        names = ("shown", "replaced", "frozen", "freeze", "unfreeze", "quit", "lost")
+        return WindowSink(snapshot_dir=folder, **{f"on_{name}": note(name) for name in names})
+
+    @property
+    def window(self) -> int:
+        window = self.server.window(TITLE)
+        assert window is not None
+        return window
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        process = self.sink._process
+        assert process is not None
+        return process._program
+
+    def wait_for(self, name: str, *facts: object) -> tuple[object, ...]:
+        """The first such event."""
+        wanted = (name, *facts)
+
+        def found() -> tuple[object, ...] | None:
+            return next((event for event in self.events if event[: len(wanted)] == wanted), None)
+
+        with self._changed:
+            assert self._changed.wait_for(found, LIMIT_S), (wanted, self.events)
+            event = found()
+        assert event is not None
+        return event
+
+    def sees(
+        self, colour: tuple[int, int, int], pixels: int = 10_000, within_s: float = LIMIT_S
+    ) -> bool:
+        """Whether there come to be so many pixels of it: the toolkit paints in its own time."""
+        until = time.monotonic() + within_s
+        while time.monotonic() < until:
+            grabbed = np.asarray(ImageGrab.grab(xdisplay=self.display).convert("RGB"))
             if (np.abs(grabbed.astype(int) - colour).max(axis=2) <= 2).sum() > pixels:
                 return True
             time.sleep(0.02)
         return False
 
-    def shown(index, colour, sealed=b""):
-        image = np.zeros((240, 320, 3), np.uint8)
-        image[:] = colour
-        frame = Frame(index, time.monotonic_ns() - 20_000_000, image)
-        return ShownFrame(frame, sealed, 20.0, 0.5, 41.0, 1, "jpeg", 30.0)
+    def press(self, key: str) -> None:
+        self.server.press(self.window, key)
 
-    sink = WindowSink(
-        snapshot_dir=Path(sys.argv[1]),
-        on_shown=lambda index, at_ns: note("shown", index, at_ns),
-        on_replaced=lambda index: note("replaced", index),
-        on_frozen=lambda index: note("frozen", index),
-        on_freeze=lambda index: note("freeze", index),
-        on_quit=lambda: note("quit"),
-    )
-    sink.start()
-    if not on_screen((35, 90, 170), pixels=1_000, tries=100):  # "waiting for the sender"
-        os._exit(NEVER_PAINTED)
-    sink.show_session(SessionInfo("ab12", "bp"))
-"""
-
-# Where no window manager runs, OpenCV's toolkit now and then maps a window and never paints it.
-NEVER_PAINTED = 77
-ATTEMPTS = 6
+    def show_until_seen(self, first: int, colour: tuple[int, int, int]) -> None:
+        """Pictures go on coming until one is on the screen, in a window that may be another."""
+        for index in range(first, first + 1_000):
+            self.sink.show(shown(index, colour))
+            if self.sees(colour, within_s=0.1):
+                return
+        raise AssertionError(self.events)
 
 
-def run(display: str, folder: Path, script: str) -> None:
-    head = textwrap.dedent(COMMON).replace("NEVER_PAINTED", str(NEVER_PAINTED))
-    for _ in range(ATTEMPTS):
-        result = subprocess.run(
-            [sys.executable, "-c", head + textwrap.dedent(script), str(folder)],
-            env={**os.environ, "DISPLAY": display},
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        if result.returncode != NEVER_PAINTED:
-            break
-    else:
-        pytest.skip("this screen paints no windows")
-    assert result.returncode == 0, result.stderr
+def shown(index: int, colour: tuple[int, int, int], sealed: bytes = b"") -> ShownFrame:
+    image = np.zeros((240, 320, 3), np.uint8)
+    image[:] = colour
+    frame = Frame(index, time.monotonic_ns() - 20_000_000, image)
+    return ShownFrame(frame, sealed, 20.0, 0.5, 41.0, 1, "jpeg", 30.0)
 
 
-def test_frames_reach_the_screen_and_are_reported_when_they_do(screen: str, tmp_path: Path) -> None:
-    run(
-        screen,
-        tmp_path,
-        """
-        for index, colour in enumerate([(200, 30, 40), (20, 180, 60)]):
-            before = time.monotonic_ns()
-            sink.show(shown(index, colour))
-            wait_for(lambda: events and events[-1][:2] == ("shown", index))
-            assert before < events[-1][2] < time.monotonic_ns()
-            assert on_screen(colour)
-        sink.close()
-        assert [event[0] for event in events] == ["shown", "shown"]
-        assert not any(thread.name == "window" for thread in threading.enumerate())
-        """,
-    )
+@pytest.fixture
+def seat(screen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Seat]:
+    monkeypatch.setenv("DISPLAY", screen)
+    made = Seat(screen, tmp_path)
+    yield made
+    made.sink.close()
+    made.server.close()
 
 
-def test_of_many_frames_at_once_the_newest_is_shown_and_each_is_accounted_for(
-    screen: str, tmp_path: Path
-) -> None:
-    run(
-        screen,
-        tmp_path,
-        """
-        for index in range(200):
-            sink.show(shown(index, (10, 10, 10)))
-        wait_for(lambda: any(event[:2] == ("shown", 199) for event in events))
-        sink.show(shown(200, (10, 10, 10)))
-        sink.close()
-        ends = [event[1] for event in events]
-        assert sorted(ends) == list(range(201)), ends
-        order = [event[1] for event in events if event[0] == "shown"]
-        assert order == sorted(order)
-        """,
-    )
+@pytest.fixture
+def own_seat(
+    own_screen: Screen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Seat, subprocess.Popen[bytes]]]:
+    display, server = own_screen
+    monkeypatch.setenv("DISPLAY", display)
+    made = Seat(display, tmp_path)
+    yield made, server
+    made.sink.close()
 
 
-def test_the_keys_do_what_they_say(screen: str, tmp_path: Path) -> None:
-    run(
-        screen,
-        tmp_path,
-        """
-        sink.show(shown(7, (200, 30, 40), sealed=bytes([99]) * 60_000))
-        wait_for(lambda: events)
-        keys.append("e")
-        assert on_screen((99, 99, 99))  # the sealed bytes, a grey pixel each
-        keys.append("e")
-        assert on_screen((200, 30, 40))
-        keys.append(" ")
-        while keys:
-            time.sleep(0.01)
-        sink.show(shown(8, (20, 180, 60)))
-        wait_for(lambda: ("frozen", 8) in events)  # the old picture stays
-        assert on_screen((200, 30, 40))
-        keys += ["s", " "]
-        while keys:
-            time.sleep(0.01)
-        sink.show(shown(9, (20, 180, 60)))
-        wait_for(lambda: events[-1][:2] == ("shown", 9))
-        keys.append("q")
-        wait_for(lambda: events[-1] == ("quit",))
-        sink.close()
-        """,
-    )
-    assert [path.name for path in tmp_path.iterdir()] == ["veilscope-ab12-frame-000007.png"]
-    saved = cv2.imread(str(tmp_path / "veilscope-ab12-frame-000007.png"))
+def test_frames_reach_the_screen_and_are_reported_when_they_do(seat: Seat) -> None:
+    for index, colour in enumerate([RED, GREEN]):
+        before = time.monotonic_ns()
+        seat.sink.show(shown(index, colour))
+        _, _, at_ns = seat.wait_for("shown", index)
+        assert isinstance(at_ns, int)
+        assert before < at_ns <= time.monotonic_ns()
+        assert seat.sees(colour)
+    process = seat.process
+    seat.sink.close()
+    assert [event[0] for event in seat.events] == ["shown", "shown"]
+    assert not any(thread.name == "window" for thread in threading.enumerate())
+    assert process.returncode == 0
+
+
+def test_of_many_frames_at_once_the_newest_is_shown_and_each_is_accounted_for(seat: Seat) -> None:
+    for index in range(200):
+        seat.sink.show(shown(index, RED))
+    seat.wait_for("shown", 199)
+    seat.sink.show(shown(200, RED))
+    seat.sink.close()
+    assert sorted(str(event[1]) for event in seat.events) == sorted(map(str, range(201)))
+    order = [int(str(event[1])) for event in seat.events if event[0] == "shown"]
+    assert order == sorted(order)
+
+
+def test_the_keys_do_what_they_say(seat: Seat, tmp_path: Path) -> None:
+    seat.sink.show_session(SessionInfo("ab12", "bp"))
+    seat.sink.show(shown(7, RED, sealed=bytes([99]) * 60_000))
+    seat.wait_for("shown", 7)
+    seat.press("e")
+    assert seat.sees((99, 99, 99))  # the sealed bytes, a grey pixel each
+    seat.press("e")
+    assert seat.sees(RED)
+    seat.press(" ")
+    seat.wait_for("freeze", 7)
+    seat.sink.show(shown(8, GREEN))
+    seat.wait_for("frozen", 8)  # the old picture stays
+    assert seat.sees(RED)
+    seat.press("s")
+    saved_at = tmp_path / "veilscope-ab12-frame-000007.png"
+    until = time.monotonic() + LIMIT_S
+    while not saved_at.exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    seat.press(" ")
+    seat.wait_for("unfreeze")
+    seat.sink.show(shown(9, GREEN))
+    seat.wait_for("shown", 9)
+    seat.press("q")
+    seat.wait_for("quit")
+    seat.sink.close()
+    assert list(tmp_path.iterdir()) == [saved_at]
+    saved = cv2.imread(str(saved_at))
     assert saved is not None
     assert saved.shape == (240, 320, 3)
-    assert (tmp_path / "veilscope-ab12-frame-000007.png").stat().st_mode & 0o777 == 0o600
-    assert (saved == np.array([40, 30, 200])).all()
+    assert saved_at.stat().st_mode & 0o777 == 0o600
+    assert (saved == np.array(RED[::-1])).all()
 
 
-def test_a_frozen_picture_gives_way_to_its_lossless_copy_and_to_no_other(
-    screen: str, tmp_path: Path
+def test_a_frozen_picture_gives_way_to_its_lossless_copy_and_to_no_other(seat: Seat) -> None:
+    def still(index: int, colour: tuple[int, int, int]) -> Still:
+        return Still(index, replace(shown(index, colour), psnr_db=None))
+
+    seat.sink.show(shown(7, RED))
+    seat.wait_for("shown", 7)
+    seat.press(" ")
+    seat.wait_for("freeze", 7)
+    seat.sink.show_still(still(6, (90, 90, 10)))  # of a picture frozen before
+    seat.sink.show_still(Still(7, None))
+    assert seat.sees(RED)
+    seat.sink.show_still(still(7, GREEN))
+    assert seat.sees(GREEN)
+    seat.press(" ")
+    seat.wait_for("unfreeze")
+    seat.sink.show_still(still(7, RED))  # too late: the person has gone on
+    seat.sink.show(shown(8, BLUE))
+    assert seat.sees(BLUE)
+
+
+def test_a_picture_that_stops_turns_stale(seat: Seat) -> None:
+    seat.sink.show(shown(0, GREEN))
+    assert seat.sees((205, 40, 40), pixels=4_000)  # the banner and the frame
+
+
+def test_closing_the_window_is_quitting(seat: Seat) -> None:
+    seat.sink.show(shown(0, GREEN))
+    seat.wait_for("shown", 0)
+    seat.server.ask_to_close(seat.window)
+    seat.wait_for("quit")
+    seat.sink.show(shown(1, GREEN))
+    assert seat.events[-1] == ("replaced", 1)  # nobody is left to see it
+    seat.sink.close()
+    assert seat.sink._process is None
+
+
+@pytest.mark.parametrize("how", ["destroyed", "its client killed", "killed", "aborted"])
+def test_a_window_that_was_taken_away_is_told_once_and_opens_again(seat: Seat, how: str) -> None:
+    seat.sink.show(shown(0, RED))
+    seat.wait_for("shown", 0)
+    assert seat.sees(RED)
+    if how == "destroyed":
+        seat.server.destroy(seat.window)
+    elif how == "its client killed":
+        seat.server.kill_client(seat.window)
+    else:
+        seat.process.send_signal(signal.SIGKILL if how == "killed" else signal.SIGABRT)
+    _, words = seat.wait_for("lost")
+    assert "the session goes on" in str(words)
+    seat.show_until_seen(1, GREEN)
+    seat.sink.close()
+    names = [event[0] for event in seat.events]
+    assert names.count("lost") == 1
+    assert "quit" not in names
+    indices = [event[1] for event in seat.events if event[0] in ("shown", "replaced")]
+    assert sorted(map(str, indices)) == sorted(map(str, range(len(indices))))  # each once
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_without_its_screen_every_frame_is_passed_over_and_the_end_is_clean(
+    own_seat: tuple[Seat, subprocess.Popen[bytes]], how: signal.Signals
 ) -> None:
-    run(
-        screen,
-        tmp_path,
-        """
-        from dataclasses import replace
-
-        def still(index, colour):
-            return replace(shown(index, colour), psnr_db=None)
-
-        sink.show(shown(7, (200, 30, 40)))
-        wait_for(lambda: events)
-        keys.append(" ")
-        wait_for(lambda: ("freeze", 7) in events)
-        sink.show_still(Still(6, still(6, (90, 90, 10))))  # of a picture frozen before
-        sink.show_still(Still(7, None))
-        assert on_screen((200, 30, 40))
-        sink.show_still(Still(7, still(7, (20, 180, 60))))
-        assert on_screen((20, 180, 60))
-        keys += [" ", " "]  # what is lossless already is not asked for once more
-        while keys:
-            time.sleep(0.01)
-        assert events.count(("freeze", 7)) == 1
-        keys.append(" ")
-        while keys:
-            time.sleep(0.01)
-        sink.show_still(Still(7, still(7, (200, 30, 40))))  # too late: the person has gone on
-        sink.show(shown(8, (10, 80, 160)))
-        assert on_screen((10, 80, 160))
-        sink.close()
-        """,
-    )
+    seat, server = own_seat
+    seat.sink.show(shown(0, RED))
+    seat.wait_for("shown", 0)
+    server.send_signal(how)
+    seat.wait_for("lost")
+    seat.sink.show(shown(1, RED))
+    seat.wait_for("replaced", 1)
+    seat.sink.close()
+    assert "quit" not in [event[0] for event in seat.events]
 
 
-def test_a_picture_that_stops_turns_stale(screen: str, tmp_path: Path) -> None:
-    run(
-        screen,
-        tmp_path,
-        """
-        sink.show(shown(0, (20, 180, 60)))
-        wait_for(lambda: events)
-        assert on_screen((205, 40, 40), pixels=4_000)  # the banner and the frame
-        sink.close()
-        """,
-    )
-
-
-@pytest.mark.parametrize("said", ["lambda *_: -1.0", "lambda *_: cv2.imshow('', None)"])
-def test_closing_the_window_is_quitting(screen: str, tmp_path: Path, said: str) -> None:
-    # OpenCV answers so, or raises, once the person closed the window
-    run(
-        screen,
-        tmp_path,
-        f"""
-        sink.show(shown(0, (20, 180, 60)))
-        wait_for(lambda: events)
-        cv2.getWindowProperty = {said}
-        wait_for(lambda: events[-1] == ("quit",))
-        sink.show(shown(1, (20, 180, 60)))
-        assert events[-1] == ("replaced", 1)  # nobody is left to see it
-        sink.close()
-        """,
-    )
-
-
-def test_a_window_manager_that_asks_it_to_close_is_quitting(screen: str, tmp_path: Path) -> None:
-    run(
-        screen,
-        tmp_path,
-        """
-        import ctypes, struct
-        from receiver.sinks.xserver import XServer
-
-        sink.show(shown(0, (20, 180, 60)))
-        wait_for(lambda: events)
-        server = XServer()
-        window, client_message = server.window("Veilscope"), 33
-        atoms = server._atom(b"WM_PROTOCOLS"), server._atom(b"WM_DELETE_WINDOW")
-        event = struct.pack("=BBHII5I", client_message, 32, 0, window, *atoms, 0, 0, 0, 0)
-        server._xcb.xcb_send_event(ctypes.c_void_p(server._connection), 0, window, 0, event)
-        assert server.has(window)
-        wait_for(lambda: events[-1] == ("quit",))
-        sink.close()
-        """,
-    )
-
-
-@pytest.mark.parametrize("in_the_midst_of_a_turn", [False, True])
-@pytest.mark.parametrize("request_name", ["xcb_destroy_window", "xcb_kill_client"])
-def test_a_window_that_another_program_destroyed_is_a_failure_and_the_process_goes_on(
-    screen: str, tmp_path: Path, request_name: str, in_the_midst_of_a_turn: bool
+def test_a_window_process_that_stands_still_holds_nobody_up(
+    seat: Seat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The toolkit does not notice the one, and would end the process on the other.
-    run(
-        screen,
-        tmp_path,
-        f"""
-        import ctypes
-        from receiver.sinks.windowguard import WindowGuard
-        from receiver.sinks.xserver import XServer
-        from shared.errors import OutputFailed
+    monkeypatch.setattr(window_module, "CLOSE_WITHIN_S", 0.2)
+    seat.process.send_signal(signal.SIGSTOP)
+    for index in range(50):
+        seat.sink.show(shown(index, RED))
+    process = seat.process
+    seat.sink.close()
+    assert process.returncode == -signal.SIGKILL
+    assert sorted(int(str(event[1])) for event in seat.events) == list(range(50))
 
-        sink.show(shown(0, (20, 180, 60)))
-        wait_for(lambda: events)
-        server = XServer()
-        window = server.window("Veilscope")
-        assert server.has(window) and not server.has(window + 1_000)
 
-        def first(thing, name):
-            # do it before anything else, once
-            then = getattr(thing, name)
-            def call(*arguments):
-                setattr(thing, name, then)
-                server._xcb.{request_name}(ctypes.c_void_p(server._connection), window)
-                assert not server.has(window)
-                return then(*arguments)
-            setattr(thing, name, call)
+def test_the_process_is_told_nothing_but_pictures(
+    screen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DISPLAY", screen)
+    monkeypatch.setenv("VEILSCOPE_CODE", "7-secret-code")
+    process = window_module.WindowProcess(lambda _process, _answer: None)
+    proc = Path("/proc") / str(process._program.pid)
+    until = time.monotonic() + LIMIT_S
+    while b"receiver.sinks.screen" not in (command := (proc / "cmdline").read_bytes()):
+        assert time.monotonic() < until  # it still is this program's fork
+    assert command.split(b"\0")[1:-2] == [b"-P", b"-m", b"receiver.sinks.screen"]
+    assert b"secret" not in (proc / "environ").read_bytes()
+    process.end()
 
-        first(*({in_the_midst_of_a_turn} and (cv2, "imshow") or (sink, "_turn")))
-        sink.show(shown(1, (20, 180, 60)))
-        wait_for(lambda: events[-1] == ("quit",))
-        ends = [event[:2] for event in events[:-1]]
-        assert ends[0] == ("shown", 0) and ends[1:] in ([("shown", 1)], [("replaced", 1)]), events
-        sink.show(shown(2, (20, 180, 60)))
-        assert events[-1] == ("replaced", 2)  # nobody is left to see it
-        try:
-            sink.close()
-        except OutputFailed as error:
-            assert "the window is gone" in str(error)
-        else:
-            raise AssertionError("it is no failure")
-        sink.close()
-        """,
+
+def test_a_process_whose_receiver_was_killed_ends_and_leaves_nothing(screen: str) -> None:
+    script = """
+        import os, signal, sys, threading
+        from receiver.sinks.window import WindowSink
+        sink = WindowSink()
+        sink.start()
+        print(sink._process._program.pid, flush=True)
+        threading.Event().wait()
+    """
+    environment = {**os.environ, "DISPLAY": screen}
+    before = set(Path("/dev/shm").iterdir())  # noqa: S108 -- to see that nothing is there
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    ) as receiver:
+        assert receiver.stdout is not None
+        child = int(receiver.stdout.readline())
+        receiver.kill()
+    until = time.monotonic() + LIMIT_S
+    while Path(f"/proc/{child}/exe").exists():  # a zombie that nobody reaps has none
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    left = set(Path("/dev/shm").iterdir()) - before  # noqa: S108
+    assert not {path for path in left if "veilscope" in path.name}
+
+
+def test_the_windows_program_imports_no_more_than_drawing_needs() -> None:
+    script = (
+        "import sys, receiver.sinks.screen\n"
+        "print([name for name in ('torch', 'av', 'aiortc', 'pydantic', 'rich') "
+        "if name in sys.modules])"
     )
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, timeout=60, check=True
+    )
+    assert said.stdout == b"[]\n"
 
 
 @pytest.mark.parametrize(
     ("width", "height"), [(320, 240), (640, 480), (1280, 720), (1920, 1080), (64, 48), (500, 2000)]
 )
 def test_the_window_has_room_for_the_picture_and_its_whole_bar(width: int, height: int) -> None:
-    size = window_module._fitting_size(width, height)
+    size = _fitting_size(width, height)
     facts = OverlayFacts("bp", age_ms=1.0, latency_ms=1.0, fps=30.0, epoch=1, psnr_db=40.0)
     canvas = compose(np.full((height, width), 200, np.uint8), facts, size)
     rows = int((canvas[:, size[0] // 2] == 200).all(axis=1).sum())
@@ -328,81 +361,73 @@ def test_the_window_has_room_for_the_picture_and_its_whole_bar(width: int, heigh
     assert abs(rows - height * scale) <= 1
 
 
-@pytest.fixture
-def never_opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> WindowSink:
-    """A window on which no call to OpenCV is made."""
-    monkeypatch.setattr(window_module, "cv2", FakeToolkit())
-    return WindowSink(snapshot_dir=tmp_path)
+def test_a_drawing_is_the_same_on_both_sides() -> None:
+    facts = OverlayFacts("bp", age_ms=1.25, banners=("the source stands still", "ä"), frozen=True)
+    for shape in ((4096, 4096, 3), (48, 64), None):
+        drawing = Drawing.from_line(Drawing(7, shape, facts).to_line())
+        assert (drawing.number, drawing.shape, drawing.facts) == (7, shape, facts)
 
 
-class FakeToolkit:
-    error = cv2.error
-
-    def __getattr__(self, name: str) -> object:
-        return lambda *arguments: None
+def test_what_one_writes_into_a_picture_memory_the_other_reads() -> None:
+    ours = PictureMemory()
+    theirs = PictureMemory(str(os.dup(ours.descriptors[0])))
+    ours.close()
+    for image in (np.full((4096, 4096, 3), 9, np.uint8), np.arange(12, dtype=np.uint8)[None]):
+        ours.write(image)
+        assert (theirs.picture(image.shape) == image).all()
+    with pytest.raises(ValueError, match="reshape"):
+        ours.write(np.zeros((9000, 9000), np.uint8))
+    theirs.close()
 
 
 def test_a_window_that_does_not_open_in_time_is_a_failure(
-    never_opened: WindowSink, monkeypatch: pytest.MonkeyPatch
+    screen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hangs = threading.Event()
+    monkeypatch.setenv("DISPLAY", screen)
     monkeypatch.setattr(window_module, "OPEN_WITHIN_S", 0.05)
-    monkeypatch.setattr(never_opened, "_open", lambda: hangs.wait(30))
+    monkeypatch.setattr(window_module, "CLOSE_WITHIN_S", 0.2)
+    sink = WindowSink()
+    sink._process._program.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
     with pytest.raises(OutputFailed, match="can't be opened") as failed:
-        never_opened.start()
+        sink.start()
     assert "--display none" in failed.value.hint
-    hangs.set()
-    never_opened.close()
-
-
-def test_whatever_keeps_a_window_from_opening_is_the_cause(
-    never_opened: WindowSink, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail() -> None:
-        raise RuntimeError("no toolkit")
-
-    monkeypatch.setattr(never_opened, "_open", fail)
-    with pytest.raises(OutputFailed, match="can't be opened") as failed:
-        never_opened.start()
-    assert isinstance(failed.value.__cause__, RuntimeError)
-
-
-def test_a_window_that_fails_while_open_ends_the_session_and_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    quitting = threading.Event()
-    monkeypatch.setattr(window_module, "cv2", FakeToolkit())
-    sink = WindowSink(on_quit=quitting.set)
-    monkeypatch.setattr(sink, "_open", lambda: None)
-
-    def fail() -> bool:
-        raise MemoryError
-
-    monkeypatch.setattr(sink, "_turn", fail)
-    sink.start()
-    assert quitting.wait(20)
-    with pytest.raises(OutputFailed, match="the window failed"):
-        sink.close()
     sink.close()
 
 
-@pytest.mark.parametrize(
-    "program", ["receiver.program", "receiver.session", "receiver.cli", "veilscope.cli"]
-)
-def test_a_window_opens_in_the_programs_themselves(screen: str, program: str) -> None:
-    # Not by way of this file, which has imported OpenCV before anything could come between.
-    script = f"""
-        import os
-        import {program}
-        import av
-        import cv2
-        cv2.namedWindow("w")
-        os._exit(0)
-    """
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        env={**os.environ, "DISPLAY": screen},
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
+def test_without_a_screen_it_is_a_failure_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":4711")
+    sink = WindowSink()
+    with pytest.raises(OutputFailed, match="can't be opened") as failed:
+        sink.start()
+    assert "its process ended" in str(failed.value.__cause__)
+    sink.close()
+
+
+def test_this_side_failing_ends_the_session_and_says_so(
+    seat: Seat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(seat.sink, "_draw", fail)
+    seat.sink.show(shown(0, RED))
+    seat.wait_for("quit")
+    with pytest.raises(OutputFailed, match="the window failed"):
+        seat.sink.close()
+    seat.sink.close()
+
+
+def test_answers_are_lines_of_json() -> None:
+    reading, writing = os.pipe()
+    memory = PictureMemory()
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "receiver.sinks.screen", memory.address],
+        stdin=subprocess.DEVNULL,  # its receiver has ended before the first picture
+        stdout=writing,
+        pass_fds=memory.descriptors,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    ) as process:
+        os.close(writing)
+        with os.fdopen(reading) as answers:
+            assert [json.loads(line) for line in answers] == []
+    assert process.returncode == 0

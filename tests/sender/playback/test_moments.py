@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sender.playback.moments import Moments
+from sender.playback.play import Moments
 
 MS = 1_000_000
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sender.rate.caution import HOLD_NS, LONGEST_HOLD_NS, RELAPSE_NS, RISE_EVERY_NS, Caution
+from sender.rate.budget import HOLD_NS, LONGEST_HOLD_NS, RELAPSE_NS, RISE_EVERY_NS, Caution
 
 
 def wait_ns(caution: Caution, since_ns: int) -> int:

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sender.rate import Plan, Preference, RateController, StreamFacts, Wishes
-from sender.rate.demand import FULL_BPP
-from sender.rate.encoderpace import WARM_UP
+from sender.rate.budget import FULL_BPP
+from sender.rate.plan import WARM_UP
+from sender.streamcodec import CodecUse
 from shared.codecs import CODECS
-from shared.codecs.choice import CodecUse
-from shared.codecs.machine import SPARE_PIXELS_A_CORE
+from shared.codecs.codec import SPARE_PIXELS_A_CORE
 from shared.frame import Frame
 from tests.sender.rate.test_budget import APath, seconds
 

@@ -8,8 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sender.rate.demand import COARSE_BPP, FINE_BPP, FULL_BPP, Demand
-from sender.rate.jpeg import jpeg_size
+from sender.rate.budget import COARSE_BPP, FINE_BPP, FULL_BPP, Demand, jpeg_size
 from sender.rate.plan import StreamFacts, Wishes
 from shared.codecs import CODECS
 from shared.frame import COUNTED_TO_DB, Frame

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from sender.rate.encoderpace import BUSY_FROM, BUSY_OVER, WARM_UP, EncoderPace
-from sender.rate.ladder import RATES, STEP_UP_NS
+from sender.rate.plan import BUSY_FROM, BUSY_OVER, RATES, STEP_UP_NS, WARM_UP, EncoderPace
 
 FPS = 30.0
 MS = 1_000_000

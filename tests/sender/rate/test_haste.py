@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sender.rate import RateController, StreamFacts, Wishes
-from sender.rate.haste import HURRIED_PIXELS_A_CORE, HURRIED_QUALITY, Haste
+from sender.rate.plan import HURRIED_PIXELS_A_CORE, HURRIED_QUALITY, Haste
 
 HD = StreamFacts(inter=True, lossless=False, width=1920, height=1080, cores=2)
 REASON = "quality lowered: 124 Mpixel/s are much for this machine"

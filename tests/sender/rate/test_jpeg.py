@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sender.rate.caution import HOLD_NS
-from sender.rate.jpeg import LOWEST_QUALITY, JpegQuality, jpeg_quality, jpeg_size
+from sender.rate.budget import HOLD_NS, LOWEST_QUALITY, JpegQuality, jpeg_quality, jpeg_size
 
 
 def test_a_better_quality_is_always_larger_and_90_is_the_unit() -> None:

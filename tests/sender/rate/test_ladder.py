@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from sender.rate.ladder import SHARP, SMOOTH, STEP_UP_NS, WHOLE, Ladder, Rung
+from sender.rate.plan import SHARP, SMOOTH, STEP_UP_NS, WHOLE, Ladder, Rung
 
 
 def needs(rung: Rung) -> float:

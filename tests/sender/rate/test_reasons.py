@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sender.rate.ladder import SMOOTH, Rung
-from sender.rate.reasons import Level, Reasons
+from sender.rate.controller import Level, Reasons
+from sender.rate.plan import SMOOTH, Rung
 
 TOP, SMALLER, SMALL, SMALL_AND_RARE, *_ = SMOOTH
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sender.streamcodec import FIRST_CODEC, CodecUse, first_codec, reconsider
 from shared.codecs import CODECS
-from shared.codecs.choice import FIRST_CODEC, CodecUse, first_codec, reconsider
 
 MBIT = 1_000_000
 

@@ -17,15 +17,14 @@ from shared.errors import DecodeFailed
     width=st.integers(16, 90),
     height=st.integers(16, 90),
     halved=st.booleans(),
-    least_side=st.sampled_from([1, 64]),
     seed=st.integers(0, 1000),
 )
 def test_grey_of_any_size_comes_back_exactly(
-    width: int, height: int, halved: bool, least_side: int, seed: int
+    width: int, height: int, halved: bool, seed: int
 ) -> None:
     picture = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
-    writer = PlaneWriter(width, height, 1, halved=halved, least_side=least_side)
-    reader = PlaneReader(width, height, 1, halved=halved, least_side=least_side)
+    writer = PlaneWriter(width, height, 1, halved=halved)
+    reader = PlaneReader(width, height, 1, halved=halved)
     assert np.array_equal(reader.read(writer.write(picture)), picture)
 
 
@@ -78,7 +77,6 @@ def test_the_planes_are_those_of_the_standard_matrix_in_full_range() -> None:
 def test_sizes_are_padded_to_even_ones_and_to_the_least_that_an_encoder_takes() -> None:
     assert padded(33, 48, halved=True) == (34, 48)
     assert padded(33, 48, halved=False) == (33, 48)
-    assert padded(16, 65, halved=True, least_side=64) == (64, 66)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.crypto.replay import WINDOW_SIZE, ReplayWindow
+from shared.crypto.sealing import WINDOW_SIZE, ReplayWindow
 from shared.errors import BadInput, Replayed
 
 SIZE = 16

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from shared.errors import MalformedFrame
-from shared.link.feedback import parse_report
-from shared.link.packets import OVERHEAD_BYTES, Packet, cut, pack_packet
+from shared.link.messages import OVERHEAD_BYTES, Packet, cut, pack_packet, parse_report
 from shared.link.receiving import FrameReceiver
 from shared.link.sending import FrameSender
 
@@ -134,9 +133,12 @@ class Stream:
         start_s: float = 0.0,
         stop_s: float = math.inf,
         rtt_hint_ms: float | None = None,
+        cross_parity: tuple[bool, bool] = (False, False),  # sender, receiver
     ) -> None:
         self.simulation, self.there, self.back = simulation, there, back
-        self.sender, self.receiver = FrameSender(), FrameReceiver()
+        self.sender = FrameSender(cross_parity=cross_parity[0])
+        self.receiver = FrameReceiver(cross_parity=cross_parity[1])
+        self.malformed = 0
         self.fps, self.size = fps, size
         self.offered = 0
         self.handed: dict[int, int] = {}
@@ -196,18 +198,19 @@ class Stream:
     def _arrive(self, message: bytes) -> None:
         now = self.simulation.now
         try:
-            whole = self.receiver.on_packet(message, now + self.skew)
+            completed = self.receiver.on_packet(message, now + self.skew)
         except MalformedFrame:
-            raise AssertionError("malformed") from None
-        if whole is not None:
-            self.latency[whole.frame_id] = now - self.handed[whole.frame_id]
-            self.shown.append((now, whole.frame_id))
+            self.malformed += 1
+            return
+        for frame in completed:
+            self.latency[frame.frame_id] = now - self.handed[frame.frame_id]
+            self.shown.append((now, frame.frame_id))
         self._answer()
 
     def _answer(self) -> None:
         now = self.simulation.now
         report = self.receiver.poll(now + self.skew)
-        self.given_up += len(self.receiver.take_given_up())
+        self.given_up = sum(self.receiver.given_up.values())
         if report is not None:
             self.back.send(len(report) + OVERHEAD_BYTES, lambda: self._report(report))
         when = self.receiver.next_at_ns()
@@ -227,6 +230,14 @@ class Stream:
                 newest = frame_id
                 kept.append(self.latency[frame_id])
         return kept
+
+    def decodable(self) -> list[int]:
+        """Latency of each frame that came, to when it and all before it were there."""
+        latest, waited = 0, []
+        for frame_id in sorted(self.latency):
+            latest = max(latest, self.handed[frame_id] + self.latency[frame_id])
+            waited.append(latest - self.handed[frame_id])
+        return waited
 
     def longest_gap_ms(self) -> float:
         times = [at for at, _ in self.shown]
@@ -265,6 +276,8 @@ PROFILES: dict[str, dict[str, object]] = {
         "rate": fall(5e6, 1.5e6, 10),
     },
     "bad": {"delay_ms": 60, "loss": 0.03, "burst": 4, "rate": lambda s: 2e6},
+    "bursts": {"delay_ms": 40, "loss": 0.01, "burst": 4, "rate": lambda s: 4e6},
+    "bad bursts": {"delay_ms": 60, "loss": 0.03, "burst": 6, "rate": lambda s: 2e6},
     "outage": {"delay_ms": 20, "loss": 0.01, "rate": lambda s: 8e6, "outage": (8.0, 11.0)},
 }  # fmt: skip
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.link.competition import INVERSE_DELTA, Competition
-from shared.link.packets import PACKET_BYTES
+from shared.link.congestion.copa import INVERSE_DELTA, Competition
+from shared.link.messages import PACKET_BYTES
 
 MS = 1_000_000
 S = 1_000_000_000

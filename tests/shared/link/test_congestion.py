@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.link.congestion import (
+from shared.link.congestion.copa import (
     CUT_LEAST,
     INITIAL_LEAST,
     INITIAL_MOST,
@@ -14,7 +14,7 @@ from shared.link.congestion import (
     Copa,
 )
 from shared.link.flight import Arrival, Sent
-from shared.link.packets import PACKET_BYTES
+from shared.link.messages import PACKET_BYTES
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -225,7 +225,7 @@ def test_frames_too_small_to_be_trains_raise_the_rate_to_twice_what_they_use():
             copa.on_report([Arrival(sent, now + RTT // 2)], 0, RTT, now + RTT)
 
     frames(1, 200)
-    copa._rate = MIN_RATE
+    copa.rate = MIN_RATE
     frames(300, 200)
     assert copa.rate == MIN_RATE  # twice 6 kB/s is no reason to go beyond
     frames(300, 800)

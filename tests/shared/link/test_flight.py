@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from shared.link.feedback import AGE_UNIT_NS, Report
 from shared.link.flight import (
     INITIAL_RTT_NS,
     MAX_REMEMBERED_LOST,
@@ -12,6 +11,7 @@ from shared.link.flight import (
     News,
     Sent,
 )
+from shared.link.messages import AGE_UNIT_NS, Report
 
 MS = 1_000_000
 RATE = 1e6  # bytes a second: a packet of 1,000 bytes takes 1 ms
@@ -28,7 +28,7 @@ class Wire:
             self.send(sequence, sequence * MS)
 
     def send(self, sequence: int, at: int) -> None:
-        self.flight.on_sent(Sent(sequence, at, 1_000, 0, 0, sequence))
+        self.flight.on_sent([Sent(sequence, at, 1_000, 0, 0, sequence)])
 
     def report(self, at: int, *arrived: int, late: dict[int, int] | None = None) -> News:
         """A report that leaves at `at` (our clock), of packets that came on time or `late`."""

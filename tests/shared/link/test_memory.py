@@ -5,43 +5,43 @@ import asyncio
 import pytest
 
 from shared.errors import LinkFailed
-from shared.link.memory import Impairment, memory_pair
+from shared.link.memory import FrameImpairment, memory_pair
 
 MS = 1_000_000
 
 
-def arrivals(script: Impairment, frames: int) -> list[int]:
+def arrivals(script: FrameImpairment, frames: int) -> list[int]:
     sent = [i.to_bytes(2, "big") for i in range(frames)]
     return [int.from_bytes(data, "big") for frame in sent for data in script(frame)]
 
 
 def test_without_impairment_everything_arrives_in_order():
-    assert arrivals(Impairment(), 50) == list(range(50))
+    assert arrivals(FrameImpairment(), 50) == list(range(50))
 
 
 def test_the_same_seed_gives_the_same_fates_and_another_seed_others():
     def fates(seed: int) -> list[int]:
-        return arrivals(Impairment(seed=seed, loss=0.2, duplicate=0.2, reorder=0.2), 200)
+        return arrivals(FrameImpairment(seed=seed, loss=0.2, duplicate=0.2, reorder=0.2), 200)
 
     assert fates(1) == fates(1)
     assert fates(1) != fates(2)
 
 
 def test_loss_takes_about_its_share():
-    arrived = arrivals(Impairment(seed=3, loss=0.25), 1_000)
+    arrived = arrivals(FrameImpairment(seed=3, loss=0.25), 1_000)
     assert 650 < len(arrived) < 850
     assert arrived == sorted(set(arrived))
 
 
 def test_duplicates_arrive_beside_their_originals():
-    arrived = arrivals(Impairment(seed=4, duplicate=0.3), 300)
+    arrived = arrivals(FrameImpairment(seed=4, duplicate=0.3), 300)
     assert set(arrived) == set(range(300))
     assert len(arrived) > 330
     assert arrived == sorted(arrived)
 
 
 def test_reordered_frames_arrive_after_a_later_one_and_once():
-    arrived = arrivals(Impairment(seed=5, reorder=0.3), 300)
+    arrived = arrivals(FrameImpairment(seed=5, reorder=0.3), 300)
     assert arrived != sorted(arrived)
     assert len(arrived) == len(set(arrived)) >= 295
 
@@ -62,7 +62,7 @@ async def test_scripts_apply_to_their_own_direction():
 
 
 async def test_lost_frames_do_not_stop_the_stream():
-    sender, receiver = memory_pair(to_receiver=Impairment(seed=1, loss=0.5))
+    sender, receiver = memory_pair(to_receiver=FrameImpairment(seed=1, loss=0.5))
     async with sender, receiver:
         await sender.connected(5)
         receiver.accept_frames()

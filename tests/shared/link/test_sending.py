@@ -7,11 +7,16 @@ import statistics
 import pytest
 
 from shared.errors import MalformedFrame
-from shared.link.congestion import MIN_RATE
-from shared.link.feedback import AGE_UNIT_NS, Report
-from shared.link.packets import DATA, MAX_MESSAGE_BYTES, Packet, parse_packet
+from shared.link.congestion.copa import MIN_RATE
+from shared.link.messages import AGE_UNIT_NS, DATA, MAX_MESSAGE_BYTES, Packet, Report, parse_packet
 from shared.link.reassembly import GIVE_UP_NS
-from shared.link.sending import FrameSender
+from shared.link.sending import (
+    AHEAD_NS,
+    BUSY_CREDIT_NS,
+    IDLE_CREDIT_NS,
+    FrameSender,
+    Pacer,
+)
 from shared.link.sendqueue import MAX_KEPT_FRAMES
 from tests.shared.link.simulated_path import (
     MS,
@@ -416,3 +421,207 @@ def test_what_an_outage_only_delayed_takes_no_counted_loss_back():
     hand.come(*range(6))
     hand.report()
     assert hand.sender._loss.share > 0.005
+
+
+MS = 1_000_000
+PACKET = 1_000
+RATE = 1e6  # a packet a millisecond
+
+
+def burst(pacer: Pacer, now: int) -> int:
+    sent = 0
+    while pacer.room_bytes(now) >= 0:
+        pacer.on_sent(PACKET, now)
+        sent += 1
+        assert sent < 1_000
+    return sent
+
+
+def test_packets_leave_at_the_rate():
+    pacer = Pacer(RATE)
+    pacer.resume(10**9)
+    first = burst(pacer, 10**9)
+    later = sum(burst(pacer, 10**9 + at * MS) for at in range(1, 101))
+    assert later == 100
+    assert first <= (IDLE_CREDIT_NS + AHEAD_NS) // MS + 1
+
+
+def test_a_pause_earns_a_small_burst_only():
+    pacer = Pacer(RATE)
+    pacer.resume(10**9)
+    burst(pacer, 10**9)
+    pacer.resume(10**12)
+    assert 1 <= burst(pacer, 10**12) <= (IDLE_CREDIT_NS + AHEAD_NS) // MS + 1
+
+
+def test_a_late_event_loop_catches_up_within_bounds():
+    pacer = Pacer(RATE)
+    pacer.resume(10**9)
+    burst(pacer, 10**9)
+    caught_up = burst(pacer, 10**9 + 500 * MS)
+    assert 5 <= caught_up <= (BUSY_CREDIT_NS + AHEAD_NS) // MS + 1
+
+
+def test_it_says_when_the_next_packet_may_leave():
+    pacer = Pacer(RATE)
+    pacer.resume(10**9)
+    burst(pacer, 10**9)
+    at = pacer.ready_at_ns()
+    assert at > 10**9 + AHEAD_NS
+    assert pacer.room_bytes(at) >= 0
+
+
+def test_a_new_rate_holds_from_the_next_packet_on():
+    pacer = Pacer(RATE)
+    pacer.resume(10**9)
+    burst(pacer, 10**9)
+    pacer.rate = RATE / 10
+    before = pacer.ready_at_ns()
+    pacer.on_sent(PACKET, before)
+    assert pacer.ready_at_ns() - before == 10 * MS
+
+
+# -- parity over several frames -------------------------------------------------------------------
+
+BOTH = (True, True)
+
+
+def held_up(result: Stream, limit_ms: float) -> int:
+    """Frames that could be decoded only so late."""
+    return sum(latency > limit_ms * MS for latency in result.decodable())
+
+
+@pytest.mark.parametrize("profile", ["bursts", "bad bursts"])
+def test_where_losses_come_in_bursts_parity_over_frames_saves_most_from_a_re_request(profile):
+    without = stream(profile, 20, size=encoder(25_000, share=0.8))
+    across = stream(profile, 20, size=encoder(25_000, share=0.8), cross_parity=BOTH)
+    limit_ms = 2.5 * PROFILES[profile]["delay_ms"]
+    assert held_up(across, limit_ms) < 0.6 * held_up(without, limit_ms)
+    assert len(across.latency) >= 0.99 * len(across.handed)
+    assert percentile(across.decodable(), 0.97) < 0.9 * percentile(without.decodable(), 0.97)
+    assert percentile(across.decodable(), 0.5) < 1.05 * percentile(without.decodable(), 0.5)
+    assert across.wire_bytes < 1.05 * without.wire_bytes
+
+
+def test_nearly_every_frame_comes_over_a_path_that_is_barely_usable():
+    result = stream("bad bursts", 20, size=encoder(25_000, share=0.8), cross_parity=BOTH)
+    assert len(result.latency) >= 0.97 * result.offered
+    assert percentile(result.decodable(), 0.95) < 140
+
+
+@pytest.mark.parametrize("profile", ["uplink", "4g", "bad"])
+def test_parity_over_frames_is_no_worse_on_other_paths(profile):
+    without = stream(profile, 12, size=encoder(25_000))
+    across = stream(profile, 12, size=encoder(25_000), cross_parity=BOTH)
+    assert len(across.latency) >= len(without.latency) - 4
+    assert percentile(across.decodable(), 0.95) < 1.1 * percentile(without.decodable(), 0.95)
+    assert across.malformed == 0
+
+
+@pytest.mark.parametrize("sides", [(True, False), (False, True)])
+def test_a_stream_of_which_one_end_has_no_parity_over_frames_goes_on(sides):
+    # The sending end is told what both have; one that is wrong about it loses parity, not frames.
+    result = stream("bad bursts", 10, size=encoder(20_000, share=0.7), cross_parity=sides)
+    assert len(result.latency) >= 0.9 * len(result.handed)
+    assert bool(result.malformed) == sides[0]
+
+
+def test_without_losses_no_parity_leaves():
+    result = stream("clinic", 1, size=lambda bps: 20_000, cross_parity=BOTH)
+    assert result.wire_bytes < 1.15 * sum(result.sizes.values())
+
+
+# -- when a frame may leave -----------------------------------------------------------------------
+
+
+def sent_packets(sender: FrameSender, now_ns: int) -> list[Packet]:
+    return [parse_packet(message) for message in sender.poll(now_ns)]
+
+
+def reported(packets: list[Packet], at_ns: int, age_ns: int = 0) -> Report:
+    begin, end = packets[0].sequence, packets[-1].sequence + 1
+    return Report(begin, at_ns, (1 + age_ns // AGE_UNIT_NS,) * (end - begin))
+
+
+def measured(now_ns: int, rtt_ms: int = 40) -> FrameSender:
+    """A sender of which a first frame has arrived."""
+    sender = FrameSender()
+    sender.on_ping(rtt_ms * MS)
+    sender.hand_over(0, bytes(3_000), now_ns)
+    packets: list[Packet] = []
+    at_ns = now_ns
+    while (next_ns := sender.next_at_ns(at_ns)) is not None and len(packets) < 6:
+        at_ns = max(at_ns, next_ns)
+        packets += sent_packets(sender, at_ns)
+    sender.on_report(reported(packets, at_ns), at_ns + rtt_ms * MS)
+    return sender
+
+
+def leave(sender: FrameSender, now_ns: int) -> list[Packet]:
+    """All that is to leave of what was handed over, within 10 ms."""
+    packets = []
+    for at_ns in range(now_ns, now_ns + 10 * MS, MS // 2):
+        packets += sent_packets(sender, at_ns)
+    return packets
+
+
+def test_while_its_oldest_packet_is_overdue_no_other_frame_is_taken():
+    sender = measured(S)
+    now_ns = S + 100 * MS
+    assert sender.can_send(now_ns)
+    sender.hand_over(1, bytes(1_000), now_ns)
+    leave(sender, now_ns)
+    assert sender.can_send(now_ns + 20 * MS)
+    overdue = [sender.can_send(now_ns + wait * MS) for wait in (60, 130, 145, 160)]
+    assert overdue == sorted(overdue, reverse=True)  # once refused, refused until news comes
+    assert not overdue[-1]
+
+
+def test_a_frame_is_taken_again_at_the_first_news_of_what_was_overdue():
+    sender = measured(S)
+    now_ns = S + 100 * MS
+    sender.hand_over(1, bytes(2_400), now_ns)
+    packets = leave(sender, now_ns)
+    late_ns = now_ns + 135 * MS
+    assert not sender.can_send(late_ns)
+    sender.on_report(reported(packets[:-1], late_ns - 20 * MS), late_ns)
+    assert sender.can_send(late_ns)
+
+
+def test_no_more_may_be_under_way_than_the_congestion_window():
+    sender = measured(S)
+    begin_ns = S + 100 * MS
+    frame_id = refused = 0
+    for now_ns in range(begin_ns, begin_ns + 85 * MS, MS):
+        if sender.can_send(now_ns):
+            assert sender._flight.nbytes < sender._copa.rate * sender._room_ns / 1e9
+            frame_id += 1
+            sender.hand_over(frame_id, bytes(2_000), now_ns)
+        elif not sender._queue.backlog_bytes:
+            # Nothing waits, and the oldest is young: it is the window that refuses.
+            assert sender._flight.age_ns(now_ns) < sender._room_ns
+            refused += 1
+        sender.poll(now_ns)
+    assert refused > 5
+
+
+def test_a_rate_may_fall_without_a_cut():
+    # Of a path that becomes a little slower the queue stays far below what calls for a cut.
+    simulation = Simulation()
+    there = Path(simulation, delay_ms=20, rate=lambda s: 8e6 if s < 4 else 6e6)
+    back = Path(simulation, delay_ms=20)
+    result = Stream(simulation, there, back, size=encoder(50_000, share=0.95), rtt_hint_ms=40)
+    copa = result.sender._copa
+    cuts: list[int] = []
+    original = copa._cut
+    copa._cut = lambda round_ns, now_ns: cuts.append(now_ns) or original(round_ns, now_ns)
+    simulation.run(simulation.now + 4 * S)
+    cuts.clear()
+    before = copa.rate
+    falls = 0
+    for _ in range(400):
+        was, cut_so_far = copa.rate, len(cuts)
+        simulation.run(simulation.now + 10 * MS)
+        falls += copa.rate < was and len(cuts) == cut_so_far
+    assert copa.rate < before
+    assert falls > 20

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from shared.link.arrivals import JITTER_MOST_NS, JITTER_NS, TRAIN_LEAST, TRAIN_MOST, Trains
 from shared.link.flight import Arrival, Sent
-from shared.link.trains import JITTER_MOST_NS, JITTER_NS, TRAIN_LEAST, TRAIN_MOST, Trains
 
 MS = 1_000_000
 S = 1_000_000_000

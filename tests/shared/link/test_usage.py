@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.link.usage import (
+from shared.link.sending import (
     FIRST_INTERVAL_NS,
     FIRST_SHARE,
     MOST_INTERVAL_NS,

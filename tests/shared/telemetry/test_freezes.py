@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.telemetry.freezes import FreezeDetector
+from shared.telemetry.metrics import FreezeDetector
 
 MS = 1_000_000  # ns
 

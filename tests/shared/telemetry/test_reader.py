@@ -111,7 +111,12 @@ def test_lines_are_sorted_by_kind_and_what_is_no_line_is_counted(write_log: Writ
 
 
 def test_changes_of_quality_and_codec_are_told_apart_from_other_events(tmp_path: Path) -> None:
-    events = ("a receiver joined", "quality lowered", "frame rate raised", "codec changed to av1")
+    events = (
+        "a receiver joined",
+        "quality lowered",
+        "frame rate raised",
+        "codec changed to h264-444",
+    )
     path = log_of(tmp_path, *(EventLine(at_s=0.0, event=event) for event in events))
     assert [change.event for change in read_log(path).quality_changes] == list(events[1:])
 

@@ -14,7 +14,7 @@ import pytest
 from shared.errors import BadInput, OutputFailed
 from shared.telemetry.reader import read_log
 from shared.telemetry.records import DropLine, DropReason, EventLine, Role
-from shared.telemetry.report import REASONS, Picture, check_report, write_report
+from shared.telemetry.report import REASONS, ReportPicture, check_report, write_report
 
 WriteLog = Callable[..., Path]
 
@@ -118,7 +118,7 @@ def test_the_page_needs_nothing_from_outside(write_log: WriteLog) -> None:
 def test_every_drawing_and_picture_says_what_it_is(write_log: WriteLog, tmp_path: Path) -> None:
     picture = tmp_path / "x.png"
     cv2.imwrite(str(picture), np.zeros((20, 20), np.uint8))
-    page = drawn(write_log(), comparison=[Picture(picture, "original")])
+    page = drawn(write_log(), comparison=[ReportPicture(picture, "original")])
     charts = [svg for svg in page.all("svg") if "aria-hidden" not in svg]
     assert len(charts) == 6
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in charts)
@@ -252,7 +252,7 @@ def test_a_comparison_picture_that_is_no_png_is_refused(
     wrong = tmp_path / "x.png"
     wrong.write_text("<script>")
     with pytest.raises(BadInput, match="not a PNG"):
-        drawn(write_log(), comparison=[Picture(wrong, "x")])
+        drawn(write_log(), comparison=[ReportPicture(wrong, "x")])
 
 
 @pytest.mark.parametrize("role", ["sender", "receiver"])

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from shared.telemetry.live import summary_table
 from shared.telemetry.records import DropReason, LatencyFigures, PsnrFigures, SummaryLine
-from shared.telemetry.summary import summary_table
 
 SUMMARY = SummaryLine(
     at_s=10.0,

@@ -296,11 +296,14 @@ def test_a_host_that_is_not_known_and_a_scheme_that_is_none_say_so() -> None:
     assert "kind of address" in str(refusal("nonsense://secret/"))
 
 
-def test_an_address_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("scheme", ["tcp", "http", "rtsp", "rtmp"])
+def test_an_address_that_says_nothing_is_given_up_and_said_not_to_answer(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sender.sources.video.opening.OPEN_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        said = str(refusal(f"tcp://127.0.0.1:{mute.getsockname()[1]}"))
-    assert "no video came" in said
+        said = str(refusal(f"{scheme}://127.0.0.1:{mute.getsockname()[1]}"))
+    assert "does not answer" in said
 
 
 SDP = (

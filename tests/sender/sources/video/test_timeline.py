@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sender.sources.video.timeline import MAX_PAUSE_S, Timeline
+from sender.sources.video.timeline import MAX_PAUSE_S, VideoTimeline
 
 STEP_S = 0.04
 
 
 def played(*times_s: float | None) -> list[float]:
-    timeline = Timeline(STEP_S)
+    timeline = VideoTimeline(STEP_S)
     return [timeline.at(time_s) for time_s in times_s]
 
 
@@ -37,7 +37,7 @@ def test_repeated_times_slow_nothing_down() -> None:
 
 
 def test_a_pause_longer_than_anybody_waits_is_cut_and_counted() -> None:
-    timeline = Timeline(STEP_S)
+    timeline = VideoTimeline(STEP_S)
     assert [timeline.at(t) for t in (0.0, MAX_PAUSE_S, 3600.0, 3600.5)] == pytest.approx(
         [0.0, MAX_PAUSE_S, MAX_PAUSE_S + STEP_S, MAX_PAUSE_S + STEP_S + 0.5]
     )
@@ -45,7 +45,7 @@ def test_a_pause_longer_than_anybody_waits_is_cut_and_counted() -> None:
 
 
 def test_what_was_shown_is_past_when_a_file_is_taken_up_again() -> None:
-    timeline = Timeline(STEP_S)
+    timeline = VideoTimeline(STEP_S)
     timeline.at(2.0)
     timeline.at(2.5)
     assert timeline.last_in_file_s == pytest.approx(2.5)
@@ -58,7 +58,7 @@ def test_what_was_shown_is_past_when_a_file_is_taken_up_again() -> None:
     st.floats(0.002, 1.0),
 )
 def test_times_grow_strictly_and_never_leap(times_s: list[float | None], step_s: float) -> None:
-    timeline = Timeline(step_s)
+    timeline = VideoTimeline(step_s)
     shown = [timeline.at(time_s) for time_s in times_s]
     for before, after in pairwise(shown):
         assert before < after <= before + MAX_PAUSE_S + 1e-6
