@@ -1,10 +1,10 @@
 """The sending half of a link: frames in, paced packets out, and their repair.
 
 Pure: bytes and times in, bytes out.  It joins `sendqueue` (what leaves), `flight` (what became of
-it), `loss` and `redundancy` (how much parity), `congestion` and `pacer` (how fast).  A frame handed
-over begins to leave at once and nothing queues behind it: what the path can't take now, `can_send`
-refuses.  Lost packets are sent again, or parity in their place, for as long as the frame may still
-be of use.
+it), `redundancy` (how much parity), `congestion` (how fast) and `pathmtu` (in packets of what
+size).  A frame handed over begins to leave at once and nothing queues behind it: what the path
+can't take now, `can_send` refuses.  Lost packets are sent again, or parity in their place, for as
+long as the frame may still be of use.
 """
 
 from __future__ import annotations
@@ -325,7 +325,7 @@ class FrameSender:
         self._copa.on_report(arrived, len(lost) - undone, self._flight.rtt_ns, now_ns)
         self._loss.on_fates(len(news.arrived), lost)
         self._size_window()
-        if self.path_mtu is not None:
+        if self.path_mtu is not None and (news.lost or self.path_mtu.doubts):
             came = [arrival.sent.nbytes - OVERHEAD_BYTES for arrival in arrived]
             self.path_mtu.on_fates(came, [s.nbytes - OVERHEAD_BYTES for s in news.lost], now_ns)
         self._repair(news.lost, now_ns)

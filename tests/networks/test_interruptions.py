@@ -39,7 +39,7 @@ def test_the_picture_is_back_soon_after_a_cable_was_pulled_out_and_put_back(
 @of(
     long("stop-sender-3"), "stop-sender-6", long("stop-sender-60"),
     long("stop-receiver-3"), "stop-receiver-6", long("stop-receiver-60"),
-    long("stop-both-3"), "stop-both-6", long("stop-both-60"),
+    long("stop-both-3"), long("stop-both-6"), long("stop-both-60"),
 )  # fmt: skip
 def test_a_program_that_stood_still_goes_on_and_shows_nothing_old_as_live(
     outcome: Outcome, request: pytest.FixtureRequest
@@ -50,7 +50,7 @@ def test_a_program_that_stood_still_goes_on_and_shows_nothing_old_as_live(
     assert outcome.oldest_ms < STALE_MS
 
 
-@of("held-up-sender", "held-up-receiver")
+@of(long("held-up-sender"), "held-up-receiver")
 def test_a_program_whose_event_loop_is_blocked_again_and_again_streams_on(outcome: Outcome) -> None:
     assert outcome.statuses == (0, 0)
     assert "unexpected error" not in outcome.told

@@ -19,7 +19,7 @@ def test_a_session_goes_over_to_the_second_interface_when_the_first_goes_down(
     follows(outcome)
 
 
-@of("addr-change", "addr-change-receiver")
+@of("addr-change", long("addr-change-receiver"))
 def test_a_session_follows_a_host_whose_address_changes(outcome: Outcome) -> None:
     follows(outcome)
 

@@ -15,7 +15,7 @@ def test_a_turn_server_carries_what_can_not_go_directly(outcome: Outcome) -> Non
     assert outcome.statuses == (0, 0)
 
 
-@of("turn-udp-blocked-list", long("turn-udp-blocked-two"), "turn-one-side-udp-blocked")
+@of("turn-udp-blocked-list", long("turn-udp-blocked-two"), long("turn-one-side-udp-blocked"))
 def test_a_turn_server_is_reached_over_tcp_where_udp_does_not_get_through(outcome: Outcome) -> None:
     assert outcome.statuses == (0, 0)
 
@@ -91,7 +91,7 @@ def test_two_ends_on_one_cable_meet_or_are_told_that_they_have_no_address_for_it
         assert "firewall" not in outcome.receiver.output
 
 
-@of(long("ipv4-and-dead-ipv6"), "ipv6-and-dead-ipv4")
+@of(long("ipv4-and-dead-ipv6"), long("ipv6-and-dead-ipv4"))
 def test_the_family_that_works_is_used_where_the_other_is_dead(outcome: Outcome) -> None:
     assert outcome.statuses == (0, 0)
 
