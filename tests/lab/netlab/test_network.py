@@ -160,7 +160,8 @@ def test_programs_left_running_are_ended_with_the_network() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_runner_that_is_ended_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     program = (
-        "import sys\n"
+        "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs ignore it
         "from lab.netlab.program import Job\n"
         "from lab.netlab.run import run_jobs\n"
         "run_jobs('lan', [Job('left', ['sh', '-c', 'touch $0; sleep 1000', sys.argv[1]])])"
