@@ -7,16 +7,19 @@ decides who is at the other end.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 
 from shared.association import Association, associate
 from shared.crypto.handshake import DtlsFingerprints, ReceiverHandshake
-from shared.errors import LinkFailed, RoomUnavailable
+from shared.errors import LinkFailed, PeerGone, RoomUnavailable, VeilscopeError
 from shared.keystream.backend import Backend, open_backend
 from shared.keystream.network import DEFAULT_FAMILY, load_network, shipped_families
 from shared.link import Link
+from shared.restart import SILENT_S, Restarts, is_restart
 from signaling.client import Relayed, SignalingClient
 
-__all__ = ["Keystreams", "agree", "connect"]
+__all__ = ["Keystreams", "agree", "connect", "find_again"]
 
 
 class Keystreams:
@@ -45,10 +48,10 @@ class Keystreams:
 OFFER_TIMEOUT_S = 20.0  # the sender makes its offer as soon as it hears of us
 
 
-async def connect(signaling: SignalingClient, link: Link) -> None:
+async def connect(signaling: SignalingClient, link: Link) -> str:
     """Answer the offer of the sender in the room that was joined, and wait for the link.
 
-    Raises `LinkFailed` and `RoomUnavailable`.
+    Returns the sender's peer id in that room.  Raises `LinkFailed` and `RoomUnavailable`.
     """
     try:
         async with asyncio.timeout(OFFER_TIMEOUT_S):
@@ -61,6 +64,7 @@ async def connect(signaling: SignalingClient, link: Link) -> None:
     answer = await link.accept_offer(offer)
     await signaling.send(sender, {"type": "answer", "sdp": answer})
     await link.connected()
+    return sender
 
 
 async def agree(link: Link, secret: str, keystreams: Keystreams) -> Association:
@@ -86,3 +90,58 @@ async def _first_offer(signaling: SignalingClient) -> tuple[str, str]:
         "the room was closed before the sender made an offer",
         hint="ask whether the sender still runs, and for a new code",
     )
+
+
+ASK_TIMEOUT_S = 12.0  # each end may ask STUN and TURN servers for 4.5 s
+SERVER_TIMEOUT_S = 3.0  # a connection that takes longer began before the network was back
+SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 1.5, 8.0
+
+
+async def find_again(
+    association: Association,
+    *,
+    nameplate: str,
+    sender: str,
+    open_signaling: Callable[..., SignalingClient],
+    on_restart: Callable[[], None],
+) -> None:
+    """Ask the sender for ICE restarts, through the room, whenever the link falls silent.
+
+    `sender` is its peer id there.  `on_restart` is called when it has answered.  Returns once the
+    link is over; what fails is tried again, with growing pauses, for as long as the silence lasts.
+    """
+    link = association.link
+    with suppress(PeerGone):
+        while True:
+            pause_s = SHORTEST_PAUSE_S
+            await link.fallen_silent(SILENT_S)
+            while link.silent_s >= SILENT_S:
+                with suppress(VeilscopeError, TimeoutError):
+                    async with (
+                        asyncio.timeout(ASK_TIMEOUT_S),
+                        open_signaling(connect_s=SERVER_TIMEOUT_S) as signaling,
+                    ):
+                        await signaling.join_room(nameplate)
+                        await _restart(signaling, sender, association.restarts)
+                        on_restart()
+                await asyncio.sleep(pause_s)  # the new path is checked meanwhile
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+async def _restart(signaling: SignalingClient, sender: str, restarts: Restarts) -> None:
+    """Ask for a restart and take the answer.
+
+    A server that lets a receiver only answer hands the request on once the sender has made it an
+    offer like any that comes: then it is said again.
+    """
+    request = {"type": "answer", "sdp": await restarts.ask()}
+    await signaling.send(sender, request)
+    async for event in signaling.events():
+        match event:
+            case Relayed(payload={"type": "offer", "sdp": str(answer)}) if is_restart(answer):
+                return await restarts.complete(answer)
+            case Relayed(payload={"type": "offer"}):
+                await signaling.send(sender, request)
+            case _:
+                continue
+    raise RoomUnavailable("the room was closed")

@@ -13,18 +13,20 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from receiver.journal import ReceiverJournal
 from receiver.pipeline import OpeningPipeline
 from receiver.reception import Reception
-from receiver.rendezvous import Keystreams, agree, connect
+from receiver.rendezvous import Keystreams, agree, connect, find_again
 from receiver.settings import ReceiverSettings
 from receiver.showing import Showing
 from receiver.sinks import ShownFrame
 from receiver.stills import Stills
 from shared import control
+from shared.capabilities import RESTART
 from shared.crypto.pairing import PairingCode
 from shared.errors import HandshakeFailed, LinkFailed, PeerGone, VeilscopeError
 from shared.link import LinkFactory
@@ -160,11 +162,13 @@ class ReceiverSession:
         self._exit.push_async_callback(asyncio.to_thread, self._worker.shutdown)
         settings = self.settings
         keystreams = await asyncio.to_thread(Keystreams, settings.keystream, settings.device)
-        async with SignalingClient(
+        open_signaling = partial(
+            SignalingClient,
             settings.signaling,
             ssl_context=client_context(settings.ca),
             proxy=settings.proxy,
-        ) as signaling:
+        )
+        async with open_signaling() as signaling:
             room = await signaling.join_room(self._code.nameplate)
             # Those of the server's operator are not trusted to be well written.
             ice_servers, refused = usable_ice_servers(room.ice_servers)
@@ -177,7 +181,7 @@ class ReceiverSession:
                 lost_after_s=settings.grace_s,
             )
             self._exit.push_async_callback(self._link.close)
-            await connect(signaling, self._link)
+            sender = await connect(signaling, self._link)
             # From here on the server is not needed: it may go away, and knows nothing of the rest.
             self._association = await agree(self._link, self._code.secret, keystreams)
             self._link.accept_frames()
@@ -220,6 +224,16 @@ class ReceiverSession:
         self._tasks.append(receiving)
         for work in (self._end(receiving), self._showing.handover.play(), self._report()):
             self._begin(work)
+        if RESTART in self._association.features:
+            self._begin(
+                find_again(
+                    self._association,
+                    nameplate=self._code.nameplate,
+                    sender=sender,
+                    open_signaling=open_signaling,
+                    on_restart=lambda: self.journal.event("ICE restart", "answered by the sender"),
+                )
+            )
 
     async def _close_journal(self) -> None:
         """A session that never began leaves its journal to the next try."""

@@ -47,6 +47,7 @@ class Attendee:
         self.number = number
         self.left: control.Bye | None = None
         self.link = association.link
+        self.restarts = association.restarts
         self.heard_at_s = time.monotonic()
         self.outbox = FrameOutbox(
             association, journal=journal, changed=changed, drops_before=journal.drops

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from sender.admission import Admission
 from sender.attendee import Attendee
@@ -18,6 +19,7 @@ from sender.audience import Audience
 from sender.epochs import Epochs
 from sender.notices import Notices
 from shared import control
+from shared.capabilities import RESTART
 from shared.errors import (
     PairingFailed,
     PeerGone,
@@ -26,6 +28,7 @@ from shared.errors import (
     VeilscopeError,
 )
 from shared.link import Link
+from shared.restart import SILENT_S, is_restart
 from signaling.client import (
     ConnectionLost,
     PeerJoined,
@@ -38,6 +41,7 @@ from signaling.client import (
 __all__ = ["MAX_JOINING", "WaitingRoom"]
 
 MAX_JOINING = 8  # peers that are let in at once: each costs a socket and a handshake
+RENEW_EVERY_S = 10.0  # … the connection to the signaling server, while a link is silent
 
 _LOG = logging.getLogger(__name__)
 
@@ -68,6 +72,7 @@ class WaitingRoom:
         self._make_link = make_link
         self._conclude = conclude
         self._peers: dict[str, asyncio.Task[None]] = {}
+        self._restarts: dict[Attendee, asyncio.Task[None]] = {}
 
     async def attend(self) -> None:
         """Let peers in for as long as the room is open and the server there.
@@ -88,7 +93,7 @@ class WaitingRoom:
 
     async def close(self) -> None:
         """Serve nobody any more."""
-        peers = list(self._peers.values())
+        peers = [*self._peers.values(), *self._restarts.values()]
         for peer in peers:
             peer.cancel()
         await asyncio.gather(*peers, return_exceptions=True)
@@ -98,6 +103,10 @@ class WaitingRoom:
             match event:
                 case PeerJoined(peer=peer):
                     self._welcome(peer)
+                case Relayed(sender_peer=peer, payload={"sdp": str(request)}) if is_restart(
+                    request
+                ):
+                    self._asked_for_restart(peer, request)
                 case Relayed(sender_peer=peer, payload={"type": "answer", "sdp": str(sdp)}):
                     self._admission.answered(peer, sdp)
                 case PeerLeft(peer=peer):
@@ -114,6 +123,34 @@ class WaitingRoom:
         joining = len(self._peers) - len(self._audience)
         if peer not in self._peers and joining < MAX_JOINING:
             self._peers[peer] = asyncio.create_task(self._serve(peer))
+
+    def _asked_for_restart(self, peer: str, request: str) -> None:
+        """One that has paired came back to the room as `peer`, since its link carries nothing."""
+        for attendee in self._audience:
+            if attendee not in self._restarts and attendee.restarts.opens(request):
+                task = asyncio.create_task(self._restart(attendee, peer, request))
+                self._restarts[attendee] = task
+                task.add_done_callback(partial(self._restarted, attendee))
+                if peer in self._peers:  # it does not want to be let in
+                    self._peers[peer].cancel()
+                return
+
+    def _restarted(self, attendee: Attendee, _: asyncio.Task[None]) -> None:
+        del self._restarts[attendee]
+
+    async def _restart(self, attendee: Attendee, peer: str, request: str) -> None:
+        with suppress(VeilscopeError):
+            answer = await attendee.restarts.answer(request)
+            self._notices.note("ICE restart", f"asked for by receiver {attendee.number}")
+            await self._signaling.send(peer, {"type": "offer", "sdp": answer})
+
+    async def _stay_reachable(self, attendee: Attendee) -> None:
+        """It may come to the room to ask for a restart: our place there must not be a dead one."""
+        with suppress(PeerGone):
+            while RESTART in attendee.features:
+                await attendee.link.fallen_silent(SILENT_S)
+                self._signaling.renew()
+                await asyncio.sleep(RENEW_EVERY_S)
 
     async def _serve(self, peer: str) -> None:
         """Let one receiver in and serve it until it leaves."""
@@ -160,6 +197,7 @@ class WaitingRoom:
         """Serve a paired receiver, with an epoch of its own coming and one of its going."""
         self._audience.add(attendee)
         serving = asyncio.create_task(attendee.attend())
+        reachable = asyncio.create_task(self._stay_reachable(attendee))
         try:
             await self._epochs.begin("join")
             self._notices.event("a receiver joined", "in a browser" if attendee.in_browser else "")
@@ -173,7 +211,8 @@ class WaitingRoom:
                 raise
         finally:
             serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
+            reachable.cancel()
+            await asyncio.gather(serving, reachable, return_exceptions=True)
             self._audience.remove(attendee)
             self._note_ignored(attendee)
         if self._audience and not self._audience.dismissed:

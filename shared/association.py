@@ -19,6 +19,7 @@ from shared.crypto.handshake import SessionKeys
 from shared.crypto.securechannel import SecureChannel
 from shared.errors import HandshakeFailed, PairingFailed, PeerGone, VeilscopeError
 from shared.link import Link
+from shared.restart import Restarts
 
 __all__ = ["Association", "Handshake", "associate"]
 
@@ -44,8 +45,9 @@ class Association:
     """The sealed control channel of one secured link, and what the two ends agreed on.
 
     `features` are those that both have (`shared.capabilities`), `peer_kind` is the other end's
-    kind of client.  `ignored` counts what it said that this version does not know: messages of
-    unknown `types`, and unknown `fields` of known ones.
+    kind of client.  `restarts` are where its link finds a path again.  `ignored` counts what it
+    said that this version does not know: messages of unknown `types`, and unknown `fields` of known
+    ones.
     """
 
     def __init__(self, link: Link, keys: SessionKeys) -> None:
@@ -56,6 +58,7 @@ class Association:
         self.features = keys.features
         link.agreed(keys.features)
         self.peer_kind = keys.peer_kind
+        self.restarts = Restarts(link, keys)
         self.ignored: Counter[str] = Counter()
         self._channel = SecureChannel(keys.control_send, keys.control_receive)
 

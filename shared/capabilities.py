@@ -24,6 +24,7 @@ __all__ = [
     "NOTICES",
     "OUR_FEATURES",
     "PACKET_SIZES",
+    "RESTART",
     "STILLS",
     "Capabilities",
 ]
@@ -43,7 +44,10 @@ PACKET_SIZES = "packet-sizes"
 CROSS_PARITY = "cross-parity"
 """Parity on the link may be over several frames (`shared.link.redundancy`)."""
 
-OUR_FEATURES = frozenset({*CODEC_IDS, STILLS, NOTICES, PACKET_SIZES, CROSS_PARITY})
+RESTART = "restart"
+"""A receiver may ask for an ICE restart through the signaling server (`shared.restart`)."""
+
+OUR_FEATURES = frozenset({*CODEC_IDS, STILLS, NOTICES, PACKET_SIZES, CROSS_PARITY, RESTART})
 """All that this version has, at either end."""
 
 MAX_FEATURES = 64  # a hello stays one small message, whatever the versions to come add

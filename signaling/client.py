@@ -66,6 +66,7 @@ __all__ = [
 
 CONNECT_S = 10.0  # for a connection and for the first answer on it
 RECONNECT_FOR_S = 40.0  # the server's grace period and the time it takes to notice a dead socket
+RENEW_WITHIN_S = 3.0  # then the server counts as lost
 MAX_WAITING = 32  # relays that wait for a connection; the server grants 40 messages at once
 MAX_UNREAD = 1024  # events that nobody took from `events()`
 
@@ -110,6 +111,7 @@ class SignalingClient:
         self._events: asyncio.Queue[ClientEvent | None] = asyncio.Queue()  # None: no more
         self._failure: Exception | None = None
         self._over = False
+        self._renewal = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._session = self._endpoint.open_session()
@@ -195,6 +197,14 @@ class SignalingClient:
                 return
             yield event
 
+    def renew(self) -> None:
+        """Take the place back over a new connection, if there is one: it may be dead unnoticed.
+
+        To be called where this machine's network may have changed; nothing is lost by it.
+        """
+        if self._transport is not None:
+            self._renewal.set()
+
     async def leave(self) -> None:
         """Leave the room, which closes with its sender; harmless when in none."""
         if self._over:
@@ -240,11 +250,15 @@ class SignalingClient:
     async def _stay(self, transport: Transport) -> None:
         try:
             while True:
-                await self._read(transport)
+                await self._read_until_renewal(transport)
                 self._transport = None
-                await transport.close()
                 if self._over:
                     return
+                renewed = await self._renewed() if self._renewal.is_set() else None
+                await transport.close()
+                if renewed is not None:
+                    transport = renewed
+                    continue
                 self._report(ConnectionLost())
                 transport = await self._reconnect()
                 self._report(Reconnected())
@@ -255,6 +269,28 @@ class SignalingClient:
             self._transport = None
             self._events.put_nowait(None)
             await transport.close()
+
+    async def _read_until_renewal(self, transport: Transport) -> None:
+        """`_read`, until a renewal is asked for."""
+        reading = asyncio.create_task(self._read(transport))
+        renewal = asyncio.create_task(self._renewal.wait())
+        try:
+            await asyncio.wait({reading, renewal}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            renewal.cancel()
+            if not reading.done():
+                reading.cancel()
+            await asyncio.wait({reading, renewal})
+        if not reading.cancelled():
+            reading.result()
+
+    async def _renewed(self) -> Transport | None:
+        """Take the place back at once; None where that takes more than a moment."""
+        self._renewal.clear()
+        with contextlib.suppress(TimeoutError, SignalingUnreachable, ConnectionError):
+            async with asyncio.timeout(RENEW_WITHIN_S):
+                return await self._resume()
+        return None
 
     async def _read(self, transport: Transport) -> None:
         """Report events until the connection drops or the room closes."""

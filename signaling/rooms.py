@@ -5,9 +5,9 @@ sender and a receiver of the same room, never between receivers and never across
 the connection keeps the place for a grace period and takes it back with the secret token that was
 given at the start; what was told meanwhile is told again, so that nothing is lost or doubled.
 
-Anybody may join who guesses a room's number.  So joins have a rate, a receiver may only answer,
-and a place in which nothing happens is given up: a stranger can't make the sender miss events,
-nor hold a room full.
+Anybody may join who guesses a room's number.  So joins have a rate, a receiver may say one
+thing and else only answer, and a place in which nothing happens is given up: a stranger can't make
+the sender miss events, nor hold a room full.
 
 Pure: no asyncio, no sockets, no clock.  Each call takes the time and returns an `Update` that says
 what to deliver to whom and what happened, in words that name the room's number and nobody.
@@ -42,10 +42,11 @@ __all__ = ["Delivery", "RefusedError", "Rooms", "Update"]
 _NS_PER_S = 1_000_000_000
 
 # The newest events of a peer, kept to be told again after a dropped connection.  A sender may miss
-# a join and a leave for each of the 60 joins that the default limits grant within the 53 s in which
-# a dead connection is noticed and its place kept, and the answers of all receivers that were there.
-SENDER_HISTORY = 160
+# a join, a word and a leave for each of the 60 joins that the default limits grant within the 53 s
+# in which a dead connection is noticed and its place kept, and the answers of all that were there.
+SENDER_HISTORY = 224
 RECEIVER_HISTORY = 16  # an offer, and the end of the room
+UNASKED = 1  # a receiver that was here before says so; else it may only answer
 # A nameplate rests after its room closed, so that a code read out for that room finds no room
 # instead of a stranger's, whose pairing tries it would spend.
 NAMEPLATE_REST_S = 600.0
@@ -87,7 +88,7 @@ class _Peer:
     away_since_ns: int | None = None  # None while connected
     relays: int = 0  # accepted from this peer
     told: int = 0  # events told to this peer
-    unanswered: int = 0  # relays to this receiver that it may still answer
+    may_say: int = 0  # of this receiver's relays, so many are handed on
 
 
 @dataclass
@@ -254,9 +255,9 @@ class Rooms:
             return Update()
         receiver = other if peer is room.sender else peer
         if peer is room.sender:
-            receiver.unanswered += 1
-        elif receiver.unanswered:
-            receiver.unanswered -= 1
+            receiver.may_say += 1
+        elif receiver.may_say:
+            receiver.may_say -= 1
         else:
             return Update()
         receiver.active_ns = now_ns
@@ -272,6 +273,7 @@ class Rooms:
             room,
             deque(maxlen=history),
             active_ns=now_ns,
+            may_say=UNASKED,
         )
         room.peers[peer.id] = peer
         self._peers[peer.id] = peer

@@ -145,11 +145,10 @@ def paired(
     ours, theirs = memory_pair(to_receiver=to_receiver, lost_after_s=lost_after_s)
     theirs.accept_frames()
     network = NetworkId("bp", bytes(32))
-    there, back = b"\x01" * 32, b"\x02" * 32
-    return (
-        Association(ours, SessionKeys("00" * 16, network, there, back, features=features)),
-        Association(theirs, SessionKeys("00" * 16, network, back, there, features=features)),
-    )
+    there, back, asked, told = (bytes([n]) * 32 for n in (1, 2, 3, 4))
+    ours_has = SessionKeys("00" * 16, network, there, back, told, asked, features=features)
+    theirs_has = SessionKeys("00" * 16, network, back, there, asked, told, features=features)
+    return Association(ours, ours_has), Association(theirs, theirs_has)
 
 
 class Links:
@@ -180,6 +179,8 @@ class RoomDouble:
         self.silent: set[str] = set()
         self.offered: list[str] = []
         self.answered: list[str] = []
+        self.told: list[tuple[str, str]] = []  # what was sent to whom
+        self.renewals = 0
         self._events: asyncio.Queue[ClientEvent | None] = asyncio.Queue()
 
     def __call__(self, url: str, **_: object) -> Self:
@@ -202,8 +203,12 @@ class RoomDouble:
             self.answered.append(peer)
             return
         self.offered.append(peer)
+        self.told.append((peer, payload["sdp"]))
         if peer not in self.silent:
             self.tell(Relayed(peer, {"type": "answer", "sdp": "v=0 answer"}))
+
+    def renew(self) -> None:
+        self.renewals += 1
 
     def tell(self, event: ClientEvent | None) -> None:
         """Something happens in the room; None: it closes."""

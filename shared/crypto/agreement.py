@@ -67,7 +67,8 @@ class NetworkId:
 
 @dataclass(frozen=True, slots=True)
 class SessionKeys:
-    """What a finished handshake gives one end: keys for a `SecureChannel`, 32 bytes each.
+    """What a finished handshake gives one end: keys for a `SecureChannel` and for `Restarts`, 32
+    bytes each.
 
     `suite` is the one agreed on (`shared.wire.SUITES`), `features` what both ends have
     (`shared.capabilities`), `peer_kind` the other end's kind of client, by its own word.
@@ -77,6 +78,8 @@ class SessionKeys:
     network: NetworkId
     control_send: bytes = field(repr=False)
     control_receive: bytes = field(repr=False)
+    restart_send: bytes = field(repr=False)
+    restart_receive: bytes = field(repr=False)
     suite: int = SUITE
     features: frozenset[str] = OUR_FEATURES
     peer_kind: str = NATIVE
@@ -90,6 +93,8 @@ class AgreedKeys:
     confirm_sender: bytes = field(repr=False)
     control_to_receiver: bytes = field(repr=False)
     control_to_sender: bytes = field(repr=False)
+    restart_to_receiver: bytes = field(repr=False)
+    restart_to_sender: bytes = field(repr=False)
 
 
 def transcript_hash(
@@ -132,4 +137,6 @@ def session_keys(
         confirm_sender=expand(b"confirm sender"),
         control_to_receiver=expand(b"control sender to receiver"),
         control_to_sender=expand(b"control receiver to sender"),
+        restart_to_receiver=expand(b"restart sender to receiver"),
+        restart_to_sender=expand(b"restart receiver to sender"),
     )

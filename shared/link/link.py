@@ -11,6 +11,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -83,6 +84,25 @@ class Link:
         self._connection.raise_if_over()
         await self._transport.accept_answer(answer)
 
+    async def restart_offer(self) -> str:
+        """Begin an ICE restart (RFC 8445 section 9): what to hand to the other end.
+
+        What is under way stays, and so does the path until another answers.  Raises `LinkFailed`,
+        and `PeerGone` once the link is over.
+        """
+        self._connection.raise_if_over()
+        return await self._transport.restart_offer()
+
+    async def accept_restart(self, offer: str) -> str:
+        """Take the other end's offer; what to hand back.  Raises as `restart_offer`."""
+        self._connection.raise_if_over()
+        return await self._transport.accept_restart(offer)
+
+    async def complete_restart(self, answer: str) -> None:
+        """Take the other end's answer to the newest offer.  Raises as `restart_offer`."""
+        self._connection.raise_if_over()
+        await self._transport.complete_restart(answer)
+
     async def connected(self, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         """Return when both channels are open; raises `LinkFailed`, `PeerGone` once closed."""
         try:
@@ -130,6 +150,19 @@ class Link:
     def interrupted(self) -> bool:
         """Whether nothing is heard of the other end at the moment; it may come back."""
         return self._connection.presence is Presence.SILENT
+
+    @property
+    def silent_s(self) -> float:
+        """For how long there has been no path to the other end; 0 while there is one."""
+        return self._transport.silent_s
+
+    async def fallen_silent(self, for_s: float) -> None:
+        """Return when there is no path since `for_s`; raises `PeerGone` once the link is over."""
+        while (left_s := for_s - self.silent_s) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(left_s, 0.001)):
+                    raise (await self.closed()).error()
+        self._connection.raise_if_over()
 
     @property
     def fingerprints(self) -> Fingerprints:

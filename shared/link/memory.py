@@ -79,6 +79,7 @@ class MemoryTransport(Transport):
         self._other: MemoryTransport | None = None
         self._open = False
         self._dead = False
+        self._cut_at_ns: int | None = None
 
     def attach(self, user: TransportUser) -> None:
         """From now on report to `user`."""
@@ -93,6 +94,28 @@ class MemoryTransport(Transport):
         """Carry nothing any more, without a word to the other end."""
         self._dead = True
         self._report_closed(LinkEnd("lost", "it was killed"))
+
+    def cut(self) -> None:
+        """Carry nothing either way until a restart."""
+        self._cut_at_ns = self.clock.now_ns()
+
+    @property
+    def silent_s(self) -> float:
+        """Since the cut."""
+        return 0.0 if self._cut_at_ns is None else (self.clock.now_ns() - self._cut_at_ns) / 1e9
+
+    async def restart_offer(self) -> str:
+        """Return a word."""
+        return "restart offer"
+
+    async def accept_restart(self, offer: str) -> str:  # noqa: ARG002  (as the interface has it)
+        """Be found again; returns a word."""
+        self._cut_at_ns = None
+        return "restart answer"
+
+    async def complete_restart(self, answer: str) -> None:  # noqa: ARG002
+        """Be found again."""
+        self._cut_at_ns = None
 
     async def create_offer(self) -> str:
         """Return an empty word."""
@@ -141,8 +164,11 @@ class MemoryTransport(Transport):
 
     def _post(self, deliver: Callable[[MemoryTransport, bytes], None], message: bytes) -> None:
         other = self._other
-        if self._open and not self._dead and other is not None:
+        if self._open and not self._dead and other is not None and not self._is_cut(other):
             self._later(lambda: deliver(other, message))
+
+    def _is_cut(self, other: MemoryTransport) -> bool:
+        return self._cut_at_ns is not None or other._cut_at_ns is not None
 
     def _later(self, deliver: Callable[[], None]) -> None:
         loop = asyncio.get_running_loop()

@@ -75,6 +75,23 @@ class Transport(ABC):
     async def accept_answer(self, answer: str) -> None:
         """Take the other end's answer; raises `LinkFailed`."""
 
+    @abstractmethod
+    async def restart_offer(self) -> str:
+        """Begin to look for another path; where this end can be reached.  Raises `LinkFailed`."""
+
+    @abstractmethod
+    async def accept_restart(self, offer: str) -> str:
+        """Look for a path to there; where this end can be reached.  Raises `LinkFailed`."""
+
+    @abstractmethod
+    async def complete_restart(self, answer: str) -> None:
+        """Look for a path to there, as the other end does.  Raises `LinkFailed`."""
+
+    @property
+    @abstractmethod
+    def silent_s(self) -> float:
+        """For how long there has been no path that carries anything; 0 while there is one."""
+
     @property
     @abstractmethod
     def fingerprints(self) -> Fingerprints:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from shared.link import Link, LinkFactory
 from shared.link.connection import Connection
 from shared.link.events import IceServer
 from shared.link.webrtc import webrtc_link
+from shared.link.webrtc.agent import IceAgent
 from shared.link.webrtc.transport import WebRtcTransport
 from shared.options import IceServerUrl
 from shared.quality import psnr_db
@@ -447,3 +449,35 @@ async def test_both_ends_use_the_ice_servers_of_the_signaling_servers_operator()
                         break
             assert used == {"sender": [expected], "receiver": [expected]}
             used = {"sender": [], "receiver": []}
+
+
+@pytest.mark.parametrize("unasked", [1, 0], ids=["", "old-server"])
+async def test_two_ends_that_both_moved_find_each_other_through_the_signaling_server(
+    monkeypatch: pytest.MonkeyPatch, unasked: int, ends: Ends
+) -> None:
+    """Each has sockets at ports of which the other knows nothing, so no check reaches anybody."""
+    agents: list[IceAgent] = []
+
+    def make(**options: Any) -> Link:
+        link = webrtc_link(**options)
+        agents.append(link._transport.ice)
+        return link
+
+    monkeypatch.setattr("signaling.rooms.UNASKED", unasked)
+    events: list[str] = []
+    async with (
+        asyncio.timeout(LIMIT_S),
+        SenderSession(Feed().frames(), ends.sender, link_factory=make) as sender,
+    ):
+        async with ReceiverSession(code_of(sender), ends.receiver, link_factory=make) as receiver:
+            monkeypatch.setattr(receiver.journal, "event", lambda event, _: events.append(event))
+            shown = aiter(receiver)
+            await anext(shown)
+            for agent in agents:
+                for base in list(agent._sockets):
+                    agent._drop_socket(base)
+            while "ICE restart" not in events:
+                await anext(shown)
+            for _ in range(20):
+                await anext(shown)
+    assert len(agents) >= 2

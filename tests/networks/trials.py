@@ -182,6 +182,12 @@ def _new_address_of_the_receiver(network: Network) -> None:
     )
 
 
+def _new_addresses(network: Network) -> None:
+    """Neither end can tell the other, but by the signaling server."""
+    _new_address(network)
+    _new_address_of_the_receiver(network)
+
+
 add("docker", moved(Network.container_bridges, _as_laid))
 add(
     "nat-rebind",
@@ -197,6 +203,7 @@ add(
 )
 add("addr-change", moved(_as_laid, _new_address))
 add("addr-change-receiver", moved(_as_laid, _new_address_of_the_receiver))
+add("addr-change-both", moved(_as_laid, _new_addresses))
 add(
     "ipv4-dies",
     moved(

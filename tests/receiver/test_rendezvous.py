@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any, Self
 
 import pytest
 
-from receiver.rendezvous import agree, connect
+from receiver.rendezvous import agree, connect, find_again
 from shared.association import Association, associate
 from shared.crypto.handshake import (
     DtlsFingerprints,
@@ -25,8 +26,9 @@ from shared.errors import (
     WrongCode,
 )
 from shared.link.memory import MemoryLink, memory_pair
-from signaling.client import PeerJoined, PeerLeft, Relayed
-from tests.doubles import LIMIT_S, RoomDouble, turns
+from signaling.client import ClientEvent, PeerJoined, PeerLeft, Relayed
+from signaling.client import Room as EnteredRoom
+from tests.doubles import LIMIT_S, RoomDouble, paired, turns, until
 
 pytestmark = pytest.mark.jumping_clock
 
@@ -219,3 +221,115 @@ async def test_a_link_with_somebody_in_its_midst_comes_to_nothing(
             await agree(receiver, SECRET, Networks())
         with pytest.raises(VeilscopeError):
             await pairing
+
+
+# -- finding the sender again ----------------------------------------------------------------------
+
+
+class Rooms(RoomDouble):
+    """Rooms in which a sender waits: each try gets one."""
+
+    def __init__(self, sender: Association, *, before: Sequence[ClientEvent] = ()) -> None:
+        super().__init__()
+        self.tries = 0
+        self.joined: list[str] = []
+        self.error: VeilscopeError | None = None
+        self.mute = False
+        self._sender = sender
+        self._before = before
+
+    def __call__(self, **_: object) -> Self:
+        self.tries += 1
+        self._events = asyncio.Queue()
+        return self
+
+    async def join_room(self, nameplate: str) -> EnteredRoom:
+        if self.error is not None:
+            raise self.error
+        self.joined.append(nameplate)
+        return await super().join_room(nameplate)
+
+    async def send(self, peer: str, payload: dict[str, str]) -> None:
+        assert (peer, payload["type"]) == ("sender", "answer")
+        for event in self._before:
+            self.tell(event)
+        self._before = ()
+        if not self.mute and self._sender.restarts.opens(payload["sdp"]):
+            answer = await self._sender.restarts.answer(payload["sdp"])
+            self.tell(Relayed("sender", {"type": "offer", "sdp": answer}))
+
+
+@asynccontextmanager
+async def searching(
+    **how: Any,
+) -> AsyncIterator[tuple[Association, Association, Rooms, list[str]]]:
+    sender, receiver = paired()
+    await asyncio.gather(sender.link.connected(), receiver.link.connected())
+    rooms, found = Rooms(sender, **how), list[str]()
+    task = asyncio.create_task(
+        find_again(
+            receiver,
+            nameplate="7",
+            sender="sender",
+            open_signaling=rooms,
+            on_restart=lambda: found.append("again"),
+        )
+    )
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            yield sender, receiver, rooms, found
+    finally:
+        await sender.link.close()
+        await receiver.link.close()
+        await task  # it ends with the link
+
+
+def cut(*ends: Association) -> None:
+    for end in ends:
+        end.link.transport.cut()
+
+
+async def test_a_silent_link_is_found_again_through_the_room_and_only_then() -> None:
+    async with searching() as (sender, receiver, rooms, found):
+        await asyncio.sleep(8)
+        assert rooms.tries == 0
+        for _ in range(2):
+            cut(sender, receiver)
+            await until(lambda: receiver.link.silent_s == 0)
+            await asyncio.sleep(5)
+        assert rooms.joined == ["7", "7"]
+        assert found == ["again", "again"]
+
+
+async def test_a_server_that_lets_a_receiver_only_answer_gets_the_request_again() -> None:
+    before = [PeerJoined("x"), Relayed("sender", OFFER), Relayed("sender", {"type": "offer"})]
+    async with searching(before=before) as (sender, receiver, rooms, found):
+        rooms.mute = True
+        cut(sender, receiver)
+        await until(lambda: rooms.tries == 1)
+        rooms.mute = False
+        await until(lambda: receiver.link.silent_s == 0)
+        assert found == ["again"]
+
+
+async def test_what_fails_is_tried_again_less_and_less_often_for_as_long_as_it_is_silent() -> None:
+    async with searching() as (sender, receiver, rooms, found):
+        rooms.error = RoomUnavailable("no such room")
+        cut(sender, receiver)
+        await asyncio.sleep(20)
+        assert 4 <= rooms.tries <= 6
+        rooms.error = None
+        await until(lambda: receiver.link.silent_s == 0)
+        assert found == ["again"]
+
+
+async def test_an_answer_that_is_not_the_senders_changes_nothing() -> None:
+    forged = Relayed("sender", {"type": "offer", "sdp": "restart:" + "A" * 64})
+    async with searching(before=[forged]) as (sender, receiver, rooms, found):
+        rooms.mute = True
+        cut(sender, receiver)
+        await until(lambda: rooms.tries == 2)  # the first try took it for what it is
+        assert found == []
+        assert receiver.link.silent_s > 0
+        rooms.mute = False
+        await until(lambda: receiver.link.silent_s == 0)

@@ -6,8 +6,9 @@ import asyncio
 
 import pytest
 
-from sender.room import MAX_JOINING
+from sender.room import MAX_JOINING, RENEW_EVERY_S
 from shared import control
+from shared.capabilities import OUR_FEATURES, RESTART, Capabilities
 from shared.errors import (
     CodeUsed,
     LinkFailed,
@@ -16,12 +17,13 @@ from shared.errors import (
     RoomUnavailable,
     WrongCode,
 )
-from signaling.client import ConnectionLost, PeerJoined, PeerLeft
+from shared.restart import is_restart
+from signaling.client import ConnectionLost, PeerJoined, PeerLeft, Relayed
 from tests.doubles import (
     turns,
     until,
 )
-from tests.sender.stage import a_stage, epochs
+from tests.sender.stage import Stage, a_stage, epochs
 
 pytestmark = pytest.mark.jumping_clock
 
@@ -217,3 +219,75 @@ async def test_a_room_that_closes_disturbs_nobody_who_watches(
         assert (await watcher.frame()).index == 0
         await watcher.leave()
         await stage.session.finished()
+
+
+# -- who comes back for another path ---------------------------------------------------------------
+
+
+def cut(stage: Stage) -> None:
+    """Nothing passes between the sender and its first receiver any more."""
+    stage.links.ours[0].transport.cut()
+    stage.links.theirs[0].transport.cut()
+
+
+async def test_one_that_comes_back_to_the_room_is_found_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch) as stage:
+        watcher = await stage.join("a")
+        cut(stage)
+        stage.room.silent.add("b")  # the same, by another name: it wants no new link
+        stage.room.tell(PeerJoined("b"))
+        request = await watcher.association.restarts.ask()
+        stage.room.tell(Relayed("b", {"type": "answer", "sdp": request}))
+        await until(lambda: any(is_restart(sdp) for _, sdp in stage.room.told))
+        peer, answer = stage.room.told[-1]
+        assert peer == "b"
+        await watcher.association.restarts.complete(answer)
+        stage.tap.give(0)
+        assert (await watcher.frame()).index == 0
+        assert stage.session.receivers == 1
+        assert not any("could not join" in notice for notice in stage.notices)
+
+
+async def test_a_strangers_request_is_nobodys_and_the_stranger_is_one_like_any_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch, max_receivers=2) as stage:
+        watcher = await stage.join("a")
+        request = await watcher.association.restarts.ask()
+        await stage.session._audience._attendees["a"].restarts.answer(request)
+        stage.room.silent.add("b")
+        stage.room.tell(PeerJoined("b"))
+        for text in (request, "restart:" + "A" * 64, "restart:"):
+            stage.room.tell(Relayed("b", {"type": "answer", "sdp": text}))
+        await until(lambda: "b" in stage.room.offered)
+        await turns()
+        assert not any(is_restart(sdp) for _, sdp in stage.room.told)
+        stage.room.tell(PeerLeft("b"))
+        await stage.said("could not join")
+        stage.tap.give(0)
+        assert (await watcher.frame()).index == 0
+
+
+async def test_the_place_in_the_room_is_made_sure_of_while_a_receiver_is_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch) as stage:
+        await stage.join("a")
+        await asyncio.sleep(12)
+        assert stage.room.renewals == 0
+        cut(stage)
+        await until(lambda: stage.room.renewals == 1)
+        await asyncio.sleep(RENEW_EVERY_S + 1)
+        assert stage.room.renewals == 2
+
+
+async def test_nothing_is_renewed_for_one_that_knows_no_restarts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch) as stage:
+        await stage.join("a", capabilities=Capabilities(OUR_FEATURES - {RESTART}))
+        cut(stage)
+        await asyncio.sleep(20)
+        assert stage.room.renewals == 0

@@ -66,6 +66,41 @@ async def test_a_sender_whose_connection_is_cut_takes_its_place_back(
         assert await next_event(receiver) == Relayed(room.peer, description(1))
 
 
+async def test_a_connection_that_died_unnoticed_is_renewed_and_nobody_told(
+    server: SignalingServer, wire: Any, rng: random.Random
+) -> None:
+    async with (
+        SignalingClient(wire.url, rng=rng) as sender,
+        SignalingClient(server.url) as receiver,
+    ):
+        room = await sender.create_room()
+        dead = set(wire.writers)
+        wire.deaf = True
+        peer = (await receiver.join_room(room.nameplate)).peer
+        wire.deaf = False
+        for writer in dead:  # from now on it swallows everything, as a NAT does that forgot it
+            writer.write = lambda _: None
+        sender.renew()
+        assert await next_event(sender) == PeerJoined(peer)
+        await sender.send(peer, description(1))
+        assert await next_event(receiver) == Relayed(room.peer, description(1))
+
+
+async def test_a_renewal_while_the_server_is_away_is_a_lost_connection_like_any(
+    server: SignalingServer, wire: Any, rng: random.Random
+) -> None:
+    async with SignalingClient(wire.url, rng=rng) as sender:
+        room = await sender.create_room()
+        wire.lead_to(None)
+        sender.renew()
+        assert await next_event(sender) == ConnectionLost()
+        wire.lead_to(server)
+        assert await next_event(sender) == Reconnected()
+        async with SignalingClient(server.url) as receiver:
+            peer = (await receiver.join_room(room.nameplate)).peer
+            assert await next_event(sender) == PeerJoined(peer)
+
+
 async def test_what_is_sent_while_the_connection_is_down_arrives_once_and_in_order(
     server: SignalingServer, wire: Any, rng: random.Random
 ) -> None:

@@ -56,7 +56,7 @@ class Peer:
     room: Room
     is_sender: bool
     active: int = 0
-    unanswered: int = 0
+    may_say: int = 1
     away_since: int | None = None
     seen: list[Any] = field(default_factory=list)
     owed: list[Any] = field(default_factory=list)  # all events that it must see, in order
@@ -184,8 +184,8 @@ class RoomsMachine(RuleBasedStateMachine):
             both = target_peer.id in self.there and source.room is target_peer.room
             if both and source.is_sender != target_peer.is_sender:
                 receiver = target_peer if source.is_sender else source
-                if source.is_sender or receiver.unanswered:
-                    receiver.unanswered += 1 if source.is_sender else -1
+                if source.is_sender or receiver.may_say:
+                    receiver.may_say += 1 if source.is_sender else -1
                     receiver.active = self.now
                     self.owe(target_peer, RelayedEvent, (source.id, payload))
         self.deliver(update)

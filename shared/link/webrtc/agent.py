@@ -51,7 +51,6 @@ MAX_SOCKETS = 12  # of the machine's addresses; sorted, so that the way out is a
 LOOK_S = 2.0  # between two looks at the machine's addresses, while the path is fine, and
 LOOK_SILENT_S = 0.25  # … while it is silent
 RENEW_RELAYS_S = 4.0  # between two tries to allocate relays anew
-OFFER_WAITS_S = 10.0  # an offer of a restart that was not answered by then is lost
 MAX_WAITING = 4096  # datagrams that nobody has taken yet: 5 MB, 2 s of 20 Mbit/s
 
 _ICE_CHARS = string.ascii_letters + string.digits + "+/"
@@ -94,7 +93,6 @@ class IceAgent:
         self._tie_breaker = secrets.randbits(64)
         self._checks = self._new_checks()
         self._restart: Checks | None = None
-        self._offered_at = 0.0
         self._link_local = False
         self._sockets: dict[Base, LocalSocket] = {}
         self._relays: dict[Base, TurnRelay] = {}
@@ -227,19 +225,14 @@ class IceAgent:
     async def restart_offer(self) -> str:
         """Begin an ICE restart: new credentials, gathered anew; to be handed to the other end."""
         self._restart = self._new_checks()
-        self._offered_at = self._now()
         return str(await self._whereabouts(self._restart))
 
     async def accept_restart(self, offer: str) -> str:
         """Take the other end's offer of a restart; what is to be handed back to it.
 
-        Where both ends offer at once, the controlling one's stands.  Raises `LinkFailed` for what
-        is no offer, and at the controlling end while its own waits for an answer.
+        Raises `LinkFailed` for what is none.
         """
         theirs = Whereabouts.parse(offer)
-        waits = self._restart is not None and self._restart.remote is None
-        if waits and self._checks.controlling and self._now() < self._offered_at + OFFER_WAITS_S:
-            raise LinkFailed("an ICE restart of this end waits for an answer")
         restart = self._restart = self._new_checks()
         ours = await self._whereabouts(restart)
         await self._restart_with(restart, theirs)
@@ -266,6 +259,11 @@ class IceAgent:
         await self._use_link_local(theirs.candidates)
         if restart is self._restart and not self._closing:
             self._start(restart, theirs.credentials, theirs.candidates)
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the path in use has been silent, and no other was found."""
+        return self._checks.silent_s(self._now())
 
     def why_unreachable(self) -> tuple[ServerFailure, ...]:
         """The servers' failures that may be why there is no path: none, if a relay was had."""

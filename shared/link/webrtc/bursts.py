@@ -62,8 +62,11 @@ class Bursts:
     ) -> None:
         """Send `datagrams` to `address` in order; like `sendto` it never blocks.
 
-        One that is too large for this machine's own network is lost like any other.
+        One that is too large for this machine's own network is lost like any other, and so are all
+        where the socket's address has gone: asyncio would log a line for each.
         """
+        if transport.is_closing():
+            return
         if transport is not self._by or self.whole != self._by_whole:
             self._prepare(transport)
         for size, alike in groupby(datagrams, len):

@@ -206,8 +206,7 @@ class Checks:
         for key in [key for key in self._pairs if key[0] == base]:
             del self._pairs[key]
         if self.selected is not None and self.selected.base == base:
-            self._heard_at = self._search_at = -1e9
-            self.state = PairState.SILENT
+            self._heard_at = -1e9
             self._sooner(0.0)
 
     def base_failed(self, base: Base) -> None:
@@ -253,6 +252,10 @@ class Checks:
         spare = [pair for pair in self._pairs.values() if pair is not self.selected]
         worst = min(spare, key=lambda pair: (pair.remote.proven, pair.answered_at, pair.priority))
         del self._pairs[worst.base, worst.remote.address]
+
+    def silent_s(self, now: float) -> float:
+        """For how long other pairs have been looked for; 0 while the selected one answers."""
+        return now - self._silent_since if self.state is PairState.SILENT else 0.0
 
     # -- time -------------------------------------------------------------------------------------
 

@@ -129,6 +129,23 @@ class WebRtcTransport(Transport):
         """Take the other end's answer; raises `LinkFailed`."""
         await self._negotiate(lambda: self._set_remote("answer", sdp))
 
+    async def restart_offer(self) -> str:
+        """Begin an ICE restart; what to hand to the other end (an SDP fragment, RFC 8840)."""
+        return await self._negotiate(self.ice.restart_offer)
+
+    async def accept_restart(self, offer: str) -> str:
+        """Take the other end's offer of a restart and return what to hand back."""
+        return await self._negotiate(lambda: self.ice.accept_restart(offer))
+
+    async def complete_restart(self, answer: str) -> None:
+        """Take the other end's answer."""
+        await self._negotiate(lambda: self.ice.complete_restart(answer))
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the path has answered nothing, and no other was found."""
+        return self.ice.silent_s
+
     async def _negotiate(self, step: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run a step to its end even if our caller is cancelled: `close` waits for it.
 

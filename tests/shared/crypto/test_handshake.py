@@ -151,8 +151,11 @@ def test_two_ends_with_one_code_come_to_share_their_keys() -> None:
         outcome.sender,
         control_send=outcome.sender.control_receive,
         control_receive=outcome.sender.control_send,
+        restart_send=outcome.sender.restart_receive,
+        restart_receive=outcome.sender.restart_send,
     )
-    assert outcome.sender.control_send != outcome.sender.control_receive
+    keys = {outcome.sender.control_send, outcome.sender.control_receive}
+    assert len(keys | {outcome.sender.restart_send, outcome.sender.restart_receive}) == 4
     assert outcome.sender.session_id == SESSION
     assert outcome.sender.network == NETWORK
     assert len(outcome.traffic) == 4

@@ -173,18 +173,6 @@ async def test_a_restart_that_leads_nowhere_takes_nothing_away(ends):
     await ends.works()
 
 
-async def test_of_two_restarts_at_once_the_controlling_ends_stands(ends):
-    await ends.connect()
-    ours, theirs = ends.agents
-    password = ours.local_password
-    offers = [await agent.restart_offer() for agent in ends.agents]
-    with pytest.raises(LinkFailed):
-        await ours.accept_restart(offers[1])
-    await ours.complete_restart(await theirs.accept_restart(offers[0]))
-    await until(lambda: ours.local_password != password)
-    await ends.works()
-
-
 @pytest.mark.parametrize("text", ["", "a=ice-ufrag:abcd\r\n", "x" * 100_000])
 async def test_a_restart_that_can_not_be_read_is_refused(ends, text):
     await ends.connect()

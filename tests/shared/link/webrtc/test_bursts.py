@@ -106,8 +106,12 @@ async def test_a_turn_allocation_has_no_socket_and_takes_them_one_by_one():
         async def send_data(self, data, addr) -> None:
             sent.append(data)
 
+    class OpenTransport(TurnTransport):
+        def is_closing(self) -> bool:
+            return False
+
     burst = datagrams(*[1000] * 5)
-    Bursts().send(TurnTransport(Allocation()), burst, ("192.0.2.1", 9))
+    Bursts().send(OpenTransport(Allocation()), burst, ("192.0.2.1", 9))
     async with asyncio.timeout(10):
         while len(sent) < 5:
             await asyncio.sleep(0.005)
