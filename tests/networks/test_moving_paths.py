@@ -24,6 +24,11 @@ def test_a_session_follows_a_host_whose_address_changes(outcome: Outcome) -> Non
     follows(outcome)
 
 
+@of(long("addr-change-both"))
+def test_two_hosts_whose_addresses_change_at_once_find_each_other(outcome: Outcome) -> None:
+    follows(outcome)
+
+
 @of("nat-rebind")
 def test_a_session_follows_a_nat_that_shows_the_other_end_at_a_new_port(outcome: Outcome) -> None:
     follows(outcome)
