@@ -49,7 +49,7 @@ from shared.link.messages import (
 from shared.link.pathmtu import PROBE, PROBE_ACK, PathMtu, answer_probe, parse_probe_ack
 from shared.link.receiving import FrameInbox, FrameReceiver
 from shared.link.redundancy import WINDOW_PARITY
-from shared.link.sending import FrameSender
+from shared.link.sending import AHEAD_NS, FrameSender
 
 __all__ = ["MAX_WAITING_BYTES", "MAX_WAITING_MESSAGES", "Connection", "LinkState", "LinkTurn"]
 
@@ -323,7 +323,7 @@ class Connection:
                 self._frames_out.append(report)
             self._report_due_ns = self._receiver.next_at_ns()
         if self.state is LinkState.LANDING or (
-            self._sender_due_ns is not None and now_ns >= self._sender_due_ns
+            self._sender_due_ns is not None and now_ns + AHEAD_NS >= self._sender_due_ns
         ):
             self._pump(now_ns)
         if self.state is LinkState.PARTING:

@@ -35,7 +35,7 @@ from shared.link.redundancy import (
 )
 from shared.link.sendqueue import REPAIR_FOR_NS, OutgoingFrame, SendQueue
 
-__all__ = ["FrameSender", "Pacer", "UsageMeter"]
+__all__ = ["AHEAD_NS", "FrameSender", "Pacer", "UsageMeter"]
 
 # What a frame may find ahead of it: packets that are still to leave, and a queue on the path beyond
 # the round trip.  Half a frame at 30 fps each.

@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 
-import numpy as np
-
 from shared.telemetry.records import LatencyFigures
 
 __all__ = ["RELATIVE_ERROR", "SMALLEST_MS", "LatencySketch", "latency_figures"]
@@ -32,8 +30,15 @@ def latency_figures(latencies_ms: Sequence[float]) -> LatencyFigures:
     """Percentiles by linear interpolation between closest ranks; all None where empty."""
     if not len(latencies_ms):
         return LatencyFigures()
-    p50, p95, p99, most = np.percentile(latencies_ms, [50, 95, 99, 100]).tolist()
-    return LatencyFigures(p50=p50, p95=p95, p99=p99, max=most)
+    values = sorted(latencies_ms)
+
+    def percentile(share: float) -> float:
+        rank = (len(values) - 1) * share
+        low, high = values[math.floor(rank)], values[math.ceil(rank)]
+        return low + (high - low) * (rank - math.floor(rank))
+
+    p50, p95, p99 = percentile(0.50), percentile(0.95), percentile(0.99)
+    return LatencyFigures(p50=p50, p95=p95, p99=p99, max=values[-1])
 
 
 class LatencySketch:

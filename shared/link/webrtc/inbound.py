@@ -52,7 +52,7 @@ __all__ = ["Allowance", "Inbound"]
 
 _LOG = logging.getLogger(__name__)
 
-SACK_AFTER_S = 0.05  # frames wait for none: it only keeps the other end's books short
+SACK_AFTER_S = 0.12  # frames wait for none: it only keeps the other end's books short
 CONTROL_SACK_AFTER_S = 0.01  # at least between two that the control channel asks for
 MAX_AHEAD = 1 << 15  # TSNs beyond the cumulative one; none but a hostile peer gets there
 # Told in one SACK, which has 4 bytes for each: with them it fits `LEAST_DATAGRAM_BYTES`.
@@ -384,9 +384,12 @@ class Inbound:
     def _acknowledge(self) -> None:
         self._sack_timer = None
         if self._sctp._last_received_tsn is not None and self._sctp.state != "closed":
-            self._reliable.in_background(self._sctp._send_sack())
+            self._sack()
 
     async def _send_sack(self) -> None:
+        self._sack()
+
+    def _sack(self) -> None:
         """Acknowledge; of what is ahead, as much as fits one packet and costs little to find."""
         sctp = self._sctp
         last = sctp._last_received_tsn
@@ -399,7 +402,7 @@ class Inbound:
         sctp._sack_duplicates.clear()
         sctp._sack_needed = False
         self._sacked_at_s = time.monotonic()
-        await sctp._send_chunk(sack)
+        self._reliable.send(sack)
 
 
 def _gaps(last: int, misordered: Set[int]) -> list[tuple[int, int]]:

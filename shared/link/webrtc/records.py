@@ -12,6 +12,7 @@ Set on the objects of one connection only; the private names are listed in `priv
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import time
@@ -31,14 +32,15 @@ _LOG = logging.getLogger(__name__)
 RECORD_HEADER_BYTES = 13  # type, version, epoch, sequence number, length (RFC 6347 section 4.1)
 MAX_RECORDS = 16  # in one datagram; a flight of the handshake has 5
 MAX_WAITING = 512  # datagrams that nobody has read yet, as a socket's buffer is bounded
-READ_BYTES = 1 << 16
+READ_BYTES = 1 << 16  # more than OpenSSL ever has to say at once
 SILENCE_S = 1.5  # both ends ping each other every second
 
 
 class Records:
     """Sends and receives for one connection, before its handshake begins.
 
-    `datagram_received` is to be given what comes by the ICE connection below.  `take` gets what was
+    `datagram_received` is to be given what comes by the ICE connection below, and `post` sends by
+    it (raises `ConnectionError` once that is closed).  `take` gets what was
     in each record once the handshake is over, and says whether it was for it.  `heard` is told when
     something came after a silence.
     """
@@ -47,10 +49,12 @@ class Records:
         self,
         dtls: RTCDtlsTransport,
         *,
+        post: Callable[[bytes], None],
         take: Callable[[bytes], bool],
         heard: Callable[[], None],
     ) -> None:
         self._dtls = dtls
+        self._post = post
         self._take = take
         self._heard = heard
         self._heard_at_s = time.monotonic()
@@ -194,30 +198,37 @@ class Records:
 
     # -- out --------------------------------------------------------------------------------------
 
-    async def _write_ssl(self) -> None:
-        """Send what OpenSSL has to say: whole records, as many to a datagram as any path takes."""
-        waiting = bytearray()
+    def send(self, packet: bytes) -> None:
+        """Send a packet in a record; without a connection or a path it is lost, as any may be."""
         ssl = self._dtls._ssl
-        try:
-            while ssl is not None:
-                waiting += ssl.bio_read(READ_BYTES)
-        except SSL.Error:  # there is no more
-            pass
-        datagram = bytearray()
-        for record in split_records(bytes(waiting)):
-            if datagram and len(datagram) + len(record) > LEAST_DATAGRAM_BYTES:
-                await self._send(bytes(datagram))
-                datagram.clear()
-            datagram += record
-        if datagram:
-            await self._send(bytes(datagram))
+        if ssl is None or self._dtls.state != "connected":
+            return
+        with contextlib.suppress(SSL.Error, ConnectionError):
+            ssl.send(packet)
+            self._write()
 
-    async def _send(self, datagram: bytes) -> None:
+    async def _write_ssl(self) -> None:
         try:
-            await self._dtls.transport._send(datagram)
+            self._write()
         except ConnectionError:
             if not self._open:
                 raise  # a handshake without a path has failed; later one may come back
+
+    def _write(self) -> None:
+        """Send what OpenSSL has to say: whole records, as many to a datagram as any path takes."""
+        waiting = b""
+        ssl = self._dtls._ssl
+        if ssl is not None:
+            with contextlib.suppress(SSL.Error):  # there is nothing
+                waiting = ssl.bio_read(READ_BYTES)
+        datagram = bytearray()
+        for record in split_records(waiting):
+            if datagram and len(datagram) + len(record) > LEAST_DATAGRAM_BYTES:
+                self._post(bytes(datagram))
+                datagram.clear()
+            datagram += record
+        if datagram:
+            self._post(bytes(datagram))
 
 
 def split_records(data: bytes, most: int = sys.maxsize) -> list[bytes]:

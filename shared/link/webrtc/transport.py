@@ -60,8 +60,10 @@ class LoopClock:
     now_ns = staticmethod(time.monotonic_ns)
 
     def call_at(self, at_ns: int, action: Callable[[], None]) -> Timer:
-        wait_s = max(0, at_ns - time.monotonic_ns()) / 1e9
-        return asyncio.get_running_loop().call_later(wait_s, action)
+        # Whole milliseconds, rounded up: event loops wake no finer, and for the rest of one uvloop
+        # would come back at once, again and again.  Its alarms may still be some of one early.
+        wait_ms = max(0, -((time.monotonic_ns() - at_ns) // 1_000_000))
+        return asyncio.get_running_loop().call_later(wait_ms / 1e3, action)
 
 
 class WebRtcTransport(Transport):
