@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from aioice import Candidate
@@ -83,6 +84,25 @@ async def test_what_is_neither_stun_nor_dtls_is_nobodys(ends):
     for junk in (b"", b"\x00", b"\x80" * 40, b"\x02" * 30):
         path.protocol.transport.sendto(junk, path.remote_addr)
     await ends.works()
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before the checks", "after them"])
+async def test_data_from_where_no_check_came_is_nobodys(ends, early):
+    """A stranger's first flight of DTLS would be answered in the other end's place."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.1", 0))
+
+        def intrude(candidates):
+            for candidate in candidates:
+                stranger.sendto(DTLS + b"stranger", (candidate.host, candidate.port))
+            return candidates
+
+        await ends.connect(intrude if early else lambda candidates: candidates)
+        if not early:
+            for agent in ends.agents:
+                intrude(agent.local_candidates)
+        await ends.works()
+    assert not any(b"stranger" in data for agent in ends.agents for data in agent._arrived)
 
 
 async def test_data_that_nobody_reads_is_kept_within_a_bound(ends, monkeypatch):
