@@ -131,11 +131,6 @@ class CheckedPair:
         """Whether a TURN server is known to be in between."""
         return self.base.relayed or self.remote.kind == "relay"
 
-    @property
-    def answered(self) -> bool:
-        """Whether a check of it was ever answered."""
-        return self.answered_at > -1e9
-
 
 class _Bucket:
     """`burst` at once, and `per_s` on average."""

@@ -12,6 +12,7 @@ from shared.errors import LinkFailed
 from shared.link.webrtc import agent as module
 from shared.link.webrtc.agent import IceAgent
 from shared.link.webrtc.checks import PairState
+from shared.link.webrtc.descriptions import MAX_CANDIDATES
 from shared.link.webrtc.iceservers import parse_ice_url
 from tests.shared.link.webrtc.iceservers import PASSWORD, USER, ice_server
 
@@ -294,4 +295,13 @@ async def test_closing_wakes_whoever_waits():
     await waiting
     with pytest.raises(ConnectionError):
         await agent.send(DTLS)
+    await agent.close()
+
+
+async def test_of_many_addresses_some_have_a_socket():
+    hosts = [f"127.0.0.{number}" for number in range(1, 3 * module.MAX_SOCKETS)]
+    agent = IceAgent((), hosts)
+    await agent.gather_candidates()
+    assert len(agent._sockets) == module.MAX_SOCKETS
+    assert len(agent.local_candidates) <= MAX_CANDIDATES
     await agent.close()
