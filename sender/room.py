@@ -122,7 +122,9 @@ class WaitingRoom:
         """Begin to let `peer` in, unless the server says a peer twice or too many come at once."""
         joining = len(self._peers) - len(self._audience)
         if peer not in self._peers and joining < MAX_JOINING:
-            self._peers[peer] = asyncio.create_task(self._serve(peer))
+            task = self._peers[peer] = asyncio.create_task(self._serve(peer))
+            # Not in the task: one that is cancelled before its first step never gets there.
+            task.add_done_callback(lambda _: self._peers.pop(peer))
 
     def _asked_for_restart(self, peer: str, request: str) -> None:
         """One that has paired came back to the room as `peer`, since its link carries nothing."""
@@ -156,7 +158,6 @@ class WaitingRoom:
         """Let one receiver in and serve it until it leaves."""
         try:
             async with AsyncExitStack() as stack:
-                stack.callback(self._peers.pop, peer)
                 attendee = await self._admit(peer, stack)
                 if attendee is not None:
                     await self._accompany(attendee)

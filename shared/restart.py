@@ -25,14 +25,13 @@ from shared.link import Link
 
 __all__ = ["SILENT_S", "Restarts", "is_restart"]
 
-SILENT_S = (
-    0.6  # … of the path, which has not answered for 0.4 s before; most are found again by then
-)
+# Of a path that had not answered for 0.4 s before; most are found again by then.
+SILENT_S = 0.6
 
 _WORD = "restart:"  # a session description begins with v=0
 _LABEL = b"veilscope 1 restart"
 
-EVERY_NS = 1_000_000_000
+EVERY_NS = 1_000_000_000  # 1 s between two that are answered: each asks all servers
 _NUMBER = struct.Struct(">Q")
 
 

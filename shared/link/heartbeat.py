@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from typing import NamedTuple
 
 from shared.clock import ClockEstimator
 from shared.errors import MalformedFrame
@@ -43,6 +44,7 @@ BLOCKED_AFTER_NS = 1_000_000_000  # 1 s past its due time, a check was held up b
 # against the first one; and how far two clocks may part with time (100 ppm each are bad ones).
 SLACK_NS = 5_000_000_000
 DRIFT = 1e-3
+BELIEVED_AFTER = 3  # reports in a row that jump alike: a machine slept, and nobody lies
 
 
 class Presence(enum.Enum):
@@ -149,17 +151,42 @@ class Heartbeat:
 class ClockCheck:
     """Holds every time that the other end gives against the first one: can a clock go so?
 
-    Its clock may be anywhere, but it goes as fast as ours.
+    Its clock may be anywhere, but it goes as fast as ours.  The clock of a machine that sleeps
+    stands still meanwhile, ours too: its time then jumps once, and goes on from there.
     """
 
     def __init__(self) -> None:
-        self._first: tuple[int, int] | None = None  # our time, theirs less ours
+        self._first: _Seen | None = None
+        self._jumped: _Seen | None = None  # what may be the first one from now on
+        self._jumps = 0  # in a row, that agree with it
 
-    def check(self, theirs_ns: int, now_ns: int) -> None:
-        """Raises `MalformedFrame` for a time that jumps."""
-        offset_ns = theirs_ns - now_ns
+    def check(self, theirs_ns: int, now_ns: int) -> bool:
+        """Whether a clock has jumped for good: then all that was measured by it holds no more.
+
+        Raises `MalformedFrame` for a time that jumps, until `BELIEVED_AFTER` of them agree.
+        """
+        seen = _Seen(now_ns, theirs_ns - now_ns)
         if self._first is None:
-            self._first = (now_ns, offset_ns)
-        since_ns, first_ns = self._first
-        if abs(offset_ns - first_ns) > SLACK_NS + DRIFT * (now_ns - since_ns):
+            self._first = seen
+        if seen.follows(self._first):
+            self._jumped = None
+            return False
+        if self._jumped is None or not seen.follows(self._jumped):
+            self._jumped, self._jumps = seen, 0
+        self._jumps += 1
+        if self._jumps < BELIEVED_AFTER:
             raise MalformedFrame("a report's time jumps")
+        self._first, self._jumped = seen, None
+        return True
+
+
+class _Seen(NamedTuple):
+    """One of the other end's times: when we read it, and how far it was from ours."""
+
+    at_ns: int
+    offset_ns: int
+
+    def follows(self, first: _Seen) -> bool:
+        """Whether one clock can have told both."""
+        allowed_ns = SLACK_NS + DRIFT * (self.at_ns - first.at_ns)
+        return abs(self.offset_ns - first.offset_ns) <= allowed_ns

@@ -311,7 +311,8 @@ class FrameSender:
 
     def on_report(self, report: Report, now_ns: int) -> None:
         """Take a report; raises `MalformedFrame` for one whose time can't be true."""
-        self._clock.check(report.at_ns, now_ns)
+        if self._clock.check(report.at_ns, now_ns):
+            self.begin_anew(now_ns)
         self._reported = True
         outage = self._flight.timeouts > 1  # what was lost in it says nothing of the path
         news = self._flight.on_report(report, now_ns, self._copa.rate)

@@ -283,6 +283,20 @@ async def test_the_place_in_the_room_is_made_sure_of_while_a_receiver_is_silent(
         assert stage.room.renewals == 2
 
 
+async def test_who_asks_for_a_restart_in_the_moment_it_comes_takes_nobodys_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """After a reconnection the server tells of both at once."""
+    async with a_stage(monkeypatch, max_receivers=2) as stage:
+        watcher = await stage.join("a")
+        request = await watcher.association.restarts.ask()
+        stage.room.tell(PeerJoined("a again"))
+        stage.room.tell(Relayed("a again", {"type": "answer", "sdp": request}))
+        await until(lambda: any(is_restart(sdp) for _, sdp in stage.room.told))
+        await turns()
+        assert set(stage.session._room._peers) == {"a"}
+
+
 async def test_nothing_is_renewed_for_one_that_knows_no_restarts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

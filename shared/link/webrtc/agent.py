@@ -93,6 +93,7 @@ class IceAgent:
         self._tie_breaker = secrets.randbits(64)
         self._checks = self._new_checks()
         self._restart: Checks | None = None
+        self._replaced: Checks | None = None  # by a restart: what it carried may still come
         self._link_local = False
         self._sockets: dict[Base, LocalSocket] = {}
         self._relays: dict[Base, TurnRelay] = {}
@@ -444,7 +445,7 @@ class IceAgent:
         """Use the pair that is selected now."""
         if self._restart is not None and self._restart.selected is not None:
             # What the restart found takes over, with its credentials; the old ones are forgotten.
-            self._checks, self._restart = self._restart, None
+            self._replaced, self._checks, self._restart = self._checks, self._restart, None
         pair = self._checks.selected
         if pair is not None and not self._checks.may_send(now):
             self.path = None  # consent has expired; checks go on
@@ -532,11 +533,21 @@ class IceAgent:
     # -- what sockets and relays tell -------------------------------------------------------------
 
     def data_arrived(self, base: Base, source: Address, data: bytes) -> None:
-        """A datagram that is no STUN message: DTLS will tell whether it is the other end's."""
+        """A datagram that is no STUN message.
+
+        DTLS will tell whether it is the other end's, if it may be: a stranger's, from where no
+        check came, would begin a handshake in its place, or cost a decryption each.
+        """
         pair = self._selected
         if pair is not None and source == pair.remote.address and base is pair.base:
             self._checks.heard = True
+        elif not any(checks.knows(source) for checks in self._known_checks()):
+            return
         self.data_received(data, 1)
+
+    def _known_checks(self) -> list[Checks]:
+        checks = self._all_checks()
+        return checks if self._replaced is None else [*checks, self._replaced]
 
     def data_received(self, data: bytes, component: int) -> None:  # noqa: ARG002
         """Keep a datagram for `recv`; who wants it at once puts another function here."""

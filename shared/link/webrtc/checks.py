@@ -110,6 +110,7 @@ class _Remote:
     kind: str
     priority: int
     proven: bool = False  # whether it ever answered
+    asked: bool = False  # whether a genuine request came from there
 
 
 @dataclass(eq=False, slots=True)
@@ -129,11 +130,6 @@ class CheckedPair:
     def relayed(self) -> bool:
         """Whether a TURN server is known to be in between."""
         return self.base.relayed or self.remote.kind == "relay"
-
-    @property
-    def answered(self) -> bool:
-        """Whether a check of it was ever answered."""
-        return self.answered_at > -1e9
 
 
 class _Bucket:
@@ -232,6 +228,14 @@ class Checks:
     def remotes(self) -> tuple[Address, ...]:
         """The other end's addresses, as far as they are known."""
         return tuple(self._remotes)
+
+    def knows(self, source: Address) -> bool:
+        """Whether the other end was heard there, by a check of its or by an answer to one of ours.
+
+        It sends data from nowhere else (RFC 8445 section 12.1: on a pair that it has checked).
+        """
+        remote = self._remotes.get(source)
+        return remote is not None and (remote.asked or remote.proven)
 
     def _pair(self, base: Base, remote: _Remote) -> CheckedPair | None:
         key = base, remote.address
@@ -456,6 +460,7 @@ class Checks:
         remote = self._remotes.get(source)
         if remote is None:
             remote = self._learn(source, priority)
+        remote.asked = True
         pair = self._pair(base, remote)
         if pair is None:
             return

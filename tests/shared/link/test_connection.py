@@ -468,6 +468,34 @@ def test_a_machine_that_slept_comes_back_with_another_clock_and_is_believed(asle
     assert ends.a.malformed - before <= 2
 
 
+@pytest.mark.parametrize("asleep_s", [6, 60])
+def test_a_sender_that_slept_and_missed_nothing_goes_on_at_its_rate(asleep_s):
+    """Its clock stood still, so it knows of no silence: only the other end's times tell."""
+    ends = Ends()
+    ends.run(2 * S)
+    ends.send(bytes(20_000))
+    ends.run(S)
+    # As the sender sees it, the other end's clock jumps ahead from one moment to the next.
+    clock = asleep_s * S
+    wake, receive = ends.b.wake, ends.b.receive_frames_message
+    ends.b.wake = lambda now: wake(now + clock)  # type: ignore[method-assign]
+    ends.b.receive_frames_message = (  # type: ignore[method-assign]
+        lambda message, now: receive(message, now + clock)
+    )
+    next_at = ends.b._due_ns
+    ends.b._due_ns = (  # type: ignore[method-assign]
+        lambda: None if (at := next_at()) is None else at - clock
+    )
+    sent = 0
+    for _ in range(90):
+        if ends.a.can_send_frame(ends.now):
+            ends.send(bytes(5_000))
+            sent += 1
+        ends.run(S // 30)
+    assert sent > 80
+    assert ends.a.in_flight < 5
+
+
 # -- the end --------------------------------------------------------------------------------------
 
 

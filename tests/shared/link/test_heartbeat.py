@@ -5,6 +5,7 @@ import pytest
 from shared.errors import MalformedFrame
 from shared.link.heartbeat import (
     ANSWERS_EVERY_NS,
+    BELIEVED_AFTER,
     BURST_PINGS,
     BURST_SPACING_NS,
     LOST_AFTER_S,
@@ -194,6 +195,25 @@ def test_a_time_that_jumps_is_malformed_and_the_next_is_held_against_the_first_a
     with pytest.raises(MalformedFrame):
         check.check(100 * S + jump, S)
     check.check(101 * S, 2 * S)
+
+
+@pytest.mark.parametrize("jump", [-60 * S, 60 * S])
+def test_a_clock_that_jumped_once_and_goes_on_from_there_is_believed(jump):
+    check = ClockCheck()
+    check.check(100 * S, S)
+    for report in range(1, BELIEVED_AFTER):
+        with pytest.raises(MalformedFrame):
+            check.check(100 * S + jump + report * MS, S + report * MS)
+    assert check.check(101 * S + jump, 2 * S)
+    assert not check.check(102 * S + jump, 3 * S)
+
+
+def test_times_that_jump_each_elsewhere_are_never_believed():
+    check = ClockCheck()
+    check.check(100 * S, S)
+    for report in range(1, 4 * BELIEVED_AFTER):
+        with pytest.raises(MalformedFrame):
+            check.check(100 * S + report * 10 * S, S + report * MS)
 
 
 def test_a_report_may_be_late_or_its_clock_have_stood_still():

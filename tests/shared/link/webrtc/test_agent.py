@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from aioice import Candidate
@@ -11,6 +12,7 @@ from shared.errors import LinkFailed
 from shared.link.webrtc import agent as module
 from shared.link.webrtc.agent import IceAgent
 from shared.link.webrtc.checks import PairState
+from shared.link.webrtc.descriptions import MAX_CANDIDATES
 from shared.link.webrtc.iceservers import parse_ice_url
 from tests.shared.link.webrtc.iceservers import PASSWORD, USER, ice_server
 
@@ -83,6 +85,25 @@ async def test_what_is_neither_stun_nor_dtls_is_nobodys(ends):
     for junk in (b"", b"\x00", b"\x80" * 40, b"\x02" * 30):
         path.protocol.transport.sendto(junk, path.remote_addr)
     await ends.works()
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before the checks", "after them"])
+async def test_data_from_where_no_check_came_is_nobodys(ends, early):
+    """A stranger's first flight of DTLS would be answered in the other end's place."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.1", 0))
+
+        def intrude(candidates):
+            for candidate in candidates:
+                stranger.sendto(DTLS + b"stranger", (candidate.host, candidate.port))
+            return candidates
+
+        await ends.connect(intrude if early else lambda candidates: candidates)
+        if not early:
+            for agent in ends.agents:
+                intrude(agent.local_candidates)
+        await ends.works()
+    assert not any(b"stranger" in data for agent in ends.agents for data in agent._arrived)
 
 
 async def test_data_that_nobody_reads_is_kept_within_a_bound(ends, monkeypatch):
@@ -274,4 +295,13 @@ async def test_closing_wakes_whoever_waits():
     await waiting
     with pytest.raises(ConnectionError):
         await agent.send(DTLS)
+    await agent.close()
+
+
+async def test_of_many_addresses_some_have_a_socket():
+    hosts = [f"127.0.0.{number}" for number in range(1, 3 * module.MAX_SOCKETS)]
+    agent = IceAgent((), hosts)
+    await agent.gather_candidates()
+    assert len(agent._sockets) == module.MAX_SOCKETS
+    assert len(agent.local_candidates) <= MAX_CANDIDATES
     await agent.close()

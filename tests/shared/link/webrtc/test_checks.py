@@ -369,3 +369,42 @@ def test_stun_is_told_from_dtls():
 def test_a_link_of_one_link_alone_pairs_with_its_like():
     network = Network(ours=("fe80::1%eth0", "2001:db8::1", "10.0.0.1"), told=(("fe80::2",), ()))
     assert [pair.base.host for pair in network.ends[0]._pairs.values()] == ["fe80::1%eth0"]
+
+
+# -- answers that are none ------------------------------------------------------------------------
+
+
+def an_answer(end: Checks, base: Base) -> tuple[tuple[str, int], bytes]:
+    """Whither the newest check of `end` goes, and what answers it."""
+    _, address, data = end.take_datagrams()[-1]
+    answer = stun.Message(
+        stun.Method.BINDING,
+        stun.Class.RESPONSE,
+        transaction_id=stun.parse_message(data).transaction_id,
+        attributes={"XOR-MAPPED-ADDRESS": (base.host, PORT)},
+    )
+    answer.add_message_integrity(THEIRS.password.encode())
+    return address, bytes(answer)
+
+
+@pytest.mark.parametrize(
+    ("source", "after_s", "believed"),
+    [
+        (("10.0.1.1", PORT), 0.1, True),
+        (("10.0.1.1", PORT + 1), 0.1, False),  # RFC 8445 section 7.2.5.2.1
+        (("10.0.1.9", PORT), 0.1, False),
+        (("10.0.1.1", PORT), module.TRANSACTION_S + 0.1, False),
+    ],
+)
+def test_only_an_answer_in_time_from_where_it_was_asked_is_one(source, after_s, believed):
+    end = Checks(OURS, controlling=True, tie_breaker=2, dice=Random(1))
+    base = Base(1, "10.0.0.1")
+    end.add_base(base)
+    end.add_remote(("10.0.1.1", PORT), "host", 126 << 24 | 65535 << 8 | 255)
+    end.start(THEIRS, 0.0)
+    end.advance(0.0)
+    address, answer = an_answer(end, base)
+    assert address == ("10.0.1.1", PORT)
+    end.receive(base, source, answer, after_s)
+    assert (end.selected is not None) is believed
+    assert [remote.proven for remote in end._remotes.values()] == [believed]

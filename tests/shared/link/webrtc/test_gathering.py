@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.link.webrtc import gathering
+from shared.link.webrtc import gathering as module
 from shared.link.webrtc.agent import IceAgent
 from shared.link.webrtc.iceservers import Failure, parse_ice_url
 from tests.shared.link.webrtc.iceservers import PASSWORD, USER, ice_server
@@ -87,6 +88,19 @@ async def test_a_relay_is_had_over_udp_and_tcp(transport):
         assert agent.failures == ()
         await agent.close()
         assert server.requests[-1] == "REFRESH"  # it is given back
+
+
+async def test_a_relay_keeps_little_for_few_addresses_whose_channel_is_not_bound_yet(monkeypatch):
+    monkeypatch.setattr(module, "MAX_CHANNELS", 4)
+    async with ice_server(transport="udp") as server:
+        agent = await gathered(url(f"turn:127.0.0.1:{server.port}"))
+        (relay,) = agent._relays.values()
+        for port in range(5000, 5016):
+            for _ in range(3 * module.MAX_WAITING):
+                relay.send(b"\x17", ("127.0.0.1", port))
+        assert len(relay._waiting) == 4
+        assert {len(waiting) for waiting in relay._waiting.values()} == {module.MAX_WAITING}
+        await agent.close()
 
 
 async def test_a_relay_is_had_over_tls_from_a_server_of_an_authority_of_ones_own(certificate):

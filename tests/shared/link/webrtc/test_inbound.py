@@ -232,3 +232,10 @@ def test_an_allowance_comes_back_with_time(monkeypatch):
     assert [allowance.take() for _ in range(4)] == [True, True, True, False]
     allowance.add(2)
     assert [allowance.take() for _ in range(3)] == [True, True, False]
+
+
+async def test_repeats_are_not_kept_between_two_acknowledgements(pair):
+    inbound, sctp = pair.paths[0]._inbound, pair.sctp(0)
+    for _ in range(10 * module.MAX_DUPLICATES):
+        assert inbound.mark_received(sctp._last_received_tsn)
+    assert len(sctp._sack_duplicates) <= module.MAX_DUPLICATES
