@@ -213,10 +213,6 @@ class IceAgent:
         return self._arrived.popleft()
 
     async def send(self, data: bytes) -> None:
-        """As `post`."""
-        self.post(data)
-
-    def post(self, data: bytes) -> None:
         """Send a datagram, if there is a path; raises `ConnectionError` once closed."""
         path = self.path
         if path is not None:

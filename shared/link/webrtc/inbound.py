@@ -384,12 +384,9 @@ class Inbound:
     def _acknowledge(self) -> None:
         self._sack_timer = None
         if self._sctp._last_received_tsn is not None and self._sctp.state != "closed":
-            self._sack()
+            self._reliable.in_background(self._sctp._send_sack())
 
     async def _send_sack(self) -> None:
-        self._sack()
-
-    def _sack(self) -> None:
         """Acknowledge; of what is ahead, as much as fits one packet and costs little to find."""
         sctp = self._sctp
         last = sctp._last_received_tsn
@@ -402,7 +399,7 @@ class Inbound:
         sctp._sack_duplicates.clear()
         sctp._sack_needed = False
         self._sacked_at_s = time.monotonic()
-        self._reliable.send(sack)
+        await sctp._send_chunk(sack)
 
 
 def _gaps(last: int, misordered: Set[int]) -> list[tuple[int, int]]:

@@ -71,8 +71,8 @@ PRIVATE_NAMES: tuple[PrivateNames, ...] = (
     ),
     PrivateNames(
         RTCDtlsTransport,
-        ("_data_receiver",),
-        "what the association above DTLS is handed",
+        ("_data_receiver", "_send_data"),
+        "what the association above DTLS is handed, and how it sends",
     ),
     # -- SCTP: what comes in ----------------------------------------------------------------------
     PrivateNames(

@@ -39,8 +39,7 @@ SILENCE_S = 1.5  # both ends ping each other every second
 class Records:
     """Sends and receives for one connection, before its handshake begins.
 
-    `datagram_received` is to be given what comes by the ICE connection below, and `post` sends by
-    it (raises `ConnectionError` once that is closed).  `take` gets what was
+    `datagram_received` is to be given what comes by the ICE connection below.  `take` gets what was
     in each record once the handshake is over, and says whether it was for it.  `heard` is told when
     something came after a silence.
     """
@@ -49,12 +48,10 @@ class Records:
         self,
         dtls: RTCDtlsTransport,
         *,
-        post: Callable[[bytes], None],
         take: Callable[[bytes], bool],
         heard: Callable[[], None],
     ) -> None:
         self._dtls = dtls
-        self._post = post
         self._take = take
         self._heard = heard
         self._heard_at_s = time.monotonic()
@@ -198,23 +195,7 @@ class Records:
 
     # -- out --------------------------------------------------------------------------------------
 
-    def send(self, packet: bytes) -> None:
-        """Send a packet in a record; without a connection or a path it is lost, as any may be."""
-        ssl = self._dtls._ssl
-        if ssl is None or self._dtls.state != "connected":
-            return
-        with contextlib.suppress(SSL.Error, ConnectionError):
-            ssl.send(packet)
-            self._write()
-
     async def _write_ssl(self) -> None:
-        try:
-            self._write()
-        except ConnectionError:
-            if not self._open:
-                raise  # a handshake without a path has failed; later one may come back
-
-    def _write(self) -> None:
         """Send what OpenSSL has to say: whole records, as many to a datagram as any path takes."""
         waiting = b""
         ssl = self._dtls._ssl
@@ -224,11 +205,18 @@ class Records:
         datagram = bytearray()
         for record in split_records(waiting):
             if datagram and len(datagram) + len(record) > LEAST_DATAGRAM_BYTES:
-                self._post(bytes(datagram))
+                await self._send(bytes(datagram))
                 datagram.clear()
             datagram += record
         if datagram:
-            self._post(bytes(datagram))
+            await self._send(bytes(datagram))
+
+    async def _send(self, datagram: bytes) -> None:
+        try:
+            await self._dtls.transport._send(datagram)
+        except ConnectionError:
+            if not self._open:
+                raise  # a handshake without a path has failed; later one may come back
 
 
 def split_records(data: bytes, most: int = sys.maxsize) -> list[bytes]:

@@ -10,10 +10,13 @@ Set on the objects of one association only; the private names are listed in `pri
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from itertools import chain
+from typing import Any
 
 from aiortc import RTCDataChannel, RTCSctpTransport
 from aiortc.rtcsctptransport import (
@@ -27,6 +30,7 @@ from aiortc.rtcsctptransport import (
     InitChunk,
     SackChunk,
 )
+from OpenSSL import SSL
 
 from shared.link.webrtc.chunks import packet_bytes
 from shared.link.webrtc.fragments import ProtocolBroken
@@ -58,20 +62,13 @@ MAX_RECONFIG_FAILURES = 3  # counted; its timeout doubles with each
 
 
 class ReliablePath:
-    """What one association sends reliably; `post` sends a packet; `broken` is told why its
-    link must end.
+    """What one association sends reliably; `broken` is told why its link must end.
 
     Before the association starts.
     """
 
-    def __init__(
-        self,
-        sctp: RTCSctpTransport,
-        post: Callable[[bytes], None],
-        broken: Callable[[str], None],
-    ) -> None:
+    def __init__(self, sctp: RTCSctpTransport, broken: Callable[[str], None]) -> None:
         self._sctp = sctp
-        self._post = post
         self._broken = broken
         # Told of every cumulative TSN that the other end has, before aiortc is.
         self.acknowledging: Callable[[int], None] = lambda _: None
@@ -79,6 +76,7 @@ class ReliablePath:
         self.set_datagram_bytes(LEAST_DATAGRAM_BYTES)
         self._rtt_s: float | None = None  # of the acknowledgement that is being read
         self._expiries = 0
+        self._sending: set[asyncio.Task[None]] = set()
         sctp._rto = RTO_INITIAL_S
         sctp._data_channel_send = self._data_channel_send  # type: ignore[method-assign]
         sctp._get_timestamp = _monotonic_seconds  # type: ignore[method-assign]
@@ -94,6 +92,12 @@ class ReliablePath:
         """From now on send datagrams of at most so many bytes (UDP's payload)."""
         most = min(nbytes - CHUNK_OVERHEAD_BYTES, USERDATA_MAX_LENGTH)
         self._chunk_nbytes = max(4, most // 4 * 4)  # chunks are padded to four bytes
+
+    def in_background(self, sending: Coroutine[Any, Any, None]) -> None:
+        """Run what sends by itself; nothing of it fails (see `_send_chunk`)."""
+        task = asyncio.get_running_loop().create_task(sending)
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
 
     # -- out --------------------------------------------------------------------------------------
 
@@ -152,11 +156,10 @@ class ReliablePath:
         await RTCSctpTransport._transmit(self._sctp)
 
     async def _send_chunk(self, chunk: Chunk) -> None:
-        # From tasks that nobody waits for: an error would be printed by asyncio.
-        self.send(chunk)
+        """Send one chunk; once there is no connection it is lost, as any datagram may be.
 
-    def send(self, chunk: Chunk) -> None:
-        """Send one chunk; once there is no connection it is lost, as any datagram may be."""
+        aiortc calls this from tasks that nobody waits for: an error would be printed by asyncio.
+        """
         sctp = self._sctp
         if sctp._remote_port is None:
             return
@@ -164,7 +167,9 @@ class ReliablePath:
             chunk._sent_time = time.monotonic()  # aiortc had written the time of day
         # An INIT has tag 0, also one that is sent again once the other end's is known (8.5.1).
         tag = 0 if isinstance(chunk, InitChunk) else sctp._remote_verification_tag
-        self._post(packet_bytes(sctp._local_port, sctp._remote_port, tag, bytes(chunk)))
+        packet = packet_bytes(sctp._local_port, sctp._remote_port, tag, bytes(chunk))
+        with contextlib.suppress(ConnectionError, SSL.Error):
+            await sctp.transport._send_data(packet)
 
     # -- what the other end says of it ------------------------------------------------------------
 

@@ -83,10 +83,10 @@ class UnreliablePath:
         self._sent: deque[tuple[int, float]] = deque(maxlen=MAX_AHEAD)
         self._pass_over_timer: asyncio.TimerHandle | None = None
         self._allowance: Allowance | None = None
-        self._records = Records(self._dtls, post=self._ice.post, take=self._take, heard=self.resume)
-        self._reliable = ReliablePath(sctp, self._records.send, self._end)
+        self._reliable = ReliablePath(sctp, self._end)
         self._reliable.acknowledging = self._acknowledging
         self._inbound = Inbound(sctp, self._reliable, self._end)
+        self._records = Records(self._dtls, take=self._take, heard=self.resume)
         self._ice.data_received = self._datagram_received  # type: ignore[assignment, method-assign]
         sctp._handle_data = self._handle  # type: ignore[method-assign]
 
@@ -202,7 +202,7 @@ class UnreliablePath:
         sctp._update_advanced_peer_ack_point()
         chunk, sctp._forward_tsn_chunk = sctp._forward_tsn_chunk, None
         if chunk is not None:
-            self._reliable.send(chunk)
+            self._reliable.in_background(sctp._send_chunk(chunk))
         if chunk is not None or self._sent:
             self._pass_over_later()
 
