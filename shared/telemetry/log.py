@@ -29,6 +29,7 @@ __all__ = ["JsonLinesLog"]
 
 LINES_KEPT = 10_000  # about five minutes at 30 fps, 5 MB
 RETRY_AFTER_S = 1.0  # a full disk does not empty faster than a person deletes
+GATHER_S = 0.1  # lines that come one by one are written together: to wake up for each costs more
 CLOSE_WITHIN_S = 10.0  # a disk that hangs must not keep the program from ending
 
 
@@ -71,7 +72,8 @@ class JsonLinesLog:
                 del self._pending[1]  # the first may be the session line: no log without it
                 self._lost += 1
             self._pending.append(record)
-            self._changed.notify()
+            if len(self._pending) == 1:
+                self._changed.notify()
 
     def close(self) -> None:
         """Write what waits, flush it to the disk and close the file; blocks for 10 s at most.
@@ -107,8 +109,8 @@ class JsonLinesLog:
             with self._changed:
                 while not (self._pending or self._cut or self._closing):
                     self._changed.wait()
-                if self._failure is not None and not self._closing:
-                    self._changed.wait_for(lambda: self._closing, RETRY_AFTER_S)
+                gather_s = GATHER_S if self._failure is None else RETRY_AFTER_S
+                self._changed.wait_for(lambda: self._closing, gather_s)
                 closing = self._closing
             try:
                 self._write_pending()
