@@ -58,7 +58,7 @@ LIMITED_SHARE = 0.75  # of the rate in use: the frames would use more if there w
 
 IDLE_CREDIT_NS = 2_000_000  # 2 ms: what a burst may begin with, after a pause
 BUSY_CREDIT_NS = 10_000_000  # 10 ms of catching up, where the event loop was late
-AHEAD_NS = 1_000_000  # 1 ms: event loops wake no finer, so send so much ahead
+AHEAD_NS = 2_000_000  # 2 ms sent ahead: each step costs a wake-up and a way into the kernel
 
 
 USE_MEMORY_NS = 300_000_000  # over which use is averaged: ten frames at 30 fps

@@ -624,4 +624,4 @@ def test_a_rate_may_fall_without_a_cut():
         simulation.run(simulation.now + 10 * MS)
         falls += copa.rate < was and len(cuts) == cut_so_far
     assert copa.rate < before
-    assert falls > 20
+    assert falls > 10  # none, of a rate that only cuts lower
