@@ -7,8 +7,8 @@ decides who is at the other end.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from contextlib import suppress
 
 from shared.association import Association, associate
 from shared.crypto.handshake import DtlsFingerprints, ReceiverHandshake
@@ -20,6 +20,8 @@ from shared.restart import SILENT_S, Restarts, is_restart
 from signaling.client import Relayed, SignalingClient
 
 __all__ = ["Keystreams", "agree", "connect", "find_again"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Keystreams:
@@ -110,22 +112,23 @@ async def find_again(
     `sender` is its peer id there.  `on_restart` is called when it has answered.  Returns once the
     link is over; what fails is tried again, with growing pauses, for as long as the silence lasts.
     """
-    link = association.link
-    with suppress(PeerGone):
-        while True:
-            pause_s = SHORTEST_PAUSE_S
+    link, pause_s = association.link, SHORTEST_PAUSE_S
+    while True:
+        try:
             await link.fallen_silent(SILENT_S)
-            while link.silent_s >= SILENT_S:
-                with suppress(VeilscopeError, TimeoutError):
-                    async with (
-                        asyncio.timeout(ASK_TIMEOUT_S),
-                        open_signaling(connect_s=SERVER_TIMEOUT_S) as signaling,
-                    ):
-                        await signaling.join_room(nameplate)
-                        await _restart(signaling, sender, association.restarts)
-                        on_restart()
-                await asyncio.sleep(pause_s)  # the new path is checked meanwhile
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            async with (
+                asyncio.timeout(ASK_TIMEOUT_S),
+                open_signaling(connect_s=SERVER_TIMEOUT_S) as signaling,
+            ):
+                await signaling.join_room(nameplate)
+                await _restart(signaling, sender, association.restarts)
+                on_restart()
+        except PeerGone:
+            return
+        except (VeilscopeError, TimeoutError) as error:
+            _LOG.debug("no ICE restart: %s", type(error).__name__)
+        await asyncio.sleep(pause_s)  # a new path is checked meanwhile
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S) if link.silent_s else SHORTEST_PAUSE_S
 
 
 async def _restart(signaling: SignalingClient, sender: str, restarts: Restarts) -> None:

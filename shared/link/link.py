@@ -334,8 +334,6 @@ class Link:
         if Event.OPENED in events:
             self._opened = True
             self._prepare_release()
-        if Event.SILENCE in events and not self.interrupted:
-            self._transport.resume()
         if Event.SIZE in events and (size := self._connection.message_bytes) is not None:
             self._transport.carries(size)
             if (failure := self._connection.path_failure) is not None:

@@ -131,9 +131,6 @@ class MemoryTransport(Transport):
     def carries(self, message_bytes: int) -> None:
         """Anything passes."""
 
-    def resume(self) -> None:
-        """Nothing waits for a timer."""
-
     @property
     def fingerprints(self) -> Fingerprints:
         """(ours, theirs), made up by `memory_pair`; raises `LinkFailed` when not connected."""

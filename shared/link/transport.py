@@ -122,9 +122,5 @@ class Transport(ABC):
         """
 
     @abstractmethod
-    def resume(self) -> None:
-        """The other end was heard again after a silence: what waits for a timer may leave now."""
-
-    @abstractmethod
     async def close(self) -> None:
         """Free everything; called once."""

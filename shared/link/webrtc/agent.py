@@ -28,7 +28,15 @@ from aioice import Candidate, ConnectionClosed
 
 from shared.errors import LinkFailed
 from shared.link.webrtc.addresses import is_link_local, machine_addresses, only_loopback
-from shared.link.webrtc.checks import Address, Base, CheckedPair, Checks, Credentials, PairState
+from shared.link.webrtc.checks import (
+    Address,
+    Base,
+    Budget,
+    CheckedPair,
+    Checks,
+    Credentials,
+    PairState,
+)
 from shared.link.webrtc.descriptions import MAX_CANDIDATES, Whereabouts
 from shared.link.webrtc.gathering import (
     LocalSocket,
@@ -91,6 +99,7 @@ class IceAgent:
         self._tls = tls
         self._dice = random.SystemRandom()
         self._tie_breaker = secrets.randbits(64)
+        self._budget = Budget()
         self._checks = self._new_checks()
         self._restart: Checks | None = None
         self._replaced: Checks | None = None  # by a restart: what it carried may still come
@@ -122,6 +131,7 @@ class IceAgent:
             controlling=self.ice_controlling,
             tie_breaker=self._tie_breaker,
             dice=self._dice,
+            budget=self._budget,
         )
 
     # -- what aiortc asks for ---------------------------------------------------------------------

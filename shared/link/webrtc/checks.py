@@ -149,6 +149,21 @@ class _Bucket:
         return True
 
 
+class Budget:
+    """What a link spends on addresses, over all its ICE sessions: a restart brings no new one.
+
+    `unproven`: checks to addresses that never answered.  `triggered`: those to addresses from
+    which a genuine request came.  `requests` and `strange`: requests looked at, from addresses that
+    have answered and from others.
+    """
+
+    def __init__(self) -> None:
+        self.unproven = _Bucket(0.2, MAX_UNPROVEN)
+        self.triggered = _Bucket(4, 16)
+        self.requests = _Bucket(100, 200)
+        self.strange = _Bucket(50, 100)
+
+
 class Checks:
     """One ICE session's checks; `dice` only spreads them in time.
 
@@ -157,7 +172,13 @@ class Checks:
     """
 
     def __init__(
-        self, local: Credentials, *, controlling: bool, tie_breaker: int, dice: Random
+        self,
+        local: Credentials,
+        *,
+        controlling: bool,
+        tie_breaker: int,
+        dice: Random,
+        budget: Budget | None = None,
     ) -> None:
         self.local = local
         self.remote: Credentials | None = None
@@ -180,10 +201,7 @@ class Checks:
         self._first_answer_at: float | None = None
         self._consent_at = self._consent_due = self._heard_at = 0.0
         self._search_at = self._better_at = self._silent_since = 0.0
-        self._unproven = _Bucket(0.2, MAX_UNPROVEN)  # checks to addresses that never answered
-        self._triggered = _Bucket(4, 16)  # … but sent a request that is the other end's
-        self._requests = _Bucket(100, 200)  # requests looked at, from addresses that answered
-        self._strange = _Bucket(50, 100)  # … and from others
+        self._budget = Budget() if budget is None else budget
 
     # -- what there is to check -------------------------------------------------------------------
 
@@ -355,7 +373,7 @@ class Checks:
         pair.tries += 1
         if pair.base not in self._bases:
             return
-        if not pair.remote.proven and not self._unproven.take(now):
+        if not pair.remote.proven and not self._budget.unproven.take(now):
             return
         self._send_check(pair, now, nominate)
 
@@ -402,7 +420,7 @@ class Checks:
             return
         remote = self._remotes.get(source)
         known = remote is not None and remote.proven
-        if not (self._requests if known else self._strange).take(now):
+        if not (self._budget.requests if known else self._budget.strange).take(now):
             return
         message = _parsed(data)
         if message is not None and self._is_genuine(message):
@@ -473,7 +491,7 @@ class Checks:
             self._select(pair, now)
         elif fresh or now - pair.asked_at < SEARCH_S / 2:
             return  # the answer is known, or on its way
-        elif remote.proven or self._triggered.take(now):
+        elif remote.proven or self._budget.triggered.take(now):
             pair.due = now + RETRY_S[0]
             self._send_check(pair, now)
 

@@ -85,6 +85,11 @@ class LocalSocket(asyncio.DatagramProtocol):
         )
         return protocol
 
+    @property
+    def local_host(self) -> str:
+        """The address that it sends from."""
+        return self.base.host
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.DatagramTransport", transport)
         name = transport.get_extra_info("sockname")

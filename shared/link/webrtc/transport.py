@@ -94,7 +94,8 @@ class WebRtcTransport(Transport):
         self.ice = IceAgent(servers, addresses, tls)
         self.ice.on_path_changed = self._path_changed
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        self._negotiation: asyncio.Task[Any] | None = None
+        self._negotiations: set[asyncio.Task[Any]] = set()
+        self._negotiating = asyncio.Lock()  # one step at a time
         self._control: RTCDataChannel | None = None
         self._frames_channel: RTCDataChannel | None = None
         self._frames_path: UnreliablePath | None = None
@@ -153,9 +154,20 @@ class WebRtcTransport(Transport):
 
         A step cut short would leave sockets behind that aiortc does not know of yet.
         """
-        task = asyncio.get_running_loop().create_task(step())
-        self._negotiation = task
+
+        async def in_turn() -> _T:
+            async with self._negotiating:
+                return await step()
+
+        task = asyncio.get_running_loop().create_task(in_turn())
+        self._negotiations.add(task)
+        task.add_done_callback(self._negotiated)
         return await asyncio.shield(task)
+
+    def _negotiated(self, task: asyncio.Task[Any]) -> None:
+        self._negotiations.discard(task)
+        if not task.cancelled():
+            task.exception()  # retrieved, should our caller have been cancelled
 
     async def _create_offer(self) -> str:
         self._control = self._connection.createDataChannel("control")
@@ -302,7 +314,8 @@ class WebRtcTransport(Transport):
         path = self.ice.path
         if path is None:
             return OVERHEAD_BYTES
-        overhead = OVERHEAD_IPV6_BYTES if ":" in path.remote_addr[0] else OVERHEAD_BYTES
+        # Of the way to the relay, where there is one: beyond it the family may be another.
+        overhead = OVERHEAD_IPV6_BYTES if ":" in path.protocol.local_host else OVERHEAD_BYTES
         return overhead + TURN_CHANNEL_BYTES * path.relayed
 
     def carries(self, message_bytes: int) -> None:
@@ -312,18 +325,11 @@ class WebRtcTransport(Transport):
             datagram_bytes = message_bytes + DATAGRAM_OVERHEAD_BYTES
             self._frames_path.set_datagram_bytes(max(LEAST_DATAGRAM_BYTES, datagram_bytes))
 
-    def resume(self) -> None:
-        """The other end was heard again after a silence."""
-        if self._frames_path is not None and not self._closed:
-            self._frames_path.resume()
-
     async def close(self) -> None:
         """Free everything; called once."""
         self._closed = True
-        if self._negotiation is not None:
-            await asyncio.wait([self._negotiation])
-            if not self._negotiation.cancelled():
-                self._negotiation.exception()  # retrieved, should our caller have been cancelled
+        if self._negotiations:
+            await asyncio.wait(self._negotiations)
         await self._connection.close()
         await asyncio.sleep(0)  # aiortc cancels its reader without waiting for it to end
 

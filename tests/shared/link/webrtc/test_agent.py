@@ -11,7 +11,7 @@ from aioice import Candidate
 from shared.errors import LinkFailed
 from shared.link.webrtc import agent as module
 from shared.link.webrtc.agent import IceAgent
-from shared.link.webrtc.checks import PairState
+from shared.link.webrtc.checks import MAX_UNPROVEN, PairState
 from shared.link.webrtc.descriptions import MAX_CANDIDATES
 from shared.link.webrtc.iceservers import parse_ice_url
 from tests.shared.link.webrtc.iceservers import PASSWORD, USER, ice_server
@@ -191,6 +191,31 @@ async def test_a_restart_that_leads_nowhere_takes_nothing_away(ends):
     await ours.accept_restart(nowhere.replace("127.0.0.1", "127.0.0.99"))
     await asyncio.sleep(0.3)
     assert ours.local_password == password
+    await ends.works()
+
+
+async def test_restarts_one_after_the_other_share_what_a_link_may_spend_on_strange_addresses(
+    ends, monkeypatch
+):
+    await ends.connect()
+    ours, theirs = ends.agents
+    sent: list[tuple[str, int]] = []
+    (local,) = ours._sockets.values()
+    send = local.send
+    monkeypatch.setattr(
+        local, "send", lambda data, address: (sent.append(address), send(data, address))
+    )
+    for _ in range(3):
+        offer = (await theirs.restart_offer()).splitlines(keepends=True)
+        (candidate,) = (line for line in offer if "candidate:" in line)
+        nowhere = [candidate.replace("127.0.0.1", f"127.0.9.{n}") for n in range(1, 17)]
+        await ours.accept_restart("".join([*nowhere, *offer]).replace(candidate, ""))
+        for later in range(400):  # as if so many tenths of a second went by
+            ours._restart.advance(ours._now() + later / 10)
+            ours._drive()
+    strange = [host for host, _ in sent if host.startswith("127.0.9.")]
+    assert strange
+    assert len(strange) <= MAX_UNPROVEN + 0.2 * 40 * 3 + 1
     await ends.works()
 
 
