@@ -79,7 +79,8 @@ class IceAgent:
     `servers`: STUN and TURN servers, each of which is asked.  `host_addresses`: the addresses of
     this machine to use, all by default.  `tls`: whom to trust for TURN over TLS, the system's
     authorities by default.  `failures`: which servers failed, and how.  `on_path_changed(path)` is
-    called with the first path and with every later one.
+    called with the first path and with every later one.  `on_data(datagram)` gets what comes where
+    it comes; unless it is set, that is kept for `recv`.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class IceAgent:
         self.servers = tuple(servers)
         self.failures: tuple[ServerFailure, ...] = ()
         self.on_path_changed: Callable[[IcePath], None] | None = None
+        self.on_data: Callable[[bytes], None] = self._keep
         self.ice_controlling = False
         self.remote_is_lite = False
         self.remote_username: str | None = None
@@ -549,14 +551,14 @@ class IceAgent:
             self._checks.heard = True
         elif not any(checks.knows(source) for checks in self._known_checks()):
             return
-        self.data_received(data, 1)
+        self.on_data(data)
 
     def _known_checks(self) -> list[Checks]:
         checks = self._all_checks()
         return checks if self._replaced is None else [*checks, self._replaced]
 
-    def data_received(self, data: bytes, component: int) -> None:  # noqa: ARG002
-        """Keep a datagram for `recv`; who wants it at once puts another function here."""
+    def _keep(self, data: bytes) -> None:
+        """Keep a datagram for `recv`."""
         if len(self._arrived) < MAX_WAITING:
             self._arrived.append(data)
             self._wake()

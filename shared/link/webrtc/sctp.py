@@ -87,7 +87,7 @@ class UnreliablePath:
         self._reliable.acknowledging = self._acknowledging
         self._inbound = Inbound(sctp, self._reliable, self._end)
         self._records = Records(self._dtls, take=self._take, heard=self.resume)
-        self._ice.data_received = self._datagram_received  # type: ignore[assignment, method-assign]
+        self._ice.on_data = self._records.datagram_received
         sctp._handle_data = self._handle  # type: ignore[method-assign]
 
     # -- for the link above -----------------------------------------------------------------------
@@ -207,9 +207,6 @@ class UnreliablePath:
             self._pass_over_later()
 
     # -- in ---------------------------------------------------------------------------------------
-
-    def _datagram_received(self, data: bytes, _component: int) -> None:
-        self._records.datagram_received(data)
 
     async def _handle(self, data: bytes) -> None:
         """A decrypted SCTP packet: ours to take if it is one whole message of our stream."""

@@ -205,7 +205,9 @@ class WebRtcTransport(Transport):
     def _prepare_transport(self) -> UnreliablePath:
         sctp = self._sctp()
         install_agent(sctp, self.ice)
-        self._frames_path = UnreliablePath(sctp, self._frames_came, self._broken)
+        # Straight to the user: it hears of every packet, and takes none once it is closed.
+        came = self._frames_came if self._user is None else self._user.on_frames_message
+        self._frames_path = UnreliablePath(sctp, came, self._broken)
         sctp.transport.on("statechange", self._dtls_changed)
         return self._frames_path
 
