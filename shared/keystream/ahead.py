@@ -31,9 +31,11 @@ _MAX_PREPARED_NBYTES = (
     64 << 20
 )  # the largest message of the link; memory is at most depth times this
 
-_LOOK_EVERY_S = 0.005  # after a frame was sealed, and well before the next one at 120 fps
+# Frames at 120 fps take two of the four pads meanwhile, which wakes nobody.  More often costs more
+# than the pads: the thread wakes up for each look.
+_LOOK_EVERY_S = 0.015
 _LOOK_SELDOM_S = 0.1  # once no frame has come for a while: an epoch that is over costs no power
-_SELDOM_AFTER = 200  # looks without work: a second
+_SELDOM_AFTER = 67  # looks without work: a second
 
 
 @dataclass(frozen=True, slots=True)
