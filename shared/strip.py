@@ -16,6 +16,7 @@ from __future__ import annotations
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,7 @@ MIN_CONTRAST = 64  # grey levels between the two kinds of cells; a flat picture 
 _FIELDS = struct.Struct(">Iq")
 _CHECKSUM = struct.Struct(">I")
 _U32 = 2**32
+_OFFSETS = np.array([-0.2, 0.0, 0.2])  # sides of a cell from its middle
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,12 @@ def draw_strip(image: Image, index: int, captured_at_ns: int) -> None:
     fields = _FIELDS.pack(index % _U32, captured_at_ns)
     data = fields + _CHECKSUM.pack(zlib.crc32(fields))
     bits = np.unpackbits(np.frombuffer(data, np.uint8)).reshape(ROWS, COLUMNS)
-    cells = np.where(bits == 1, WHITE, BLACK).astype(np.uint8)
-    down = np.arange(rows) * ROWS // rows
-    across = np.arange(width) * COLUMNS // width
-    drawn = cells[down][:, across]
-    image[:rows] = drawn if image.ndim == 2 else drawn[:, :, None]
+    cells = np.where(bits == 1, np.uint8(WHITE), np.uint8(BLACK))
+    drawn = np.take(cells, _drawn_from(width), axis=1)
+    if image.ndim == 3:
+        drawn = np.repeat(drawn, 3, axis=1).reshape(ROWS, width, 3)
+    for row in range(ROWS):
+        image[-(-row * rows // ROWS) : -(-(row + 1) * rows // ROWS)] = drawn[row]
 
 
 def read_strip(image: Image) -> Strip | None:
@@ -106,17 +109,27 @@ def read_strip(image: Image) -> Strip | None:
     return Strip(*_FIELDS.unpack(fields))
 
 
+@lru_cache(maxsize=4)
+def _drawn_from(width: int) -> NDArray[np.intp]:
+    """The column of cells that each column of pixels belongs to."""
+    return np.arange(width) * COLUMNS // width
+
+
+@lru_cache(maxsize=4)
+def _middles(width: int, height: int) -> tuple[NDArray[np.intp], ...]:
+    """Where to look in a picture of that size: nine pixels in each cell's middle, as an index."""
+    side = width / COLUMNS
+    down = (np.arange(ROWS)[:, None] + 0.5 + _OFFSETS) * side
+    across = (np.arange(COLUMNS)[:, None] + 0.5 + _OFFSETS) * side
+    rows = np.clip(down.astype(int), 0, height - 1).ravel()
+    columns = np.clip(across.astype(int), 0, width - 1).ravel()
+    return np.ix_(rows, columns)
+
+
 def _cells(image: Image) -> NDArray[np.float64]:
     """The mean grey of each cell's middle, `(ROWS, COLUMNS)`: edges are where coding blurs."""
     height, width = image.shape[:2]
-    side = width / COLUMNS
-    offsets = np.array([-0.2, 0.0, 0.2])
-    down = (np.arange(ROWS)[:, None] + 0.5 + offsets) * side
-    across = (np.arange(COLUMNS)[:, None] + 0.5 + offsets) * side
-    rows = np.clip(down.astype(int), 0, height - 1).ravel()
-    columns = np.clip(across.astype(int), 0, width - 1).ravel()
-    samples = image[np.ix_(rows, columns)].astype(np.float64)
-    grey = samples if samples.ndim == 2 else samples.mean(axis=2)
-    return np.asarray(
-        grey.reshape(ROWS, len(offsets), COLUMNS, len(offsets)).mean(axis=(1, 3)), np.float64
-    )
+    samples = image[_middles(width, height)]
+    split = samples.reshape(ROWS, len(_OFFSETS), COLUMNS, len(_OFFSETS), -1)
+    sums = split.sum(axis=(1, 3, 4), dtype=np.int64)
+    return np.asarray(sums / split[0, :, 0].size, np.float64)
