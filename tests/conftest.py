@@ -1,6 +1,6 @@
 """What holds for the whole suite: no property fails because the machine was busy, a test that waits
-for nothing but time waits for none, workers
-get whole modules, those that take long first, and SIGINT ends what a test starts."""
+for nothing but time waits for none, workers get whole modules, those that take long first, and
+SIGINT ends what a test starts."""
 
 from __future__ import annotations
 
