@@ -180,16 +180,16 @@ async def test_the_control_channel_stays_reliable_and_ordered_beside_lost_messag
     pair.other_control.on("message", got.append)
     lose(pair, 0, 0.15, seed=3)
     lose(pair, 1, 0.15, seed=4)
-    for i in range(60):
+    for i in range(30):
         pair.control.send(str(i))
         for _ in range(5):
             pair.paths[0].send(bytes(800))
         await asyncio.sleep(0.002)
     async with asyncio.timeout(60):
-        while len(got) < 60:
+        while len(got) < 30:
             pair.paths[0].send(bytes(10))
             await asyncio.sleep(0.01)
-    assert got == [str(i) for i in range(60)]
+    assert got == [str(i) for i in range(30)]
 
 
 async def test_only_some_packets_are_acknowledged(pair):
