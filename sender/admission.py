@@ -1,8 +1,9 @@
 """Letting receivers in: the code of the moment, how often it was tried, and who paired with it.
 
 For each peer that joins the room: connect, run the handshake, and make the code for the next.  It
-refuses more than three wrong tries at one code, and lets each code pair once.  Whom it can't let in
-it tells why.
+refuses more than three wrong tries at one code, and lets each code pair once.  A code that was
+tried wrongly so often is closed, and the next one comes after a wait, a longer one each time: a
+guesser gets few tries, and the session goes on.  Whom it can't let in it tells why.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from signaling.client import SignalingClient
 
 __all__ = ["Admission"]
 
+# From the third wrong try at a code to the next code; the last for all later ones.  In a day a
+# guesser gets under 900 tries, of 2^33 codes.
+NEW_CODE_AFTER_S = (5.0, 15.0, 60.0, 300.0)
 ANSWER_TIMEOUT_S = 20.0  # a receiver that joined answers as soon as it has gathered its candidates
 
 
@@ -53,6 +57,8 @@ class Admission:
         self._code: PairingCode | None = None
         self._closed = False
         self._filled = False
+        self._burnt = 0  # codes closed by wrong tries
+        self._waiting = False  # for the time of the next one
         self._tries = PairingTries()
         self._answers: dict[str, asyncio.Future[str]] = {}
 
@@ -72,7 +78,7 @@ class Admission:
 
         A place that became free since may be taken again, but is not waited for.
         """
-        return self._code is None or self._filled
+        return self._filled or (self._code is None and not self._waiting)
 
     def open(self) -> None:
         """Make a code for the next receiver, if there is a place left."""
@@ -82,10 +88,23 @@ class Admission:
             self._code = PairingCode.generate(self._nameplate)
             self._on_code(self._code)
 
+    def burn(self) -> float:
+        """Close the code that was guessed at; in how many seconds to `reopen`."""
+        after_s = NEW_CODE_AFTER_S[min(self._burnt, len(NEW_CODE_AFTER_S) - 1)]
+        self._burnt += 1
+        self._code, self._waiting = None, True
+        return after_s
+
+    def reopen(self) -> None:
+        """The wait after `burn` is over."""
+        self._waiting = False
+        if not self._closed:
+            self.open()
+
     def vacated(self) -> None:
         """A receiver that had paired has gone: its place is free for the next one."""
         self._places += 1
-        if self._code is None and not self._closed:
+        if self._code is None and not (self._closed or self._waiting):
             self.open()
 
     def close(self) -> None:
@@ -166,10 +185,10 @@ class Admission:
 
     def _why_closed(self) -> VeilscopeError:
         """What to tell a receiver while there is no code to pair with."""
-        if self.guessed_at:
+        if self._waiting:
             return CodeUsed(
-                "no more codes after three wrong tries: each code pairs once",
-                hint="start again and read out the new code",
+                "it came while there was no code, after three wrong tries",
+                hint="the next code is shown in a while: read that one out",
             )
         if self._places == 0:
             return Busy(

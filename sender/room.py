@@ -21,7 +21,6 @@ from sender.notices import Notices
 from shared import control
 from shared.capabilities import RESTART
 from shared.errors import (
-    PairingFailed,
     PeerGone,
     RoomUnavailable,
     SignalingUnreachable,
@@ -73,6 +72,7 @@ class WaitingRoom:
         self._conclude = conclude
         self._peers: dict[str, asyncio.Task[None]] = {}
         self._restarts: dict[Attendee, asyncio.Task[None]] = {}
+        self._renewing: asyncio.Task[None] | None = None
 
     async def attend(self) -> None:
         """Let peers in for as long as the room is open and the server there.
@@ -94,6 +94,8 @@ class WaitingRoom:
     async def close(self) -> None:
         """Serve nobody any more."""
         peers = [*self._peers.values(), *self._restarts.values()]
+        if self._renewing is not None:
+            peers.append(self._renewing)
         for peer in peers:
             peer.cancel()
         await asyncio.gather(*peers, return_exceptions=True)
@@ -181,18 +183,18 @@ class WaitingRoom:
         else:
             return self._audience.expect(peer, association)
         if self._admission.code is not None and self._admission.guessed_at:
-            self._close_door()
+            self._renewing = asyncio.create_task(self._renew_code(self._admission.burn()))
         return None
 
-    def _close_door(self) -> None:
-        """Too many wrong codes: nobody joins any more, and whoever watches is not disturbed."""
-        if not self._audience:
-            raise PairingFailed(
-                "three wrong codes were tried: the room is closed",
-                hint="somebody may be guessing; start again to get a new code",
-            )
-        self._admission.close()
-        self._notices.event("three wrong codes were tried", "no more receivers can join")
+    async def _renew_code(self, after_s: float) -> None:
+        """Too many wrong codes: whoever watches is not disturbed, and who comes needs the next."""
+        detail = f"that code is closed; a new one is shown in {after_s:g} s"
+        self._notices.event("three wrong codes were tried", detail)
+        await asyncio.sleep(after_s)
+        try:
+            self._admission.reopen()
+        except Exception as error:  # the code could not be shown: handed on whole
+            await self._conclude(error)
 
     async def _accompany(self, attendee: Attendee) -> None:
         """Serve a paired receiver, with an epoch of its own coming and one of its going."""

@@ -60,8 +60,8 @@ class SenderSession:
     other can join; leaving the block says goodbye to the receivers and closes everything.
 
     Raises `SignalingUnreachable`, `RoomUnavailable`, `DeviceUnavailable`, `SelfTestFailed` or
-    `BadInput` on entry; from `finished` whatever ended the session: `PeerGone`, `PairingFailed`
-    (too many wrong codes) or any error that `frames` raised; `OutputFailed` on leaving, if the
+    `BadInput` on entry; from `finished` whatever ended the session: `PeerGone` or any error
+    that `frames` raised; `OutputFailed` on leaving, if the
     log could not be written in full.
     """
 

@@ -93,7 +93,7 @@ def _word(place: int, typed: str) -> str:
 
 
 class PairingTries:
-    """How often one code has been tried: three wrong tries end the room, one success spends it.
+    """How often one code has been tried: three wrong tries close it, one success spends it.
 
     Pure; the sender's session holds one per code.  Each handshake takes a try with `begin` and
     gives it back with exactly one of `wrong`, `abandoned` and `succeeded`.  Tries in progress count
@@ -122,7 +122,7 @@ class PairingTries:
         if self._wrong >= MAX_WRONG_TRIES:
             raise CodeUsed(
                 f"the code was tried wrongly {MAX_WRONG_TRIES} times and is no longer valid",
-                hint="the sender must start again and read out its new code",
+                hint="the sender shows a new code in a while: read that one out",
             )
         if self._wrong + self._pending >= MAX_WRONG_TRIES:
             raise NotNow(
@@ -132,7 +132,7 @@ class PairingTries:
         self._pending += 1
 
     def wrong(self) -> int:
-        """Count a try whose code was wrong; return how many are left (0: end the room)."""
+        """Count a try whose code was wrong; return how many are left (0: close the code)."""
         self._finish()
         self._wrong += 1
         return MAX_WRONG_TRIES - self._wrong

@@ -19,7 +19,6 @@ from sender.session import SenderSession
 from shared.errors import (
     CodeUsed,
     KeystreamMismatch,
-    PairingFailed,
     PeerGone,
     RoomUnavailable,
     SignalingUnreachable,
@@ -165,18 +164,31 @@ async def test_a_wrong_code_is_refused_and_the_right_one_still_pairs(ends: Ends)
     assert not any(code.partition("-")[2] in notice for notice in notices)
 
 
-async def test_three_wrong_codes_end_the_room(ends: Ends) -> None:
-    async with asyncio.timeout(LIMIT_S), SenderSession(Feed().frames(), ends.sender) as sender:
-        code = code_of(sender)
+async def test_three_wrong_codes_close_the_code_and_the_next_one_pairs(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sender.admission.NEW_CODE_AFTER_S", (0.5,))
+    codes: asyncio.Queue[str] = asyncio.Queue()
+    async with (
+        asyncio.timeout(LIMIT_S),
+        SenderSession(
+            Feed().frames(), ends.sender, on_code=lambda code: codes.put_nowait(str(code))
+        ),
+    ):
+        code = await codes.get()
         for _ in range(3):
             with pytest.raises(WrongCode):
                 async with ReceiverSession(wrong_code_for(code), ends.receiver):
                     pytest.fail("paired with a wrong code")
-        with pytest.raises(PairingFailed, match="three wrong codes"):
-            await sender.finished()
-    with pytest.raises(RoomUnavailable):
-        async with ReceiverSession(code, ends.receiver):
-            pytest.fail("the room is still open")
+        fresh = await codes.get()
+        assert fresh != code
+        with pytest.raises(WrongCode):
+            async with ReceiverSession(code, ends.receiver):
+                pytest.fail("paired with a code that was closed")
+        async with ReceiverSession(fresh, ends.receiver) as receiver:
+            async for frame in receiver:
+                assert np.array_equal(frame.frame.image, picture(frame.frame.index))
+                break
 
 
 async def test_a_code_pairs_once(ends: Ends) -> None:

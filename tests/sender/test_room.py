@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
+from sender.admission import NEW_CODE_AFTER_S
 from sender.room import MAX_JOINING, RENEW_EVERY_S
 from shared import control
 from shared.capabilities import OUR_FEATURES, RESTART, Capabilities
 from shared.errors import (
     CodeUsed,
     LinkFailed,
-    PairingFailed,
     PeerGone,
     RoomUnavailable,
     WrongCode,
@@ -114,51 +114,68 @@ async def test_whatever_one_that_joins_brings_about_the_others_go_on_watching(
         assert (await watcher.frame()).index == (await third.frame()).index == 1
 
 
-async def test_three_wrong_codes_while_somebody_watches_end_the_joining_not_the_stream(
-    monkeypatch: pytest.MonkeyPatch,
+async def guess(stage: Stage, name: str) -> None:
+    for number in range(3):
+        with pytest.raises(WrongCode):
+            await stage.knock(f"{name} {number}", WRONG)
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
+async def test_three_wrong_codes_close_the_code_and_neither_room_nor_stream(
+    monkeypatch: pytest.MonkeyPatch, watched: bool
 ) -> None:
     async with a_stage(monkeypatch, max_receivers=2) as stage:
-        watcher = await stage.join("a")
+        watcher = await stage.join("a") if watched else None
         right = stage.code()
-        for number in range(3):
-            with pytest.raises(WrongCode):
-                await stage.knock(f"guesser {number}", WRONG)
+        await guess(stage, "guesser")
         await stage.said("three wrong codes")
         assert stage.session.code is None
         with pytest.raises((CodeUsed, PeerGone)):  # whether it reads why before the link's end
             await stage.knock("b", right)
-        await stage.said("each code pairs once")
-        for index in (0, 1):
-            stage.tap.give(index)
-            assert (await watcher.frame()).index == index
-        await watcher.leave()
-        await stage.session.finished()
+        await stage.said("while there was no code")
+        await until(lambda: stage.session.code is not None)
+        assert stage.code() != right
+        late = await stage.join("c")
+        stage.tap.give(0)
+        assert (await late.frame()).index == 0
+        if watcher is not None:
+            assert (await watcher.frame()).index == 0
 
 
-async def test_that_nobody_can_join_any_more_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with a_stage(monkeypatch, max_receivers=2) as stage:
-        await stage.join("a")
-        for number in range(3):
-            with pytest.raises(WrongCode):
-                await stage.knock(f"guesser {number}", WRONG)
-        await stage.said("three wrong codes")
-        for number in range(2):
-            with pytest.raises((CodeUsed, PeerGone)):
-                await stage.knock(f"late {number}", WRONG)
-            await stage.said("each code pairs once", number + 1)
-        await turns()
-        assert sum("three wrong codes" in notice for notice in stage.notices) == 1
+async def test_the_wait_for_the_next_code_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sender.admission.NEW_CODE_AFTER_S", (1.0, 2.0, 4.0))
+    waits = list[float]()
+    async with a_stage(monkeypatch) as stage:
+        for time in range(4):
+            await guess(stage, f"guesser {time}")
+            await stage.said("three wrong codes", time + 1)
+            closed_at_s = asyncio.get_running_loop().time()
+            await until(lambda: stage.session.code is not None)
+            waits.append(asyncio.get_running_loop().time() - closed_at_s)
+    assert [round(wait) for wait in waits] == [1, 2, 4, 4]
 
 
-async def test_three_wrong_codes_with_nobody_there_end_the_session(
+async def test_a_place_that_becomes_free_makes_no_code_before_its_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    async with a_stage(monkeypatch, max_receivers=3) as stage:
+        first, _ = await stage.join("a"), await stage.join("b")
+        await guess(stage, "guesser")
+        await stage.said("three wrong codes")
+        await first.leave()
+        await stage.said("a receiver left")
+        await turns()
+        assert stage.session.code is None
+        await until(lambda: stage.session.code is not None)
+
+
+async def test_a_session_that_ends_waits_for_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
     async with a_stage(monkeypatch) as stage:
-        for number in range(3):
-            with pytest.raises(WrongCode):
-                await stage.knock(f"guesser {number}", WRONG)
-        with pytest.raises(PairingFailed, match="three wrong codes"):
-            await stage.session.finished()
+        await guess(stage, "guesser")
+        await stage.said("three wrong codes")
+        ended_at_s = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() < ended_at_s + NEW_CODE_AFTER_S[0]
+    assert stage.session.code is None
 
 
 # -- who goes -------------------------------------------------------------------------------------
