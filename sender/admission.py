@@ -74,9 +74,9 @@ class Admission:
 
     @property
     def done(self) -> bool:
-        """Whether nobody more is expected: as many have come as there are places, or it is closed.
+        """Whether as many have come as there are places, or nobody can come any more.
 
-        A place that became free since may be taken again, but is not waited for.
+        A place that became free since may be taken again.
         """
         return self._filled or (self._code is None and not self._waiting)
 
@@ -87,6 +87,11 @@ class Admission:
         if self._places > 0:
             self._code = PairingCode.generate(self._nameplate)
             self._on_code(self._code)
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody can come any more, ever."""
+        return self._closed
 
     def burn(self) -> float:
         """Close the code that was guessed at; in how many seconds to `reopen`."""

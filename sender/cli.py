@@ -148,6 +148,13 @@ def send(
         int,
         typer.Option(min=1, max=16, help="How many receivers may join, each with its own code."),
     ] = 1,
+    until_left: Annotated[
+        bool,
+        typer.Option(
+            "--until-left",
+            help="End once the receivers have left, instead of waiting for others in their place.",
+        ),
+    ] = False,
     code_file: Annotated[
         Path | None,
         typer.Option(
@@ -186,6 +193,7 @@ def send(
             keystream=keystream,
             device=device,
             max_receivers=receivers,
+            until_left=until_left,
             ice_servers=parse_ice_servers(ice_server),
             host_addresses=parse_addresses(address),
         )

@@ -49,7 +49,8 @@ class WaitingRoom:
     """The room of one session.
 
     `make_link()` opens the link to one peer.  `conclude(error)` is called when an error ends the
-    session, or (None) that the last receiver has left.
+    session, or (None) that the last receiver has left where nobody can follow, or with `until_left`
+    nobody is waited for.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class WaitingRoom:
         notices: Notices,
         *,
         make_link: Callable[[], Link],
+        until_left: bool,
         conclude: Callable[[Exception | None], Awaitable[None]],
     ) -> None:
         self._signaling = signaling
@@ -69,6 +71,7 @@ class WaitingRoom:
         self._epochs = epochs
         self._notices = notices
         self._make_link = make_link
+        self._until_left = until_left
         self._conclude = conclude
         self._peers: dict[str, asyncio.Task[None]] = {}
         self._restarts: dict[Attendee, asyncio.Task[None]] = {}
@@ -210,7 +213,7 @@ class WaitingRoom:
         except VeilscopeError as error:  # gone, or not to be understood any more
             self._notices.event("a receiver is lost", error)
             await attendee.turn_away(error)
-            if len(self._audience) == 1 and self._admission.done:
+            if len(self._audience) == 1 and self._over_without_more:
                 raise
         finally:
             serving.cancel()
@@ -218,11 +221,19 @@ class WaitingRoom:
             await asyncio.gather(serving, reachable, return_exceptions=True)
             self._audience.remove(attendee)
             self._note_ignored(attendee)
-        if self._audience and not self._audience.dismissed:
-            self._admission.vacated()
-            await self._epochs.begin("leave")
-        elif self._admission.done:
+        if self._audience.dismissed:
+            return
+        if not self._audience and self._over_without_more:
             await self._conclude(None)
+            return
+        self._admission.vacated()
+        if self._audience:
+            await self._epochs.begin("leave")
+
+    @property
+    def _over_without_more(self) -> bool:
+        """Whether the session ends with the last of those who watch."""
+        return self._admission.closed or (self._until_left and self._admission.done)
 
     def _farewell(self, bye: control.Bye) -> None:
         if bye.reason == "error":

@@ -57,7 +57,8 @@ class SenderSession:
 
     Use as an async context manager: on entry the room is open and `code` is ready to be read out;
     `await finished()` returns when the frames end, or when the last receiver has left and no
-    other can join; leaving the block says goodbye to the receivers and closes everything.
+    other is waited for (`SenderSettings.until_left`); leaving the block says goodbye to the
+    receivers and closes everything.
 
     Raises `SignalingUnreachable`, `RoomUnavailable`, `DeviceUnavailable`, `SelfTestFailed` or
     `BadInput` on entry; from `finished` whatever ended the session: `PeerGone` or any error
@@ -221,6 +222,7 @@ class SenderSession:
                 tls=client_context(settings.ca),
                 lost_after_s=settings.grace_s,
             ),
+            until_left=settings.until_left,
             conclude=self._conclude,
         )
         self._exit.push_async_callback(self._room.close)

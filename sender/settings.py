@@ -33,7 +33,9 @@ class SenderSettings:
     end (None: all of them).
     `quality` (of JPEG, 1 to 100) and `bitrate_bps` are ceilings of the rate control, `min_psnr_db`
     and `max_latency_ms` its floors, `prefer` what it keeps longest (`sender.rate`); `fps` is the
-    source's frame rate, if it is known.  With `strip` each frame's index and capture time are drawn
+    source's frame rate, if it is known.  The session goes on when receivers leave, and others may
+    come in their place; with `until_left` it ends when as many as may come have, and all have left.
+     With `strip` each frame's index and capture time are drawn
     into its picture (`shared.strip`).
     """
 
@@ -52,6 +54,7 @@ class SenderSettings:
     keystream: str = DEFAULT_FAMILY
     device: str = "auto"
     max_receivers: int = 1
+    until_left: bool = False
     rekey_after_s: float = REKEY_AFTER_S
     ice_servers: tuple[IceServer, ...] | None = None
     host_addresses: tuple[str, ...] | None = None

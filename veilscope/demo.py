@@ -144,7 +144,7 @@ async def _stream(results: _Results, *, seconds: float, codec: str, display: str
             _program(
                 "sender", sender, *both,
                 "--source", "demo", "--frames", str(round(seconds * 30)), "--codec", codec,
-                "--code-file", str(code_file), "--log", str(results.sender_log),
+                "--code-file", str(code_file), "--log", str(results.sender_log), "--until-left",
             )
         )  # fmt: skip
         say(f"sender            the demo clip, {seconds:g} s, {codec}", markup=False)

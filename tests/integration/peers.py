@@ -62,6 +62,12 @@ class Ends:
 
 def ends_at(url: str) -> Ends:
     return Ends(
-        SenderSettings(signaling=url, device="cpu", codec="lossless", host_addresses=LOOPBACK),
+        SenderSettings(
+            signaling=url,
+            device="cpu",
+            codec="lossless",
+            until_left=True,
+            host_addresses=LOOPBACK,
+        ),
         ReceiverSettings(signaling=url, device="cpu", host_addresses=LOOPBACK),
     )

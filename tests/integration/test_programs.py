@@ -140,7 +140,7 @@ async def test_a_killed_peer_ends_the_other_with_status_5_and_whole_logs(
         signaling() as url,
         program(
             "sender", *both(url), *GRACE, *PHANTOM, "--code-file", code_file,
-            "--log", logs["sender"],
+            "--log", logs["sender"], "--until-left",
         ) as sender,
         program(
             "receiver", *both(url), *GRACE, "--code-file", code_file, "--display", "none",
@@ -205,7 +205,7 @@ async def test_the_receiver_ends_after_the_frames_asked_for(tmp_path: Path) -> N
     code_file, log = tmp_path / "code", tmp_path / "r.jsonl"
     async with (
         signaling() as url,
-        program("sender", *both(url), *PHANTOM, "--code-file", code_file) as sender,
+        program("sender", *both(url), *PHANTOM, "--code-file", code_file, "--until-left") as sender,
         program(
             "receiver", *both(url), "--code-file", code_file, "--display", "none",
             "--frames", "7", "--log", log,
@@ -368,7 +368,7 @@ async def test_no_more_frames_are_saved_than_were_asked_for(tmp_path: Path) -> N
     code_file, frames = tmp_path / "code", tmp_path / "frames"
     async with (
         signaling() as url,
-        program("sender", *both(url), *PHANTOM, "--code-file", code_file) as sender,
+        program("sender", *both(url), *PHANTOM, "--code-file", code_file, "--until-left") as sender,
         program(
             "receiver", *both(url), "--code-file", code_file, "--display", "none",
             "--frames", "5", "--save-frames", frames,

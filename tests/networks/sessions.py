@@ -173,7 +173,7 @@ def session(
                 "sender",
                 *("--source", source, "--signaling", url, "--code-file", code),
                 *(shown if size is not None else ()),
-                *("--device", "cpu", "--log", folder / "sender.jsonl"),
+                *("--device", "cpu", "--log", folder / "sender.jsonl", "--until-left"),
                 *sending,
                 output=folder / "sender.out",
                 environment=sender_environment,

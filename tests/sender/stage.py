@@ -102,7 +102,7 @@ async def a_stage(
     monkeypatch.setattr("sender.session.SignalingClient", room)
     monkeypatch.setattr("sender.session.open_backend", lambda *_: ShakeBackend())
     network = load_network(DEFAULT_FAMILY)
-    settings = SenderSettings(**({"codec": "lossless"} | changes))  # type: ignore[arg-type]
+    settings = SenderSettings(**({"codec": "lossless", "until_left": True} | changes))  # type: ignore[arg-type]
     async with asyncio.timeout(LIMIT_S):
         async with SenderSession(
             tap.frames(), settings, journal=journal, on_notice=notices.append, link_factory=links

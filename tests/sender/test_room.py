@@ -238,6 +238,39 @@ async def test_a_room_that_closes_disturbs_nobody_who_watches(
         await stage.session.finished()
 
 
+@pytest.mark.parametrize("how", ["left", "gone"])
+async def test_the_session_waits_for_others_when_the_last_receiver_has_left(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    async with a_stage(monkeypatch, until_left=False, lost_after_s=2.0) as stage:
+        for time, peer in enumerate(("a", "b", "c")):
+            watcher = await stage.join(peer)
+            assert stage.session.code is None
+            stage.tap.give(time)
+            assert (await watcher.frame()).index == time
+            if how == "left":
+                await watcher.leave()
+            else:
+                stage.links.theirs[-1].kill()
+            await until(lambda: stage.session.code is not None)
+            assert stage.session.receivers == 0
+        finished = asyncio.create_task(stage.session.finished())
+        await turns()
+        assert not finished.done()
+        finished.cancel()
+
+
+async def test_the_session_ends_with_the_last_receiver_where_nobody_can_follow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with a_stage(monkeypatch, until_left=False, max_receivers=2) as stage:
+        watcher = await stage.join("a")
+        stage.room.tell(None)  # the signaling server closes the room
+        await stage.said("signaling ended")
+        await watcher.leave()
+        await stage.session.finished()
+
+
 # -- who comes back for another path ---------------------------------------------------------------
 
 
