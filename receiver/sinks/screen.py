@@ -74,8 +74,15 @@ class PictureMemory:
         return () if sys.platform == "win32" else (self._descriptor,)
 
     def write(self, image: Image) -> None:
-        """Put `image` in the place of the one before; raises `ValueError` if it is too large."""
-        self.picture(image.shape)[:] = image
+        """Put `image` in the place of the one before; raises `ValueError` if it is too large.
+
+        In OpenCV's order, BGR, for it costs no more here than a copy.
+        """
+        picture = self.picture(image.shape)
+        if image.ndim == 3:
+            cv2.cvtColor(image, cv2.COLOR_RGB2BGR, picture)
+        else:
+            picture[:] = image
 
     def picture(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         """The picture of that shape as it lies in the memory, not a copy."""
@@ -190,8 +197,7 @@ class Screen:
             if not self._fitted:
                 self._fitted = True
                 cv2.resizeWindow(TITLE, *_fitting_size(image.shape[1], image.shape[0]))
-        canvas = compose(image, drawing.facts, _window_size())
-        cv2.imshow(TITLE, cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR, canvas))
+        cv2.imshow(TITLE, compose(image, drawing.facts, _window_size()))
 
 
 def _window_size() -> tuple[int, int]:
@@ -229,6 +235,7 @@ class Toolkit:
 
 
 def main() -> None:
+    cv2.setNumThreads(1)  # that share the work of a picture wait for the slowest: no gain, more CPU
     # Ctrl-C in the terminal is for the receiver, which then ends this process by its input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
