@@ -22,6 +22,7 @@ from shared.telemetry.tiers import STALE_AFTER_MS, STALE_REPEATING_MS, tier
 
 __all__ = ["OverlayFacts", "bar_height", "compose"]
 
+Canvas = NDArray[np.uint8]
 Colour = tuple[int, int, int]  # BGR, the order of OpenCV's windows
 WHITE: Colour = (244, 239, 236)
 DIM: Colour = (170, 158, 150)
@@ -82,7 +83,7 @@ def bar_height(width: int) -> int:
     return _bar_height(len(_fit(_figures(_ANY_PICTURE), width - 20, font)) + 1, font)
 
 
-def compose(image: Image | None, facts: OverlayFacts, size: tuple[int, int]) -> NDArray[np.uint8]:
+def compose(image: Image | None, facts: OverlayFacts, size: tuple[int, int]) -> Canvas:
     """A canvas of `size` (width, height), BGR uint8: `image`, BGR too, above the bar of figures."""
     width, height = size
     font = _font_size(width)
@@ -207,7 +208,7 @@ def _fit(items: list[_Item], width: int, font: int) -> list[list[_Item]]:
     return rows
 
 
-def _place(image: Image, room: NDArray[np.uint8], *, exact: bool) -> None:
+def _place(image: Image, room: Canvas, *, exact: bool) -> None:
     """Draw `image` into `room`, as large as fits, in its own proportions, on black, centred."""
     height, width = image.shape[:2]
     scale = min(room.shape[1] / width, room.shape[0] / height)
@@ -228,7 +229,7 @@ def _place(image: Image, room: NDArray[np.uint8], *, exact: bool) -> None:
 
 
 def _draw_states(
-    canvas: NDArray[np.uint8], states: list[tuple[str, Colour | None]], top: int, font: int
+    canvas: Canvas, states: list[tuple[str, Colour | None]], top: int, font: int
 ) -> None:
     x = 10
     for text, ground in states:
@@ -242,7 +243,7 @@ def _draw_states(
         x += width + font + 12
 
 
-def _draw_banner(canvas: NDArray[np.uint8], text: str, top: int, ground: Colour, font: int) -> int:
+def _draw_banner(canvas: Canvas, text: str, top: int, ground: Colour, font: int) -> int:
     """Draw a line over the picture; returns where the next one may begin."""
     text = _cut(text, max(canvas.shape[1] - 40, 1), font)
     left = max(0, (canvas.shape[1] - _width(text, font)) // 2 - 14)
@@ -251,7 +252,7 @@ def _draw_banner(canvas: NDArray[np.uint8], text: str, top: int, ground: Colour,
     return top + font + 20
 
 
-def _draw_lock(canvas: NDArray[np.uint8], x: int, y: int, size: int, colour: Colour) -> None:
+def _draw_lock(canvas: Canvas, x: int, y: int, size: int, colour: Colour) -> None:
     body = y + size // 2
     radius = max(2, round(size * 0.24))
     cv2.ellipse(
@@ -261,12 +262,7 @@ def _draw_lock(canvas: NDArray[np.uint8], x: int, y: int, size: int, colour: Col
 
 
 def _draw_text(
-    canvas: NDArray[np.uint8],
-    text: str,
-    at: tuple[int, int],
-    font: int,
-    colour: Colour,
-    ground: Colour,
+    canvas: Canvas, text: str, at: tuple[int, int], font: int, colour: Colour, ground: Colour
 ) -> None:
     """Put `text` on the canvas, whose `ground` is there, from `at` on as far as it fits."""
     x, y = at

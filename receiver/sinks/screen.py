@@ -123,11 +123,7 @@ class Screen:
     """
 
     def __init__(
-        self,
-        requests: BinaryIO,
-        memory: PictureMemory,
-        answer: Callable[..., None],
-        log: BinaryIO,
+        self, requests: BinaryIO, memory: PictureMemory, answer: Callable[..., None], log: BinaryIO
     ) -> None:
         self._requests = requests
         self._memory = memory

@@ -122,11 +122,7 @@ class WindowSink:
 
     def show_waiting(self, words: str) -> None:
         """Say what is waited for, until the first picture comes; never blocks."""
-
-        def wait(viewer: Viewer) -> None:
-            viewer.waiting = words
-
-        self._tell(wait)
+        self._tell(lambda viewer: setattr(viewer, "waiting", words))
 
     def show_session(self, info: SessionInfo) -> None:
         """The two ends have paired, and agreed on this; never blocks."""
@@ -138,11 +134,7 @@ class WindowSink:
 
     def show_quality(self, reason: str) -> None:
         """Say beside the picture why its quality changed; never blocks."""
-
-        def change(viewer: Viewer) -> None:
-            viewer.quality_reason = reason
-
-        self._tell(change)
+        self._tell(lambda viewer: setattr(viewer, "quality_reason", reason))
 
     def show_notice(self, notice: Notice) -> None:
         """Say what the sender told, while it lasts or for a moment; never blocks."""
