@@ -1,10 +1,11 @@
 """The program that owns the window: `python -m receiver.sinks.screen`, started by `WindowSink`.
 
 OpenCV's toolkit ends its whole process where its screen goes away, so that process is this one and
-holds nothing worth keeping.  It reads what to draw, a line of JSON each, from its standard input,
-and the picture from memory that both processes have mapped; it answers in lines on its standard
-output.  It knows neither keys nor the network, and imports no more than drawing needs.  When its
-input ends, for whatever reason, so does it.
+holds nothing worth keeping.  It reads what to draw from its standard input, a line of JSON each:
+the shape of the picture in the memory that both processes have mapped, null while there is none,
+and the facts beside it.  It answers in lines on its standard output.  It knows neither keys nor the
+network, and imports no more than drawing needs.  When its input ends, for whatever reason, so does
+it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 import cv2
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from receiver.sinks.overlay import OverlayFacts, bar_height, compose
 from shared.frame import MAX_SIDE, Image
 
-__all__ = ["ENVIRONMENT", "Drawing", "PictureMemory", "Screen"]
+__all__ = ["ENVIRONMENT", "PictureMemory", "Screen"]
 
 ENVIRONMENT = {
     "QT_QPA_PLATFORM": "xcb",  # the only one that OpenCV's wheel ships
@@ -83,7 +83,7 @@ class PictureMemory:
         else:
             picture[:] = image
 
-    def picture(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    def picture(self, shape: Sequence[int]) -> NDArray[np.uint8]:
         """The picture of that shape as it lies in the memory, not a copy."""
         return self._bytes[: int(np.prod(shape))].reshape(shape)
 
@@ -92,24 +92,6 @@ class PictureMemory:
         for descriptor in self.descriptors:
             os.close(descriptor)
         self.descriptors = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """One thing to draw, as a line between the two processes."""
-
-    shape: tuple[int, ...] | None
-    """Of the picture in memory; None while there is none."""
-    facts: OverlayFacts
-
-    def to_line(self) -> bytes:
-        return json.dumps(asdict(self)).encode() + b"\n"
-
-    @classmethod
-    def from_line(cls, line: bytes) -> Drawing:
-        shape, facts = json.loads(line).values()
-        facts["banners"] = tuple(facts["banners"])
-        return cls(shape and tuple(shape), OverlayFacts(**facts))
 
 
 class Screen:
@@ -129,7 +111,7 @@ class Screen:
         self._memory = memory
         self._answer = answer
         self._log = log
-        self._next: Drawing | None = None
+        self._next: tuple[list[int] | None, OverlayFacts] | None = None
         self._wake = threading.Event()
         self._ended = False
         self._destroyed = False
@@ -155,7 +137,8 @@ class Screen:
     def _read(self) -> None:
         # One drawing is under way at a time: there is no queue here.
         for line in self._requests:
-            self._next = Drawing.from_line(line)
+            shape, facts = json.loads(line)
+            self._next = shape, OverlayFacts(**facts)
             self._wake.set()
         self._ended = True
         self._wake.set()
@@ -171,7 +154,7 @@ class Screen:
         drawing, self._next = self._next, None
         try:
             if drawing is not None:
-                self._draw(drawing)
+                self._draw(*drawing)
             key = cv2.waitKey(1)  # lets the toolkit paint
             # In this order: where the person closed it, OpenCV knew before the X server told.
             destroyed = self._destroyed
@@ -186,14 +169,14 @@ class Screen:
             self._answer("key", key & 0xFF)
         return is_open
 
-    def _draw(self, drawing: Drawing) -> None:
+    def _draw(self, shape: list[int] | None, facts: OverlayFacts) -> None:
         image = None
-        if drawing.shape is not None:
-            image = self._memory.picture(drawing.shape)
+        if shape is not None:
+            image = self._memory.picture(shape)
             if not self._fitted:
                 self._fitted = True
                 cv2.resizeWindow(TITLE, *_fitting_size(image.shape[1], image.shape[0]))
-        cv2.imshow(TITLE, compose(image, drawing.facts, _window_size()))
+        cv2.imshow(TITLE, compose(image, facts, _window_size()))
 
 
 def _window_size() -> tuple[int, int]:

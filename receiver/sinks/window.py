@@ -18,13 +18,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from receiver.sinks import SessionInfo, ShownFrame
 from receiver.sinks.display import display_available
 from receiver.sinks.files import encode_png
 from receiver.sinks.overlay import OverlayFacts
-from receiver.sinks.screen import ENVIRONMENT, Drawing, PictureMemory
+from receiver.sinks.screen import ENVIRONMENT, PictureMemory
 from receiver.sinks.viewer import Asked, Still, Viewer
 from shared.control import Notice
 from shared.errors import OutputFailed
@@ -354,8 +355,9 @@ class WindowProcess:
         if image is not None and image is not self._written:
             self._memory.write(image)
             self._written = image
+        drawing = None if image is None else image.shape, asdict(facts)
         with suppress(OSError):
-            self._requests.write(Drawing(None if image is None else image.shape, facts).to_line())
+            self._requests.write(json.dumps(drawing).encode() + b"\n")
             self._requests.flush()
 
     def end(self) -> str:

@@ -22,7 +22,7 @@ from PIL import ImageGrab
 from receiver.sinks import SessionInfo, ShownFrame
 from receiver.sinks import window as window_module
 from receiver.sinks.overlay import OverlayFacts, compose
-from receiver.sinks.screen import Drawing, PictureMemory, _fitting_size
+from receiver.sinks.screen import PictureMemory, _fitting_size
 from receiver.sinks.viewer import Still
 from receiver.sinks.window import WindowSink
 from shared.errors import OutputFailed
@@ -363,13 +363,6 @@ def test_the_window_has_room_for_the_picture_and_its_whole_bar(width: int, heigh
     rows = int((canvas[:, size[0] // 2] == 200).all(axis=1).sum())
     scale = size[0] / width
     assert abs(rows - height * scale) <= 1
-
-
-def test_a_drawing_is_the_same_on_both_sides() -> None:
-    facts = OverlayFacts("bp", age_ms=1.25, banners=("the source stands still", "ä"), frozen=True)
-    for shape in ((4096, 4096, 3), (48, 64), None):
-        drawing = Drawing(shape, facts)
-        assert Drawing.from_line(drawing.to_line()) == drawing
 
 
 def test_what_one_writes_into_a_picture_memory_the_other_reads() -> None:
