@@ -87,15 +87,10 @@ def _x_server() -> Display:
         xcb = ctypes.CDLL("libxcb.so.1")
     except OSError:
         return Display(False, "libxcb is missing; on Debian: apt install libxcb1")
-    connect, disconnect, failed = (
-        xcb.xcb_connect,
-        xcb.xcb_disconnect,
-        xcb.xcb_connection_has_error,
-    )
-    connect.restype, disconnect.restype = ctypes.c_void_p, None
-    connection = ctypes.c_void_p(connect(None, None))
-    reached = not failed(connection)
-    disconnect(connection)
+    xcb.xcb_connect.restype = ctypes.c_void_p
+    connection = ctypes.c_void_p(xcb.xcb_connect(None, None))
+    reached = not xcb.xcb_connection_has_error(connection)
+    xcb.xcb_disconnect(connection)
     if not reached:
         return Display(False, f"the X server at DISPLAY={os.environ['DISPLAY']} can't be reached")
     return Display(True)

@@ -22,21 +22,20 @@ from shared.telemetry.tiers import STALE_AFTER_MS, STALE_REPEATING_MS, tier
 
 __all__ = ["OverlayFacts", "bar_height", "compose"]
 
-Colour = tuple[int, int, int]  # RGB
-WHITE: Colour = (236, 239, 244)
-DIM: Colour = (150, 158, 170)
-BAR: Colour = (18, 21, 26)
-GREEN: Colour = (86, 211, 125)
-AMBER: Colour = (250, 190, 70)
-RED: Colour = (205, 40, 40)
-BLUE: Colour = (35, 90, 170)
-TIER: dict[str, Colour] = {"green": GREEN, "amber": AMBER, "red": (255, 105, 97)}
-
-
-BROWN: Colour = (140, 90, 15)
-DARK_BLUE: Colour = (28, 56, 98)
-GREY: Colour = (70, 70, 78)
-DARK_GREEN: Colour = (40, 80, 50)
+Canvas = NDArray[np.uint8]
+Colour = tuple[int, int, int]  # BGR, the order of OpenCV's windows
+WHITE: Colour = (244, 239, 236)
+DIM: Colour = (170, 158, 150)
+BAR: Colour = (26, 21, 18)
+GREEN: Colour = (125, 211, 86)
+AMBER: Colour = (70, 190, 250)
+RED: Colour = (40, 40, 205)
+BLUE: Colour = (170, 90, 35)
+TIER: dict[str, Colour] = {"green": GREEN, "amber": AMBER, "red": (97, 105, 255)}
+BROWN: Colour = (15, 90, 140)
+DARK_BLUE: Colour = (98, 56, 28)
+GREY: Colour = (78, 70, 70)
+DARK_GREEN: Colour = (50, 80, 40)
 
 LONGEST_REASON = "picture size lowered: path 88.8 Mbit/s"  # that is common; its place is kept
 KEYS = "space: freeze    s: snapshot    e: what the network sees    q: quit"
@@ -84,18 +83,20 @@ def bar_height(width: int) -> int:
     return _bar_height(len(_fit(_figures(_ANY_PICTURE), width - 20, font)) + 1, font)
 
 
-def compose(image: Image | None, facts: OverlayFacts, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """A canvas of `size` (width, height), RGB uint8: `image` fitted above the bar of figures."""
+def compose(image: Image | None, facts: OverlayFacts, size: tuple[int, int]) -> Canvas:
+    """A canvas of `size` (width, height), BGR uint8: `image`, BGR too, above the bar of figures."""
     width, height = size
     font = _font_size(width)
     rows = _fit(_figures(facts), width - 20, font)
     rows = rows[: max(1, (height // 3) // _row_height(font) - 1)]  # a tiny window is for pictures
     bar = min(_bar_height(len(rows) + 1, font), height)
-    canvas = np.zeros((height, width, 3), np.uint8)
-    canvas[height - bar :] = BAR
+    canvas = np.empty((height, width, 3), np.uint8)
     room = canvas[: height - bar]
-    if image is not None and min(room.shape[:2]) > 0:
+    if image is None or bar == height:
+        room[:] = 0
+    else:
         _place(image, room, exact=facts.sealed_view)
+    cv2.rectangle(canvas, (0, height - bar), (width, height), BAR, cv2.FILLED)
     top = height - bar + 2
     for row in rows:
         x = 10
@@ -105,7 +106,7 @@ def compose(image: Image | None, facts: OverlayFacts, size: tuple[int, int]) -> 
                 x += font + 4
             place = _width(item.widest, font)
             fits = width - x if item is row[-1] else min(place + font - 4, width - x)
-            _draw_text(canvas, _cut(item.text, fits, font), (x, top + 4), font, item.colour)
+            _draw_text(canvas, _cut(item.text, fits, font), (x, top + 4), font, item.colour, BAR)
             x += place + font
         top += _row_height(font)
     _draw_states(canvas, _states(facts, has_image=image is not None), top, font)
@@ -207,52 +208,51 @@ def _fit(items: list[_Item], width: int, font: int) -> list[list[_Item]]:
     return rows
 
 
-def _place(image: Image, room: NDArray[np.uint8], *, exact: bool) -> None:
-    """Draw `image` into `room`, as large as fits, in its own proportions, centred."""
+def _place(image: Image, room: Canvas, *, exact: bool) -> None:
+    """Draw `image` into `room`, as large as fits, in its own proportions, on black, centred."""
     height, width = image.shape[:2]
     scale = min(room.shape[1] / width, room.shape[0] / height)
-    fitted_width = max(1, round(width * scale))
-    fitted_height = max(1, round(height * scale))
-    fitted: NDArray[np.uint8] = image
-    if (fitted_width, fitted_height) != (width, height):
-        # averaging is slow and only needed where whole pixels would be skipped
-        method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-        if exact:  # sealed bytes must not be smoothed into something that they are not
-            method = cv2.INTER_NEAREST
-        resized = cv2.resize(image, (fitted_width, fitted_height), interpolation=method)
-        fitted = np.asarray(resized, np.uint8)
-    if fitted.ndim == 2:
-        fitted = np.asarray(cv2.cvtColor(fitted, cv2.COLOR_GRAY2RGB), np.uint8)
-    top = (room.shape[0] - fitted_height) // 2
-    left = (room.shape[1] - fitted_width) // 2
-    room[top : top + fitted_height, left : left + fitted_width] = fitted
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    # averaging is slow and only needed where whole pixels would be skipped
+    method = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
+    if exact:  # sealed bytes must not be smoothed into something that they are not
+        method = cv2.INTER_NEAREST
+    left, top = (room.shape[1] - size[0]) // 2, (room.shape[0] - size[1]) // 2
+    right, bottom = left + size[0], top + size[1]
+    place = room[top:bottom, left:right]
+    if image.ndim == 3:
+        cv2.resize(image, size, place, interpolation=method)
+    else:
+        cv2.cvtColor(cv2.resize(image, size, interpolation=method), cv2.COLOR_GRAY2BGR, place)
+    for margin in (room[:top], room[bottom:], room[:, :left], room[:, right:]):
+        margin[:] = 0
 
 
 def _draw_states(
-    canvas: NDArray[np.uint8], states: list[tuple[str, Colour | None]], top: int, font: int
+    canvas: Canvas, states: list[tuple[str, Colour | None]], top: int, font: int
 ) -> None:
     x = 10
     for text, ground in states:
         text = _cut(text, canvas.shape[1] - x, font)
         width = _width(text, font)
         if ground is None:
-            _draw_text(canvas, text, (x, top + 4), font, DIM)
+            _draw_text(canvas, text, (x, top + 4), font, DIM, BAR)
         else:
             canvas[top : top + font + 9, x - 6 : x + width + 6] = ground
-            _draw_text(canvas, text, (x, top + 4), font, (255, 255, 255))
+            _draw_text(canvas, text, (x, top + 4), font, (255, 255, 255), ground)
         x += width + font + 12
 
 
-def _draw_banner(canvas: NDArray[np.uint8], text: str, top: int, ground: Colour, font: int) -> int:
+def _draw_banner(canvas: Canvas, text: str, top: int, ground: Colour, font: int) -> int:
     """Draw a line over the picture; returns where the next one may begin."""
     text = _cut(text, max(canvas.shape[1] - 40, 1), font)
     left = max(0, (canvas.shape[1] - _width(text, font)) // 2 - 14)
     canvas[top : top + font + 16, left : left + _width(text, font) + 28] = ground
-    _draw_text(canvas, text, (left + 14, top + 7), font, (255, 255, 255))
+    _draw_text(canvas, text, (left + 14, top + 7), font, (255, 255, 255), ground)
     return top + font + 20
 
 
-def _draw_lock(canvas: NDArray[np.uint8], x: int, y: int, size: int, colour: Colour) -> None:
+def _draw_lock(canvas: Canvas, x: int, y: int, size: int, colour: Colour) -> None:
     body = y + size // 2
     radius = max(2, round(size * 0.24))
     cv2.ellipse(
@@ -262,20 +262,14 @@ def _draw_lock(canvas: NDArray[np.uint8], x: int, y: int, size: int, colour: Col
 
 
 def _draw_text(
-    canvas: NDArray[np.uint8], text: str, at: tuple[int, int], font: int, colour: Colour
+    canvas: Canvas, text: str, at: tuple[int, int], font: int, colour: Colour, ground: Colour
 ) -> None:
-    """Blend `text` onto the canvas with its top left corner `at`, as far as it fits."""
-    mask = _mask(text, font)
+    """Put `text` on the canvas, whose `ground` is there, from `at` on as far as it fits."""
     x, y = at
-    if y < 0:
-        return
-    height, width = canvas.shape[:2]
-    shown = mask[: max(0, height - y), : max(0, width - x)]
-    if shown.size:
-        region = canvas[y : y + shown.shape[0], x : x + shown.shape[1]]
-        alpha = shown[:, :, None].astype(np.uint16)
-        ink = np.asarray(colour, np.uint16)
-        region[:] = ((region * (255 - alpha) + ink * alpha) // 255).astype(np.uint8)
+    if y >= 0:
+        written = _written(text, font, colour, ground)
+        room = canvas[y : y + written.shape[0], x : x + written.shape[1]]
+        room[:] = written[: room.shape[0], : room.shape[1]]
 
 
 def _cut(text: str, room: int, font: int) -> str:
@@ -292,12 +286,12 @@ def _width(text: str, font: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def _mask(text: str, size: int) -> NDArray[np.uint8]:
-    """The coverage of `text`, uint8 (height, width); cached, not to be written to."""
+def _written(text: str, size: int, colour: Colour, ground: Colour) -> NDArray[np.uint8]:
+    """A line of text on its ground; cached, not to be written to."""
     font = _font(size)
-    bottom = font.getbbox(text)[3]
-    picture = PilImage.new("L", (_width(text, size), max(size + 4, int(bottom) + 1)))
-    ImageDraw.Draw(picture).text((0, 0), text, fill=255, font=font)
+    bottom = int(font.getbbox(text)[3])
+    picture = PilImage.new("RGB", (_width(text, size), max(size + 4, bottom + 1)), ground)
+    ImageDraw.Draw(picture).text((0, 0), text, fill=colour, font=font)
     return np.asarray(picture)
 
 

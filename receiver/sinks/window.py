@@ -16,16 +16,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from receiver.sinks import SessionInfo, ShownFrame
 from receiver.sinks.display import display_available
 from receiver.sinks.files import encode_png
 from receiver.sinks.overlay import OverlayFacts
-from receiver.sinks.screen import ENVIRONMENT, Drawing, PictureMemory
+from receiver.sinks.screen import ENVIRONMENT, PictureMemory
 from receiver.sinks.viewer import Asked, Still, Viewer
 from shared.control import Notice
 from shared.errors import OutputFailed
@@ -77,10 +77,9 @@ class WindowSink:
         self._on_unfreeze = on_unfreeze
         self._on_quit = on_quit
         self._on_lost = on_lost
-        self._changed = threading.Condition()  # guards the next five
+        self._changed = threading.Condition()  # guards the next four
         self._next: ShownFrame | None = None
-        self._told: list[Callable[[Viewer], object]] = []  # news for the window's thread
-        self._answers: deque[tuple[WindowProcess, Answer | None]] = deque()
+        self._news: list[Callable[[], bool]] = []  # for the window's thread; True is to quit
         self._stop = False
         self._ended = False
         self._opened = threading.Event()
@@ -89,14 +88,11 @@ class WindowSink:
         # the window thread's own
         self._viewer = Viewer()
         self._process: WindowProcess | None = None
-        self._number = 0  # of the last drawing
         self._under_way = False
         self._drawing: ShownFrame | None = None  # the new frame in it
         self._draw_at_s = 0.0
         self._reopen_after_s = REOPEN_AFTER_S
         self._reopen_at_s = 0.0
-        self._opened_at_s = 0.0
-        self._lost_told = False
         with suppress(OSError):  # `start` says so
             self._process = WindowProcess(self._answered)
 
@@ -127,11 +123,7 @@ class WindowSink:
 
     def show_waiting(self, words: str) -> None:
         """Say what is waited for, until the first picture comes; never blocks."""
-
-        def wait(viewer: Viewer) -> None:
-            viewer.waiting = words
-
-        self._tell(wait)
+        self._tell(lambda viewer: setattr(viewer, "waiting", words))
 
     def show_session(self, info: SessionInfo) -> None:
         """The two ends have paired, and agreed on this; never blocks."""
@@ -143,11 +135,7 @@ class WindowSink:
 
     def show_quality(self, reason: str) -> None:
         """Say beside the picture why its quality changed; never blocks."""
-
-        def change(viewer: Viewer) -> None:
-            viewer.quality_reason = reason
-
-        self._tell(change)
+        self._tell(lambda viewer: setattr(viewer, "quality_reason", reason))
 
     def show_notice(self, notice: Notice) -> None:
         """Say what the sender told, while it lasts or for a moment; never blocks."""
@@ -174,14 +162,20 @@ class WindowSink:
             self._stop = True
             self._changed.notify()
 
-    def _tell(self, news: Callable[[Viewer], object]) -> None:
-        with self._changed:
-            self._told.append(news)
-            self._changed.notify()
+    def _tell(self, change: Callable[[Viewer], object]) -> None:
+        def told() -> bool:
+            change(self._viewer)
+            self._draw_at_s = 0.0
+            return False
+
+        self._wake_with(told)
 
     def _answered(self, process: WindowProcess, answer: Answer | None) -> None:
+        self._wake_with(lambda: process is self._process and self._hear(process, answer))
+
+    def _wake_with(self, news: Callable[[], bool]) -> None:
         with self._changed:
-            self._answers.append((process, answer))
+            self._news.append(news)
             self._changed.notify()
 
     def _passed_over(self, shown: ShownFrame) -> None:
@@ -212,58 +206,43 @@ class WindowSink:
     def _wait(self) -> bool:
         """Wait until there is something to do; False once the window is to be closed."""
         with self._changed:
-            if not (self._answers or self._stop or (self._may_draw() and self._has_news())):
+            if not (self._news or self._stop or (self._next is not None and not self._under_way)):
                 until_s = self._draw_at_s if self._process is not None else self._reopen_at_s
                 rest_s = None if self._under_way else max(until_s - time.monotonic(), 0)
                 self._changed.wait(rest_s)
             return not self._stop
 
-    def _may_draw(self) -> bool:
-        return self._process is None or not self._under_way  # without one, frames are passed over
-
-    def _has_news(self) -> bool:
-        return bool(self._told) or self._next is not None
-
     def _turn(self) -> bool:
-        """Hear what the process says, and draw if there is reason to; True to quit."""
+        """Hear the news, and draw if there is reason to; True to quit."""
         with self._changed:
-            answers, self._answers = self._answers, deque()
-            told, self._told = self._told, []
-            new = None
-            if self._may_draw():
-                new, self._next = self._next, None
-        for process, answer in answers:
-            if process is self._process and self._hear(process, answer):
-                return True
-        for news in told:
-            news(self._viewer)
-        if told:
-            self._draw_at_s = 0.0
-        if new is not None and not self._viewer.arrived(new, time.monotonic_ns()):
-            self._passed_over(new)
-            new = None
+            all_news, self._news = self._news, []
+        if any(news() for news in all_news):
+            return True
+        if self._under_way:
+            return False
         if self._process is None and time.monotonic() >= self._reopen_at_s:
             self._reopen()
-        if self._process is None:
-            if new is not None:
+        with self._changed:
+            new, self._next = self._next, None
+        if new is not None:
+            is_current = self._viewer.arrived(new, time.monotonic_ns())
+            if self._process is None or not is_current:
                 self._passed_over(new)
-        elif not self._under_way and (new is not None or time.monotonic() >= self._draw_at_s):
+                new = None
+        if self._process is not None and (new is not None or time.monotonic() >= self._draw_at_s):
             self._draw(self._process, new)
         return False
 
     def _draw(self, process: WindowProcess, new: ShownFrame | None) -> None:
-        self._number += 1
         self._drawing, self._under_way = new, True
         self._draw_at_s = time.monotonic() + REDRAW_S
-        process.draw(self._number, self._viewer.picture(), self._viewer.facts(time.monotonic_ns()))
+        process.draw(self._viewer.picture(), self._viewer.facts(time.monotonic_ns()))
 
     def _hear(self, process: WindowProcess, answer: Answer | None) -> bool:
         """Take one answer; True to quit."""
         match answer:
-            case ["drawn", self._number, int(at_ns)]:
+            case ["drawn", int(at_ns)]:
                 self._under_way = False
-                if not self._opened_at_s:
-                    self._opened_at_s = time.monotonic()
                 self._opened.set()
                 new, self._drawing = self._drawing, None
                 if new is not None:
@@ -308,21 +287,18 @@ class WindowSink:
         how = process.end()
         if not self._opened.is_set():
             raise OutputFailed(how)
-        lived_s = time.monotonic() - self._opened_at_s if self._opened_at_s else 0.0
-        if lived_s > REOPEN_AT_MOST_AFTER_S:
+        if time.monotonic() - process.started_at_s > REOPEN_AT_MOST_AFTER_S:
             self._reopen_after_s = REOPEN_AFTER_S
-            self._lost_told = False
-        self._process, self._under_way, self._opened_at_s = None, False, 0.0
-        self._put_off()
-        drawing, self._drawing = self._drawing, None
-        if drawing is not None:
-            self._passed_over(drawing)
-        if not self._lost_told:
-            self._lost_told = True
+        if self._reopen_after_s == REOPEN_AFTER_S:  # else it was told a moment ago
             self._on_lost(
                 f"the window is gone ({how}); the session goes on, "
                 "and the window opens again as soon as it can"
             )
+        self._process, self._under_way = None, False
+        self._put_off()
+        drawing, self._drawing = self._drawing, None
+        if drawing is not None:
+            self._passed_over(drawing)
 
     def _put_off(self) -> None:
         self._reopen_at_s = time.monotonic() + self._reopen_after_s
@@ -352,6 +328,7 @@ class WindowProcess:
 
     def __init__(self, on_answer: Callable[[WindowProcess, Answer | None], None]) -> None:
         self._on_answer = on_answer
+        self.started_at_s = time.monotonic()
         self._memory = PictureMemory()
         self._written: Image | None = None  # what lies in the memory
         ours = {name: value for name, value in os.environ.items() if "VEILSCOPE" not in name}
@@ -369,24 +346,24 @@ class WindowProcess:
             )
         finally:
             self._memory.close()
+        assert self._program.stdin and self._program.stdout  # noqa: S101, PT018 -- for the types
+        self._requests, self._answers = self._program.stdin, self._program.stdout
         threading.Thread(target=self._read, name="window's answers", daemon=True).start()
 
-    def draw(self, number: int, image: Image | None, facts: OverlayFacts) -> None:
+    def draw(self, image: Image | None, facts: OverlayFacts) -> None:
         """Have it drawn; the one before must have been.  An end of the process is an answer."""
         if image is not None and image is not self._written:
             self._memory.write(image)
             self._written = image
-        assert self._program.stdin is not None  # noqa: S101 -- for the types
+        drawing = None if image is None else image.shape, asdict(facts)
         with suppress(OSError):
-            line = Drawing(number, None if image is None else image.shape, facts).to_line()
-            self._program.stdin.write(line)
-            self._program.stdin.flush()
+            self._requests.write(json.dumps(drawing).encode() + b"\n")
+            self._requests.flush()
 
     def end(self) -> str:
         """End it if it has not; returns how it ended."""
-        assert self._program.stdin is not None  # noqa: S101 -- for the types
         with suppress(OSError):
-            self._program.stdin.close()
+            self._requests.close()
         try:
             status = self._program.wait(CLOSE_WITHIN_S)
         except subprocess.TimeoutExpired:
@@ -395,8 +372,7 @@ class WindowProcess:
         return f"its process ended by signal {-status}" if status < 0 else "its process ended"
 
     def _read(self) -> None:
-        assert self._program.stdout is not None  # noqa: S101 -- for the types
-        with self._program.stdout as answers, suppress(ValueError):  # cut off in a line
+        with self._answers as answers, suppress(ValueError):  # cut off in a line
             for line in answers:
                 self._on_answer(self, json.loads(line))
         self._on_answer(self, None)

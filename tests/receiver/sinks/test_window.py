@@ -22,7 +22,7 @@ from PIL import ImageGrab
 from receiver.sinks import SessionInfo, ShownFrame
 from receiver.sinks import window as window_module
 from receiver.sinks.overlay import OverlayFacts, compose
-from receiver.sinks.screen import Drawing, PictureMemory, _fitting_size
+from receiver.sinks.screen import PictureMemory, _fitting_size
 from receiver.sinks.viewer import Still
 from receiver.sinks.window import WindowSink
 from shared.errors import OutputFailed
@@ -40,7 +40,8 @@ RED, GREEN, BLUE = (200, 30, 40), (20, 180, 60), (10, 80, 160)
 WAITING = (35, 90, 170)  # the ground of "waiting for the sender"
 TITLE = "Veilscope"
 LIMIT_S = 30.0
-# Where no window manager runs, OpenCV's toolkit now and then maps a window and never paints it.
+# Where no window manager runs, OpenCV's toolkit now and then never hears that its window is mapped
+# (no MapNotify, no Expose), and so never paints it; one window in twenty, on a loaded machine.
 ATTEMPTS = 6
 
 
@@ -114,10 +115,13 @@ class Seat:
 
     def show_until_seen(self, first: int, colour: tuple[int, int, int]) -> None:
         """Pictures go on coming until one is on the screen, in a window that may be another."""
-        for index in range(first, first + 1_000):
+        for index in range(first, first + 30 * ATTEMPTS):
             self.sink.show(shown(index, colour))
             if self.sees(colour, within_s=0.1):
                 return
+            process = self.sink._process
+            if (index - first) % 30 == 29 and process is not None:
+                process._program.kill()  # its window is one that is never painted
         raise AssertionError(self.events)
 
 
@@ -359,13 +363,6 @@ def test_the_window_has_room_for_the_picture_and_its_whole_bar(width: int, heigh
     rows = int((canvas[:, size[0] // 2] == 200).all(axis=1).sum())
     scale = size[0] / width
     assert abs(rows - height * scale) <= 1
-
-
-def test_a_drawing_is_the_same_on_both_sides() -> None:
-    facts = OverlayFacts("bp", age_ms=1.25, banners=("the source stands still", "ä"), frozen=True)
-    for shape in ((4096, 4096, 3), (48, 64), None):
-        drawing = Drawing.from_line(Drawing(7, shape, facts).to_line())
-        assert (drawing.number, drawing.shape, drawing.facts) == (7, shape, facts)
 
 
 def test_what_one_writes_into_a_picture_memory_the_other_reads() -> None:
