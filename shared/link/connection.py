@@ -61,9 +61,10 @@ PACKETS = frozenset({DATA, SIZED, WINDOW_PARITY})
 
 LANDING_NS = 1_000_000_000  # at close, for frames in flight to land
 PARTING_NS = 3_000_000_000  # at close, for the other end to hear of it
-# The control channel repeats what is lost by itself, 0.3 s later and then ever later.  Who has not
-# hung up by then is told beside it; 20 times at 20 % loss is as good as surely.
-FAREWELL_AFTER_NS = 1_000_000_000
+# The control channel repeats what is lost by itself, every 0.3 s at first: time for the last words,
+# and for what is lost before them.  Who has not hung up by then is told beside it; 14 times at 20 %
+# loss is as good as surely.
+FAREWELL_AFTER_NS = 1_600_000_000
 FAREWELL_EVERY_NS = 100_000_000
 ANSWERED_FAREWELLS = 3  # when the other end leaves: it stops asking once it has heard one
 
