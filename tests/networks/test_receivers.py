@@ -16,7 +16,7 @@ from shared.telemetry.reader import SessionLog, read_log
 from tests.networks.expectations import after
 from tests.networks.hosts import Network
 from tests.networks.programs import Program, running
-from tests.networks.sessions import LIVE_LIMIT_S, signaling
+from tests.networks.sessions import DEVICE, LIVE_LIMIT_S, signaling
 
 pytestmark = [
     pytest.mark.usefixtures("hosts"),
@@ -55,7 +55,7 @@ class Room:
             running(
                 self.network.receiver,
                 "receiver",
-                *("--display", "none", "--signaling", self.url, "--device", "cpu"),
+                *("--display", "none", "--signaling", self.url, "--device", DEVICE),
                 *("--code", code, "--log", self.folder / f"{name}.jsonl"),
                 output=self.folder / f"{name}.out",
             )
@@ -77,7 +77,7 @@ def room(folder: Path) -> Iterator[Room]:
                 network.sender,
                 "sender",
                 *("--source", "phantom:ultrasound", "--size", "160x120", "--fps", "15"),
-                *("--signaling", url, "--device", "cpu", "--receivers", "2"),
+                *("--signaling", url, "--device", DEVICE, "--receivers", "2"),
                 *("--code-file", folder / "code"),
                 output=folder / "sender.out",
             )
