@@ -25,7 +25,7 @@ from lab.randomness.dump import dump
 from lab.randomness.laboratory import (
     TEST_KEY,
     Candidate,
-    Result,
+    RandomnessResult,
     examine,
     open_network_stream,
     workers,
@@ -33,8 +33,7 @@ from lab.randomness.laboratory import (
 from lab.randomness.report import as_json, dieharder_json, dieharder_table, results_table
 from lab.randomness.streams import MODES
 from lab.resultfile import ResultFile
-from lab.study import SHAPES, shapes_of, study
-from lab.study import Result as ShapeResult
+from lab.study import SHAPES, StudyResult, shapes_of, study
 from lab.study import as_json as study_as_json
 from lab.study import results_table as study_table
 from lab.train import DEFAULT_STEPS
@@ -121,7 +120,7 @@ def sp800_22_command(
     stream = open_network_stream(network, tested.key, mode, backend, layers)
     outside = find_dieharder(dieharder)
     candidates = [tested, *(Candidate(name, control=True) for name in _controls(controls))]
-    results: list[Result] = []
+    results: list[RandomnessResult] = []
     with progress_bars() as progress, workers(jobs) as pool:
         for candidate in candidates:
             task = progress.add_task(candidate.title, total=sequences)
@@ -200,7 +199,7 @@ def study_command(
     refuse_unknown("family to study:", names, SHAPES)
     file = ResultFile(json_file)
     torch.set_num_threads(1)
-    results: list[ShapeResult] = []
+    results: list[StudyResult] = []
     with progress_bars() as progress:
         for title, recipe in shapes_of(names):
             task = progress.add_task(f"{recipe.family.name} {title}", total=seeds * steps)

@@ -25,7 +25,7 @@ from shared.keystream.families.family import Tensors
 from shared.keystream.network import KeystreamNetwork, build_network
 from shared.keystream.torch_cpu import TorchCpuBackend
 
-__all__ = ["SHAPES", "Result", "as_json", "results_table", "shapes_of", "study"]
+__all__ = ["SHAPES", "StudyResult", "as_json", "results_table", "shapes_of", "study"]
 
 SHAPES: Mapping[str, Mapping[str, Recipe]] = {
     name: {title: Recipe.of(family, shape) for title, shape in family.shapes.items()}
@@ -37,7 +37,7 @@ _EVALUATION_SEED = 501  # inputs that training never saw
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class StudyResult:
     """One draw of one shape, `trained` or as drawn.
 
     `macs_per_byte` counts a block's multiply-accumulates, all layers and each place where the
@@ -76,7 +76,7 @@ def study(
     steps: int,
     sequences: int = 0,
     on_step: Callable[[], None] = lambda: None,
-) -> tuple[Result, Result]:
+) -> tuple[StudyResult, StudyResult]:
     """Train one draw for at most `steps` steps; return what it was before and what it is after.
 
     SP 800-22 is run over `sequences` sequences of a million bits for each depth, up to the first
@@ -92,10 +92,10 @@ def study(
 
 def _measured(
     shape: str, recipe: Recipe, seed: int, tensors: Tensors, sequences: int, *, trained: bool
-) -> Result:
+) -> StudyResult:
     network = build_network(recipe.family.name, tensors)
     depths = range(1, len(network.layers) + 1)
-    return Result(
+    return StudyResult(
         family=recipe.family.name,
         shape=shape,
         seed=seed,
@@ -117,7 +117,7 @@ def _batteries(network: KeystreamNetwork, sequences: int) -> dict[int, bool]:
     return passed
 
 
-_COLUMNS: Mapping[str, Callable[[Result], float]] = {
+_COLUMNS: Mapping[str, Callable[[StudyResult], float]] = {
     "layers alone": lambda result: result.layer_avalanche,
     "2 layers: key": lambda result: result.measures[1].avalanche_key,
     "2 layers: counter": lambda result: result.measures[1].avalanche_counter,
@@ -129,12 +129,12 @@ _COLUMNS: Mapping[str, Callable[[Result], float]] = {
 }
 
 
-def results_table(results: Sequence[Result]) -> Table:
+def results_table(results: Sequence[StudyResult]) -> Table:
     """Return a table with, for each shape, the mean and the range over the seeds."""
     table = Table(title="0 is perfect; mean (least to greatest) over the seeds", box=None)
     for column in ("shape", "MACs a byte", "", *_COLUMNS, "layers SP 800-22 needs"):
         table.add_column(column, justify="left" if column in ("shape", "") else "right")
-    groups: dict[tuple[str, str, bool], list[Result]] = {}
+    groups: dict[tuple[str, str, bool], list[StudyResult]] = {}
     for result in results:
         groups.setdefault((result.family, result.shape, result.trained), []).append(result)
     for (family, shape, trained), group in sorted(groups.items()):
@@ -149,7 +149,7 @@ def results_table(results: Sequence[Result]) -> Table:
     return table
 
 
-def as_json(results: Sequence[Result], *, steps: int, sequences: int) -> dict[str, object]:
+def as_json(results: Sequence[StudyResult], *, steps: int, sequences: int) -> dict[str, object]:
     """Return everything that was measured, for a file."""
     return {
         "steps": steps,

@@ -49,7 +49,7 @@ from signaling.messages import (
 )
 from signaling.outbox import Outbox
 from signaling.refusals import Refused
-from signaling.transport import CLOSE_S, Endpoint, Transport
+from signaling.transport import CLOSE_S, Endpoint, WebSocketTransport
 
 __all__ = [
     "ClientEvent",
@@ -101,7 +101,7 @@ class SignalingClient:
         self._reconnect_for_s = reconnect_for_s
         self._rng = rng or random.SystemRandom()
         self._session: aiohttp.ClientSession | None = None
-        self._transport: Transport | None = None  # while in the room
+        self._transport: WebSocketTransport | None = None  # while in the room
         self._room: Room | None = None
         self._task: asyncio.Task[None] | None = None
         self._token = ""
@@ -247,7 +247,7 @@ class SignalingClient:
 
     # -- staying in the room --------------------------------------------------------------------
 
-    async def _stay(self, transport: Transport) -> None:
+    async def _stay(self, transport: WebSocketTransport) -> None:
         try:
             while True:
                 await self._read_until_renewal(transport)
@@ -270,7 +270,7 @@ class SignalingClient:
             self._events.put_nowait(None)
             await transport.close()
 
-    async def _read_until_renewal(self, transport: Transport) -> None:
+    async def _read_until_renewal(self, transport: WebSocketTransport) -> None:
         """`_read`, until a renewal is asked for."""
         reading = asyncio.create_task(self._read(transport))
         renewal = asyncio.create_task(self._renewal.wait())
@@ -284,7 +284,7 @@ class SignalingClient:
         if not reading.cancelled():
             reading.result()
 
-    async def _renewed(self) -> Transport | None:
+    async def _renewed(self) -> WebSocketTransport | None:
         """Take the place back at once; None where that takes more than a moment."""
         self._renewal.clear()
         with contextlib.suppress(TimeoutError, SignalingUnreachable, ConnectionError):
@@ -292,7 +292,7 @@ class SignalingClient:
                 return await self._resume()
         return None
 
-    async def _read(self, transport: Transport) -> None:
+    async def _read(self, transport: WebSocketTransport) -> None:
         """Report events until the connection drops or the room closes."""
         while (message := await transport.receive()) is not None:
             if isinstance(message, Created | Joined | Resumed):
@@ -319,7 +319,7 @@ class SignalingClient:
             )
         self._events.put_nowait(event)
 
-    async def _reconnect(self) -> Transport:
+    async def _reconnect(self) -> WebSocketTransport:
         """Take the place back; tries with growing pauses until the time for it is over."""
         try:
             async with asyncio.timeout(self._reconnect_for_s):
@@ -339,7 +339,7 @@ class SignalingClient:
             hint="check the server and the network between",
         )
 
-    async def _resume(self) -> Transport:
+    async def _resume(self) -> WebSocketTransport:
         transport = await self._endpoint.connect(self._http())
         try:
             reply = await transport.ask(Resume(token=self._token, received=self._received))

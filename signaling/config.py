@@ -18,13 +18,13 @@ from pydantic import Field, TypeAdapter, ValidationError
 from shared.errors import BadInput
 from signaling.address import DEFAULT_PORT
 from signaling.limits import Limits
-from signaling.messages import IceServer
+from signaling.messages import IceServerEntry
 
 __all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "ServerConfig", "ice_servers"]
 
 DEFAULT_HOST = "127.0.0.1"
 
-_ICE_SERVERS = TypeAdapter(Annotated[list[IceServer], Field(max_length=16)])
+_ICE_SERVERS = TypeAdapter(Annotated[list[IceServerEntry], Field(max_length=16)])
 _ICE_EXAMPLE = (
     'it holds a list such as [{"urls": ["turn:turn.example.org:3478"], '
     '"username": "…", "credential": "…"}]'
@@ -42,7 +42,7 @@ class ServerConfig:
     host: str | Sequence[str] = DEFAULT_HOST
     port: int = DEFAULT_PORT
     limits: Limits = field(default_factory=Limits)
-    ice_servers: tuple[IceServer, ...] = ()
+    ice_servers: tuple[IceServerEntry, ...] = ()
     tls: ssl.SSLContext | None = field(default=None, repr=False)
 
     @property
@@ -50,14 +50,14 @@ class ServerConfig:
         return (self.host,) if isinstance(self.host, str) else tuple(self.host)
 
 
-def ice_servers(urls: Sequence[str], config: Path | None = None) -> tuple[IceServer, ...]:
+def ice_servers(urls: Sequence[str], config: Path | None = None) -> tuple[IceServerEntry, ...]:
     """The ICE servers to hand to the peers: `urls` without credentials, then those of a JSON file.
 
     Raises:
         BadInput: a URL is not `stun:host` or `stun:host:port`, or the file can't be read or holds
             something else.
     """
-    servers: list[IceServer] = []
+    servers: list[IceServerEntry] = []
     for url in urls:
         if url.startswith(("turn:", "turns:")):
             raise BadInput(
@@ -78,7 +78,7 @@ def ice_servers(urls: Sequence[str], config: Path | None = None) -> tuple[IceSer
     return tuple(servers)
 
 
-def _read_ice_config(path: Path) -> list[IceServer]:
+def _read_ice_config(path: Path) -> list[IceServerEntry]:
     try:
         text = path.read_bytes()
     except OSError as error:

@@ -11,7 +11,7 @@ from aiohttp import WSCloseCode, web
 from signaling.limits import TokenBucket
 from signaling.messages import Created, Event, Joined, Refusal, RefusalCode, Resumed
 
-__all__ = ["CLOSE_S", "Connection"]
+__all__ = ["CLOSE_S", "ClientConnection"]
 
 log = logging.getLogger("signaling")
 
@@ -27,7 +27,7 @@ _CLOSE_CODES: dict[RefusalCode, WSCloseCode] = {
 }  # RFC 6455, section 7.4 (1013: its registry at IANA); others are policy violations
 
 
-class Connection:
+class ClientConnection:
     """A connection from somewhere, which speaks for a peer once it is admitted."""
 
     def __init__(

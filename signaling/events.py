@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from signaling.messages import IceServer
+from signaling.messages import IceServerEntry
 
 __all__ = [
     "ClientEvent",
@@ -24,7 +24,7 @@ class Room:
     """A place in a room: its number, the ICE servers its operator offers, one's own peer id."""
 
     nameplate: str
-    ice_servers: tuple[IceServer, ...]
+    ice_servers: tuple[IceServerEntry, ...]
     peer: str
 
 

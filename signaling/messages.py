@@ -31,7 +31,7 @@ __all__ = [
     "Created",
     "Event",
     "Hello",
-    "IceServer",
+    "IceServerEntry",
     "Join",
     "Joined",
     "Leave",
@@ -96,7 +96,7 @@ class _Message(BaseModel):
 
 
 @dataclass(frozen=True)
-class IceServer:
+class IceServerEntry:
     """One entry of a peer connection's `iceServers` (W3C webrtc-pc, RTCIceServer)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -111,7 +111,7 @@ class IceServer:
     credential: Annotated[Secret | None, Field(repr=False)] = None
 
     def __repr__(self) -> str:
-        return f"IceServer(urls={self.urls!r})"
+        return f"IceServerEntry(urls={self.urls!r})"
 
 
 # -- what is relayed ----------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Created(_Message):
     nameplate: Nameplate
     peer: PeerId
     token: Token = Field(repr=False)
-    ice_servers: Annotated[list[IceServer], Field(max_length=16)]
+    ice_servers: Annotated[list[IceServerEntry], Field(max_length=16)]
 
 
 class Joined(_Message):
@@ -197,7 +197,7 @@ class Joined(_Message):
     nameplate: Nameplate
     peer: PeerId
     token: Token = Field(repr=False)
-    ice_servers: Annotated[list[IceServer], Field(max_length=16)]
+    ice_servers: Annotated[list[IceServerEntry], Field(max_length=16)]
 
 
 class Resumed(_Message):

@@ -26,7 +26,7 @@ from signaling.messages import (
     Answer,
     Created,
     Event,
-    IceServer,
+    IceServerEntry,
     Joined,
     Offer,
     PeerJoinedEvent,
@@ -113,7 +113,7 @@ class Rooms:
         self,
         limits: Limits | None = None,
         *,
-        ice_servers: Sequence[IceServer] = (),
+        ice_servers: Sequence[IceServerEntry] = (),
         rng: random.Random | None = None,
     ) -> None:
         self._limits = limits or Limits()

@@ -19,7 +19,7 @@ from aiohttp import WSCloseCode, WSMessage, WSMsgType, web
 
 from signaling.address import origin_of
 from signaling.config import ServerConfig
-from signaling.connection import CLOSE_S, Connection
+from signaling.connection import CLOSE_S, ClientConnection
 from signaling.door import Door
 from signaling.limits import TokenBucket
 from signaling.listening import addresses_of, bound_sockets
@@ -65,8 +65,8 @@ class SignalingServer:
         self._config = config or ServerConfig()
         self._clock_ns = clock_ns
         self._rooms = Rooms(self._config.limits, ice_servers=self._config.ice_servers)
-        self._connections: set[Connection] = set()
-        self._of_peer: dict[str, Connection] = {}
+        self._connections: set[ClientConnection] = set()
+        self._of_peer: dict[str, ClientConnection] = {}
         self._door = Door(self._config.limits, clock_ns=clock_ns)
         self._runner: web.AppRunner | None = None
         self._listeners: list[asyncio.Server] = []
@@ -188,7 +188,7 @@ class SignalingServer:
 
     async def _serve(self, websocket: web.WebSocketResponse, request: web.Request) -> None:
         limits = self._config.limits
-        connection = Connection(
+        connection = ClientConnection(
             websocket,
             request.transport,
             address=origin_of(request.remote or ""),
@@ -220,7 +220,7 @@ class SignalingServer:
 
     # -- messages -------------------------------------------------------------------------------
 
-    def _receive(self, connection: Connection, message: WSMessage) -> None:
+    def _receive(self, connection: ClientConnection, message: WSMessage) -> None:
         if connection.finished:
             return
         limits = self._config.limits
@@ -247,7 +247,9 @@ class SignalingServer:
         except RefusedError as error:
             connection.refuse(error.code, str(error))
 
-    def _admit(self, connection: Connection, hello: Create | Join | Resume, now_ns: int) -> None:
+    def _admit(
+        self, connection: ClientConnection, hello: Create | Join | Resume, now_ns: int
+    ) -> None:
         match hello:
             case Create():
                 update = self._rooms.create(now_ns)
@@ -262,7 +264,7 @@ class SignalingServer:
         self._of_peer[update.admitted] = connection
         self._carry_out(update)
 
-    def _handle(self, connection: Connection, message: Relay | Leave, now_ns: int) -> None:
+    def _handle(self, connection: ClientConnection, message: Relay | Leave, now_ns: int) -> None:
         match message:
             case Relay():
                 update = self._rooms.relay(connection.peer, message.to, message.payload, now_ns)
@@ -272,7 +274,7 @@ class SignalingServer:
                 connection.finish(WSCloseCode.OK)
                 self._carry_out(update)
 
-    def _forget(self, connection: Connection) -> None:
+    def _forget(self, connection: ClientConnection) -> None:
         if self._of_peer.get(connection.peer) is connection:
             del self._of_peer[connection.peer]
             if not self._stopping:

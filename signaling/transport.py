@@ -32,7 +32,7 @@ from signaling.proxy import proxy_for
 from signaling.refusals import Refused
 from signaling.tunnel import TunnelConnector
 
-__all__ = ["CLOSE_S", "Endpoint", "Transport"]
+__all__ = ["CLOSE_S", "Endpoint", "WebSocketTransport"]
 
 HEARTBEAT_S = 10.0  # a dead connection is noticed after 1.5 times this
 CLOSE_S = 2.0  # how long a goodbye may take
@@ -88,7 +88,7 @@ class Endpoint:
             trace_configs=[trace],
         )
 
-    async def connect(self, session: aiohttp.ClientSession) -> Transport:
+    async def connect(self, session: aiohttp.ClientSession) -> WebSocketTransport:
         """Open a connection; `session` is one of `open_session()`.
 
         Raises `SignalingUnreachable`.
@@ -117,7 +117,7 @@ class Endpoint:
             raise self.unreachable("has no address: the name is not known") from None
         except (aiohttp.ClientError, OSError):
             raise self.unreachable("can't be reached") from None
-        return Transport(self, socket)
+        return WebSocketTransport(self, socket)
 
     def unreachable(self, what: str) -> SignalingUnreachable:
         return SignalingUnreachable(
@@ -132,7 +132,7 @@ class Endpoint:
         )
 
 
-class Transport:
+class WebSocketTransport:
     """An open connection to `endpoint`."""
 
     def __init__(self, endpoint: Endpoint, socket: aiohttp.ClientWebSocketResponse) -> None:

@@ -16,7 +16,7 @@ import typer
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from lab.bench.keystream_report import as_json, print_tables
-from lab.bench.keystream_results import AES, CHACHA, Entry, Measured, Picture
+from lab.bench.keystream_results import AES, CHACHA, Entry, Measured, PictureResult
 from lab.bench.memory import NotMeasured, measure_memory
 from lab.bench.onpath import on_path
 from lab.bench.timing import Spread, take_turns
@@ -34,9 +34,9 @@ __all__ = ["main"]
 _KEY = bytes(range(32))
 
 _PICTURES = (
-    Picture("640x480 grey", 640 * 480),
-    Picture("1280x720 RGB", 1280 * 720 * 3),
-    Picture("1920x1080 RGB", 1920 * 1080 * 3),
+    PictureResult("640x480 grey", 640 * 480),
+    PictureResult("1280x720 RGB", 1280 * 720 * 3),
+    PictureResult("1920x1080 RGB", 1920 * 1080 * 3),
 )
 _SIZES = (64 << 10, 640 * 480, 1 << 20, 1280 * 720 * 3, 1920 * 1080 * 3, 16 << 20)
 _ON_PATH_NBYTES = 640 * 480

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from lab.bench.timing import Spread
 from shared.keystream.backend import Backend
 
-__all__ = ["AES", "CHACHA", "COPY", "PASSES", "XOR", "Entry", "Measured", "Picture"]
+__all__ = ["AES", "CHACHA", "COPY", "PASSES", "XOR", "Entry", "Measured", "PictureResult"]
 
 AES = "AES-256-CTR"
 CHACHA = "ChaCha20"
@@ -17,7 +17,7 @@ PASSES = {COPY: 2, XOR: 3}  # over memory for each byte; a keystream's own XOR t
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PictureResult:
     """A raw picture's format."""
 
     title: str
@@ -46,7 +46,7 @@ class Measured:
     entries: list[Entry]
     skipped: dict[str, str]
     """Title to the reason why it was not measured."""
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[PictureResult, ...] = ()
     sizes: tuple[int, ...] = ()
     making: dict[int, dict[str, Spread]] = field(default_factory=dict)
     """Bytes a call to the time of one call (of each thread, with several)."""

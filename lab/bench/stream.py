@@ -30,7 +30,7 @@ from lab.bench.stream_figures import (
     wanted_pictures,
 )
 from lab.bench.stream_plots import draw_stream
-from lab.bench.stream_results import Result, as_json, results_tables
+from lab.bench.stream_results import StreamResult, as_json, results_tables
 from lab.choices import refuse_unknown
 from lab.netlab import ImpairedNetwork, Profile, load_profile
 from lab.resultfile import ResultFile
@@ -229,7 +229,7 @@ def _place(network: Profile | None, seed: int) -> Iterator[Place]:
 
 def _result(
     name: str, number: int, run: Run, clip: Clip, warmup: float, network: Profile | None
-) -> Result:
+) -> StreamResult:
     wanted = wanted_pictures(run.record.pictures, clip.count)
     references = {i: image for i, image in enumerate(read_clip(clip.path)) if i in wanted}
     quality = quality_of(run, references, clip.count, warmup_s=warmup)
@@ -238,7 +238,7 @@ def _result(
         extra[f"recovery_from_{at_s:g}_s_ms"] = recovery_ms(
             run.record, run.began_ns + round(at_s * 1e9)
         )
-    return Result(name, number, figures_of(run, quality, warmup_s=warmup), run, extra)
+    return StreamResult(name, number, figures_of(run, quality, warmup_s=warmup), run, extra)
 
 
 def outage_ends(network: Profile | None) -> list[float]:

@@ -20,7 +20,7 @@ from lab.bench.rivals.veilscope import Session, record_of
 from lab.bench.stream import FpsOption, SizeOption, SourceOption, open_clip, told_source
 from lab.bench.stream_figures import figures_of, quality_of
 from lab.bench.stream_plots import draw_fairness
-from lab.bench.stream_results import Result, as_json, results_tables
+from lab.bench.stream_results import StreamResult, as_json, results_tables
 from lab.netlab import ImpairedNetwork, bulk, load_profile
 from lab.resultfile import ResultFile
 from shared.errors import BadInput, VeilscopeError
@@ -115,7 +115,7 @@ def main(
             run = Run(record, began_ns, ended_ns)
             quality_found = quality_of(run, {}, clip.count, warmup_s=_LATER_S)
             figures = figures_of(run, quality_found, warmup_s=_LATER_S)
-            results.append(Result(title, 1, figures, run, {}))
+            results.append(StreamResult(title, 1, figures, run, {}))
     rates = _named(wire, {title: place for title, (place, _) in sessions.items()})
     share = shares(rates, _LATER_S + 1, seconds - _LATER_S)
     case_said: dict[str, Any] = {

@@ -16,11 +16,11 @@ from lab.bench.machine import describe_machine
 from lab.bench.rivals.rival import Run
 from lab.bench.stream_figures import Figures, Quality, first_showings
 
-__all__ = ["Result", "as_json", "results_tables"]
+__all__ = ["StreamResult", "as_json", "results_tables"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Result:
+class StreamResult:
     """One rival in one round; `extra` holds figures that only some runs have."""
 
     name: str
@@ -34,7 +34,7 @@ _SEEN = ("p50\nms", "p95\nms", "p99\nms", "shown\n%", "fps", "freezes", "gap\nms
 _COST = ("Mbit/s", "CPU ms\nsending", "CPU ms\nreceiving", "MiB\nsending", "MiB\nreceiving")
 
 
-def results_tables(results: Sequence[Result], title: str) -> list[Table]:
+def results_tables(results: Sequence[StreamResult], title: str) -> list[Table]:
     """What a person sees of each stream, and what it costs; a row a stream, fit for 80 columns."""
     seen, cost = _table(title, _SEEN), _table("by picture of the source; peak memory", _COST)
     for result in results:
@@ -82,7 +82,7 @@ def _decibels(quality: Quality) -> str:
     return f"{quality.mean_db:.1f}/{_number(quality.min_db)}"
 
 
-def as_json(results: Sequence[Result], case: dict[str, Any]) -> dict[str, Any]:
+def as_json(results: Sequence[StreamResult], case: dict[str, Any]) -> dict[str, Any]:
     """Everything found, with the series from which it can be drawn again."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -96,7 +96,7 @@ def as_json(results: Sequence[Result], case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _one(result: Result) -> dict[str, Any]:
+def _one(result: StreamResult) -> dict[str, Any]:
     run = result.run
     began = run.began_ns
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.cryptanalysis.target import Frame
+from lab.cryptanalysis.target import TargetFrame
 from shared.keystream.layers import COUNTER_LANES
 
 __all__ = ["predict_affine", "share_predicted"]
@@ -30,7 +30,7 @@ def predict_affine(known: NDArray[np.uint8], counters: NDArray[np.uint8]) -> NDA
     return predicted
 
 
-def share_predicted(frame: Frame, rng: np.random.Generator, *, unseen: int = 1024) -> float:
+def share_predicted(frame: TargetFrame, rng: np.random.Generator, *, unseen: int = 1024) -> float:
     """Return which share of the bytes of `unseen` blocks the attack predicts: 1/256 by luck."""
     known = frame.at(_counters(np.array([0, 1, 1 << 8, 1 << 16])))
     counters = _counters(rng.integers(1 << 24, size=unseen))

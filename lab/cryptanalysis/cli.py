@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from lab.cryptanalysis.laboratory import Plan, study
+from lab.cryptanalysis.laboratory import AttackPlan, study
 from lab.cryptanalysis.report import as_json, study_table
 from lab.resultfile import ResultFile
 from shared.keystream.network import DEFAULT_FAMILY, load_network
@@ -40,7 +40,7 @@ def attack_command(
     loaded = load_network(network)
     results = ResultFile(json_file)
     depths = tuple(sorted(set(depth))) if depth else tuple(range(1, len(loaded.layers) + 1))
-    plan = Plan(depths, seed=seed, seconds_limit=seconds_limit)
+    plan = AttackPlan(depths, seed=seed, seconds_limit=seconds_limit)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=stderr, transient=True) as progress:
         task = progress.add_task("attacking", total=None)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.cryptanalysis.evidence import Evidence, chi_square, normal, strongest
-from lab.cryptanalysis.target import SUM_BITS, Frame, Key, Target
+from lab.cryptanalysis.target import SUM_BITS, Key, Target, TargetFrame
 from shared.keystream.layers import COUNTER_LANES
 
 __all__ = ["KINDS", "Difference", "draw_differences", "first_order", "second_order"]
@@ -137,7 +137,7 @@ def second_order(
     size = 1 << counter_bits
     found: list[Evidence] = []
     for i in range(count):
-        frame = Frame.draw(target, rng)
+        frame = TargetFrame.draw(target, rng)
         a, b = (1 << int(bit) for bit in rng.choice(24, size=2, replace=False))
         if i % 4 == 3:
             a, b = 0xFF << 8 * int(rng.integers(3)), b | 1 << int(rng.integers(24))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.cryptanalysis.evidence import Evidence, chi_square, normal, strongest, zero_bytes
-from lab.cryptanalysis.target import Frame, Target
+from lab.cryptanalysis.target import Target, TargetFrame
 from shared.keystream.layers import COUNTER_LANES
 
 __all__ = ["CUBES", "Cube", "cube_sums"]
@@ -66,7 +66,7 @@ def _examine(target: Target, cube: Cube, rng: np.random.Generator) -> list[Evide
     spread = 0.0
     for i in range(cube.frames):
         fixed = 0 if i % 2 else int(rng.integers(1 << 24))
-        blocks = Frame.draw(target, rng).at(cube.counters(fixed))
+        blocks = TargetFrame.draw(target, rng).at(cube.counters(fixed))
         sums[i] = blocks.sum(axis=0, dtype=np.uint64).astype(np.uint8)
         xors[i] = np.bitwise_xor.reduce(blocks, axis=0)
         expected = len(blocks) / 256

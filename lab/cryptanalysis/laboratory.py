@@ -18,12 +18,12 @@ from lab.cryptanalysis.affine import KNOWN_BLOCKS, share_predicted
 from lab.cryptanalysis.evidence import Evidence
 from lab.cryptanalysis.pairs import pair_bias
 from lab.cryptanalysis.recovery import landscape, predict_frame, recover_first_layer
-from lab.cryptanalysis.target import SUM_BITS, Frame, Target, random_like
+from lab.cryptanalysis.target import SUM_BITS, Target, TargetFrame, random_like
 from shared.errors import BadInput
 from shared.keystream.layers import COUNTER_LANES
 from shared.keystream.network import KeystreamNetwork
 
-__all__ = ["ATTACKS", "Outcome", "Plan", "Study", "rows", "study"]
+__all__ = ["ATTACKS", "AttackOutcome", "AttackPlan", "Study", "rows", "study"]
 
 _RECOVERY_BLOCKS = 24
 _UNSEEN_BLOCKS = 4096
@@ -36,7 +36,7 @@ _FEASIBLE_PAIRS = 1 << 24  # 2 GiB of one frame
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AttackOutcome:
     """What an attack came to at one depth.
 
     `falls` None: the attack does not apply there.  `text` says at what cost it falls, or what was
@@ -51,7 +51,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class AttackPlan:
     """How many layers are left, and for how long each SAT attempt may run (0: none is made)."""
 
     depths: tuple[int, ...]
@@ -63,9 +63,9 @@ class Plan:
 class Study:
     title: str
     control: bool
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[AttackOutcome, ...]
 
-    def at(self, attack: str, depth: int) -> Outcome | None:
+    def at(self, attack: str, depth: int) -> AttackOutcome | None:
         found = (o for o in self.outcomes if (o.attack, o.depth) == (attack, depth))
         return next(found, None)
 
@@ -84,7 +84,7 @@ def _statistic(run: Callable[[Target, np.random.Generator], Evidence]) -> Attack
 def _linear_algebra(
     target: Target, rng: np.random.Generator
 ) -> tuple[bool | None, str, float | None]:
-    share = share_predicted(Frame.draw(target, rng), rng)
+    share = share_predicted(TargetFrame.draw(target, rng), rng)
     text = f"{KNOWN_BLOCKS} blocks predict {share:.1%} of the bytes of unseen blocks"
     return share == 1, text, None
 
@@ -123,7 +123,7 @@ def _key_recovery(
 ) -> tuple[bool | None, str, float | None]:
     if not target.folded:
         return None, "see linear algebra", None
-    frame = Frame.draw(target, rng)
+    frame = TargetFrame.draw(target, rng)
     if target.depth > 1:
         left = landscape(frame, rng, wrong=_WRONG_LANES)
         text = ", ".join(f"{count}: {value:.3f}" for count, value in left.items())
@@ -164,7 +164,7 @@ _BLIND = "related biases, a blind step"
 
 
 def study(
-    title: str, network: KeystreamNetwork, plan: Plan, on_step: Callable[[str], None]
+    title: str, network: KeystreamNetwork, plan: AttackPlan, on_step: Callable[[str], None]
 ) -> list[Study]:
     """Attack `network` and its controls; `on_step` is told of each attack that begins.
 
@@ -185,19 +185,21 @@ def study(
     return studies
 
 
-def _attack(target: Target, plan: Plan, on_step: Callable[[str], None]) -> Iterator[Outcome]:
+def _attack(
+    target: Target, plan: AttackPlan, on_step: Callable[[str], None]
+) -> Iterator[AttackOutcome]:
     for depth, (number, (name, attack)) in itertools.product(
         plan.depths, enumerate(ATTACKS.items())
     ):
         on_step(f"{target.title}, {depth} layers: {name}")
         rng = np.random.default_rng([plan.seed, depth, number])
         falls, text, chance = attack(target.cut(depth), rng)
-        yield Outcome(name, depth, falls, text, chance)
+        yield AttackOutcome(name, depth, falls, text, chance)
 
 
 def _related(
-    network: KeystreamNetwork, plan: Plan, on_step: Callable[[str], None]
-) -> Iterator[Outcome]:
+    network: KeystreamNetwork, plan: AttackPlan, on_step: Callable[[str], None]
+) -> Iterator[AttackOutcome]:
     on_step(_RELATED)
     rng = np.random.default_rng([plan.seed, len(ATTACKS)])
     found = [relatedkey.derived_keys(network, rng), relatedkey.related_streams(network, rng)]
@@ -206,22 +208,26 @@ def _related(
     falls = any(one.decisive for one in found)
     for depth in plan.depths:
         whole = depth == len(network.layers)
-        yield Outcome(_RELATED, depth, falls if whole else None, text if whole else "", chance)
+        yield AttackOutcome(
+            _RELATED, depth, falls if whole else None, text if whole else "", chance
+        )
 
 
-def _blind(target: Target, depth: int, plan: Plan, on_step: Callable[[str], None]) -> Outcome:
+def _blind(
+    target: Target, depth: int, plan: AttackPlan, on_step: Callable[[str], None]
+) -> AttackOutcome:
     on_step(_BLIND)
     rng = np.random.default_rng([plan.seed, depth])
     evidence = relatedkey.blind_biases(target.cut(depth), rng)
-    return Outcome(_BLIND, depth, evidence.decisive, evidence.text, evidence.chance)
+    return AttackOutcome(_BLIND, depth, evidence.decisive, evidence.text, evidence.chance)
 
 
-def _sat(depth: int, plan: Plan, on_step: Callable[[str], None]) -> Outcome:
+def _sat(depth: int, plan: AttackPlan, on_step: Callable[[str], None]) -> AttackOutcome:
     """Let the toys grow until one stands for the time allowed."""
     if not plan.seconds_limit:
-        return Outcome(_SAT, depth, None, "not asked for")
+        return AttackOutcome(_SAT, depth, None, "not asked for")
     if not satisfiability.available():
-        return Outcome(_SAT, depth, None, "python-sat is not installed")
+        return AttackOutcome(_SAT, depth, None, "python-sat is not installed")
     solved = ""
     for lanes in _TOY_LANES:
         on_step(f"{_SAT} of {lanes} lanes, {depth} layers")
@@ -234,9 +240,9 @@ def _sat(depth: int, plan: Plan, on_step: Callable[[str], None]) -> Outcome:
         )
         if found.outcome != "found":
             stands = f"{lanes} lanes ({found.unknown} bits) stand {plan.seconds_limit:.0f} s"
-            return Outcome(_SAT, depth, False, "; ".join(filter(None, (solved, stands))))
+            return AttackOutcome(_SAT, depth, False, "; ".join(filter(None, (solved, stands))))
         solved = f"{lanes} lanes ({found.unknown} bits) fall in {found.seconds:.1f} s"
-    return Outcome(_SAT, depth, True, f"{solved}; lanes are independent of each other")
+    return AttackOutcome(_SAT, depth, True, f"{solved}; lanes are independent of each other")
 
 
 def rows(studies: Sequence[Study]) -> list[str]:

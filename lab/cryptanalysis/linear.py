@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.cryptanalysis.evidence import Evidence, chi_square, floor, normal, strongest, zero_bytes
-from lab.cryptanalysis.target import Frame, Target
+from lab.cryptanalysis.target import Target, TargetFrame
 
 __all__ = ["linear_masks", "low_plane", "second_differences", "walsh"]
 
@@ -44,7 +44,7 @@ def linear_masks(
     One frame of 2**counter_bits blocks.  A correlation is E[(-1)**(mask . counter xor bit)].
     """
     size = 1 << counter_bits
-    bits = np.unpackbits(Frame.draw(target, rng).blocks(0, size), axis=1)
+    bits = np.unpackbits(TargetFrame.draw(target, rng).blocks(0, size), axis=1)
     one, two = rng.integers(bits.shape[1], size=(2, pairs))
     two = np.where(one == two, (two + 1) % bits.shape[1], two)
     return strongest(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.cryptanalysis.target import SUM_BITS, Frame
+from lab.cryptanalysis.target import SUM_BITS, TargetFrame
 from shared.errors import BadInput
 from shared.keystream.layers import COUNTER_LANES
 from shared.keystream.reference import fold
@@ -94,7 +94,7 @@ def predict_frame(
 
 
 def landscape(
-    frame: Frame, rng: np.random.Generator, *, wrong: tuple[int, ...], blocks: int = 4096
+    frame: TargetFrame, rng: np.random.Generator, *, wrong: tuple[int, ...], blocks: int = 4096
 ) -> dict[int, float]:
     """Return the largest correlation left in the output bits when `wrong` first-layer K are wrong.
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from lab.cryptanalysis.laboratory import Outcome, Study, rows
+from lab.cryptanalysis.laboratory import AttackOutcome, Study, rows
 
 __all__ = ["as_json", "study_table"]
 
@@ -25,7 +25,7 @@ def study_table(study: Study) -> Table:
     return table
 
 
-def _cell(outcome: Outcome | None) -> Text:
+def _cell(outcome: AttackOutcome | None) -> Text:
     word, style = _WORDS[outcome.falls if outcome else None]
     cell = Text(word, style=style)
     if outcome and outcome.text:

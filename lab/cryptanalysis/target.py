@@ -22,7 +22,7 @@ from shared.keystream.material import block_counters
 from shared.keystream.network import KeystreamNetwork
 from shared.keystream.reference import fold
 
-__all__ = ["SUM_BITS", "Frame", "Key", "Target", "draw_layers", "random_like"]
+__all__ = ["SUM_BITS", "TargetFrame", "Key", "Target", "draw_layers", "random_like"]
 
 Key = tuple[NDArray[np.int64], ...]
 """Key biases of each layer, 0..65535: (lanes out,), or (samples, lanes out) for one key a row."""
@@ -108,7 +108,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frame:
+class TargetFrame:
     """One frame's blocks on call: a key and the material that its blocks share."""
 
     target: Target
@@ -116,7 +116,7 @@ class Frame:
     material: NDArray[np.uint8] = field(repr=False)
 
     @classmethod
-    def draw(cls, target: Target, rng: np.random.Generator) -> Frame:
+    def draw(cls, target: Target, rng: np.random.Generator) -> TargetFrame:
         return cls(target, target.draw_key(rng), target.draw_material(rng))
 
     def blocks(self, first: int, count: int) -> NDArray[np.uint8]:

@@ -24,7 +24,7 @@ from scipy.special import chdtr, chdtrc
 
 from lab.cryptanalysis.evidence import Evidence
 from lab.cryptanalysis.pairs import mask_spectra
-from lab.cryptanalysis.target import Frame, Target
+from lab.cryptanalysis.target import Target, TargetFrame
 
 __all__ = ["Wraparound", "first_harmonic", "first_harmonics", "predict"]
 
@@ -87,7 +87,7 @@ def first_harmonics(blocks: NDArray[np.uint8]) -> NDArray[np.complex128]:
 
 def first_harmonic(target: Target, rng: np.random.Generator, *, blocks: int) -> Evidence:
     """Sum the first harmonic of each lane over one frame of `blocks` blocks."""
-    frame = Frame.draw(target, rng)
+    frame = TargetFrame.draw(target, rng)
     total = np.zeros(target.lanes_out, dtype=np.complex128)
     for first in range(0, blocks, _SEGMENT_BLOCKS):
         total += first_harmonics(frame.blocks(first, min(_SEGMENT_BLOCKS, blocks - first)))

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lab.cryptanalysis.target import SUM_BITS, Frame, Target
+from lab.cryptanalysis.target import SUM_BITS, Target, TargetFrame
 from lab.experiments import COUNTER_BITS
 from shared.keystream.layers import COUNTER_LANES
 
@@ -87,7 +87,7 @@ class NetworkOracle:
         last = (1 << COUNTER_BITS) - blocks
         return np.stack(
             [
-                Frame.draw(self.target, rng).blocks(int(rng.integers(last)), blocks)
+                TargetFrame.draw(self.target, rng).blocks(int(rng.integers(last)), blocks)
                 for _ in range(count)
             ]
         )

@@ -15,7 +15,7 @@ A small example, with the address that each program is told to reach:
 
 from __future__ import annotations
 
-from lab.netlab.impairment import Impairment, Schedule, Step
+from lab.netlab.impairment import Impairment, ImpairmentStep, Schedule
 from lab.netlab.line import LineCounters, Sample
 from lab.netlab.network import ImpairedNetwork, LinkCounters, LinkSeries
 from lab.netlab.profiles import PROFILES, Profile, load_profile
@@ -30,6 +30,6 @@ __all__ = [
     "Profile",
     "Sample",
     "Schedule",
-    "Step",
+    "ImpairmentStep",
     "load_profile",
 ]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lab.netlab import echo
-from lab.netlab.impairment import Impairment, Schedule, Step
+from lab.netlab.impairment import Impairment, ImpairmentStep, Schedule
 from lab.netlab.line import SAMPLE_NS
 from lab.netlab.namespace import Namespace
 from lab.netlab.network import ImpairedNetwork, LinkCounters
@@ -127,7 +127,7 @@ def measure_own_cost(*, seconds: float = 2.0, mbit: float = 100.0) -> OwnCost:
 def _shortened(schedule: Schedule) -> Schedule:
     """The same steps, each for `_STEP_S`."""
     return Schedule(
-        tuple(Step(n * _STEP_S, step.impairment) for n, step in enumerate(schedule.steps))
+        tuple(ImpairmentStep(n * _STEP_S, step.impairment) for n, step in enumerate(schedule.steps))
     )
 
 

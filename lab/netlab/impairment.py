@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.errors import BadInput
 
-__all__ = ["Impairment", "Schedule", "Step"]
+__all__ = ["Impairment", "Schedule", "ImpairmentStep"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _check(right: bool, message: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ImpairmentStep:
     """From `at_s` seconds after the beginning on, the path does this."""
 
     at_s: float
@@ -99,7 +99,7 @@ class Step:
 class Schedule:
     """What a path does over time: steps in order, the first at 0; each holds until the next."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[ImpairmentStep, ...]
 
     def __post_init__(self) -> None:
         times = [step.at_s for step in self.steps]
@@ -112,7 +112,7 @@ class Schedule:
     @classmethod
     def constant(cls, impairment: Impairment) -> Schedule:
         """The same from beginning to end."""
-        return cls((Step(0.0, impairment),))
+        return cls((ImpairmentStep(0.0, impairment),))
 
     def as_json(self) -> list[dict[str, Any]]:
         """The steps as plain values."""
@@ -121,4 +121,6 @@ class Schedule:
     @classmethod
     def from_json(cls, steps: list[dict[str, Any]]) -> Schedule:
         """The schedule that `as_json` made these of."""
-        return cls(tuple(Step(step["at_s"], Impairment(**step["impairment"])) for step in steps))
+        return cls(
+            tuple(ImpairmentStep(step["at_s"], Impairment(**step["impairment"])) for step in steps)
+        )

@@ -27,7 +27,7 @@ from enum import Enum
 
 import numpy as np
 
-from lab.netlab.impairment import Impairment, Schedule, Step
+from lab.netlab.impairment import Impairment, ImpairmentStep, Schedule
 
 __all__ = ["Cause", "Fate", "Path", "PathCounters"]
 
@@ -90,7 +90,7 @@ class _Figures:
     bad_loss: float
 
     @classmethod
-    def of(cls, step: Step) -> _Figures:
+    def of(cls, step: ImpairmentStep) -> _Figures:
         figures = step.impairment
         return cls(
             begins_ns=round(step.at_s * 1e9),

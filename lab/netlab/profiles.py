@@ -34,7 +34,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from lab.netlab.impairment import Impairment, Schedule, Step
+from lab.netlab.impairment import Impairment, ImpairmentStep, Schedule
 from shared.errors import BadInput
 
 __all__ = ["PROFILES", "Profile", "load_profile"]
@@ -50,8 +50,8 @@ class Profile:
     backward: Schedule  # right to left
 
 
-def _both(name: str, description: str, impairment: Impairment, *steps: Step) -> Profile:
-    schedule = Schedule((Step(0.0, impairment), *steps))
+def _both(name: str, description: str, impairment: Impairment, *steps: ImpairmentStep) -> Profile:
+    schedule = Schedule((ImpairmentStep(0.0, impairment), *steps))
     return Profile(name, description, schedule, schedule)
 
 
@@ -83,16 +83,16 @@ PROFILES: dict[str, Profile] = {
             "4g",
             "mobile: 60 ± 20 ms, 1 % loss in bursts, 5 Mbit/s, 1.5 from 10 s to 20 s",
             _4G,
-            Step(10.0, replace(_4G, rate_mbit=1.5)),
-            Step(20.0, _4G),
+            ImpairmentStep(10.0, replace(_4G, rate_mbit=1.5)),
+            ImpairmentStep(20.0, _4G),
         ),
         _both("bad", "barely usable: 120 ms, 3 % loss in bursts, 2 Mbit/s", _BAD),
         _both(
             "outage",
             "uplink that is gone from 10 s to 13 s",
             _UPLINK,
-            Step(10.0, replace(_UPLINK, outage=True)),
-            Step(13.0, _UPLINK),
+            ImpairmentStep(10.0, replace(_UPLINK, outage=True)),
+            ImpairmentStep(13.0, _UPLINK),
         ),
     )
 }
@@ -151,12 +151,12 @@ def load_profile(name_or_path: str | FilePath) -> Profile:
 
 def _schedule(direction: Any) -> Schedule:
     figures = direction.model_dump(exclude_unset=True, exclude={"change"})
-    steps = [Step(0.0, Impairment(**figures))]
+    steps = [ImpairmentStep(0.0, Impairment(**figures))]
     for change in direction.change:
         # a change from one kind of bound to the other replaces it
         changes = change.model_dump(exclude_unset=True, exclude={"at_s"})
         if changes.keys() & {"queue_ms", "queue_bytes"}:
             figures = {k: v for k, v in figures.items() if k not in ("queue_ms", "queue_bytes")}
         figures |= changes
-        steps.append(Step(change.at_s, Impairment(**figures)))
+        steps.append(ImpairmentStep(change.at_s, Impairment(**figures)))
     return Schedule(tuple(steps))

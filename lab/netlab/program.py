@@ -18,7 +18,7 @@ from lab.netlab.namespace import Namespace
 from lab.netlab.network import ImpairedNetwork
 from shared.errors import BadInput
 
-__all__ = ["Job", "Outcome", "Program", "environment"]
+__all__ = ["Job", "Outcome", "NetlabProgram", "environment"]
 
 _END_S = 5.0  # for a program to end well
 _POLL_S = 0.02
@@ -58,7 +58,7 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONUNBUFFERED": "1"}
 
 
-class Program:
+class NetlabProgram:
     """A program that was started."""
 
     def __init__(

@@ -32,7 +32,7 @@ from lab.netlab import bulk
 from lab.netlab.bulk import FIRST_PORT, Goodput
 from lab.netlab.network import ImpairedNetwork
 from lab.netlab.profiles import Profile
-from lab.netlab.program import Job, Outcome, Program, environment
+from lab.netlab.program import Job, NetlabProgram, Outcome, environment
 from shared.errors import VeilscopeError
 
 __all__ = ["RunResult", "TcpFlow", "TcpOutcome", "run_jobs"]
@@ -111,7 +111,7 @@ def run_jobs(
         folder = Path(name)
         url = _start_signaling(net, folder) if signaling else ""
         flows = [_Flow(net, flow, number) for number, flow in enumerate(tcp)]
-        running = [Program(net, job, folder, url, number) for number, job in enumerate(jobs)]
+        running = [NetlabProgram(net, job, folder, url, number) for number, job in enumerate(jobs)]
         began_ns = net.begin() if begin_on is None else 0
         limit_at = time.monotonic() + limit_s
         timed_out = False

@@ -31,7 +31,7 @@ from shared.keystream.reference import ReferenceBackend
 __all__ = [
     "TEST_KEY",
     "Candidate",
-    "Result",
+    "RandomnessResult",
     "examine",
     "open_network_stream",
     "passes",
@@ -70,7 +70,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Result:
+class RandomnessResult:
     """p-values of a candidate, float64 (sequences, 188) in the order of `LABELS`, and verdicts.
 
     `long_complexity` is the p-value of `long_linear_complexity`, which is not in the standard.
@@ -171,7 +171,7 @@ def examine(
     bits: int,
     pool: ProcessPoolExecutor,
     on_sequences: Callable[[int], None] | None = None,
-) -> Result:
+) -> RandomnessResult:
     """Run all tests over `sequences` sequences of `bits` bits; `on_sequences` hears of each batch.
 
     `BadInput` for sequences shorter than the tests allow.
@@ -193,4 +193,4 @@ def examine(
             if on_sequences is not None:
                 on_sequences(count)
     digest = None if candidate.control else load_network(candidate.name).digest
-    return Result(candidate, found, judge(found), long_complexity.result(), digest)
+    return RandomnessResult(candidate, found, judge(found), long_complexity.result(), digest)

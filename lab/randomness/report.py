@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lab.randomness.battery import BATTERY
 from lab.randomness.dieharder import DieharderVerdict
-from lab.randomness.laboratory import Result
+from lab.randomness.laboratory import RandomnessResult
 from lab.randomness.verdict import PartVerdict
 
 __all__ = ["as_json", "dieharder_json", "dieharder_table", "results_table"]
@@ -31,7 +31,7 @@ def _cell(parts: Sequence[PartVerdict]) -> str:
     return f"{text}  ✗{missed}" if missed else text
 
 
-def results_table(results: Sequence[Result]) -> Table:
+def results_table(results: Sequence[RandomnessResult]) -> Table:
     """Return one column a generator; each cell the worst of the test's parts."""
     table = Table(title="least proportion of sequences passed, least uniformity of p-values")
     table.add_column("SP 800-22", min_width=27)
@@ -75,7 +75,7 @@ def dieharder_json(
     return {"title": title, "version": version, "verdicts": [asdict(v) for v in verdicts]}
 
 
-def as_json(results: Sequence[Result], *, bits: int) -> dict[str, Any]:
+def as_json(results: Sequence[RandomnessResult], *, bits: int) -> dict[str, Any]:
     """Return everything but the single p-values, for `json.dump`."""
     return {
         "bits": bits,

@@ -9,7 +9,7 @@ from signaling.messages import (
     Answer,
     Create,
     Created,
-    IceServer,
+    IceServerEntry,
     Join,
     Joined,
     Leave,
@@ -41,7 +41,9 @@ def one(data: bytes) -> None:
 def seeds() -> Iterator[tuple[str, bytes]]:
     peer, token = "0f" * 16, "0f" * 32
     offer, answer = Offer(type="offer", sdp="v=0\r\n"), Answer(type="answer", sdp="v=0\r\n")
-    servers = [IceServer(["stun:192.0.2.1:3478", "turn:example.org?transport=tcp"], "u", "secret")]
+    servers = [
+        IceServerEntry(["stun:192.0.2.1:3478", "turn:example.org?transport=tcp"], "u", "secret")
+    ]
     for message in (
         Create(),
         Join(nameplate="42"),

@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from lab.bench import keystream, memory, onpath, seal
-from lab.bench.keystream_results import Picture
+from lab.bench.keystream_results import PictureResult
 from lab.bench.machine import describe_machine
 from lab.bench.memory import NotMeasured, measure_memory
 from lab.bench.timing import Spread, take_turns
@@ -41,7 +41,7 @@ def opened(network: object, device: str) -> ShakeBackend:
 
 @pytest.fixture
 def small(monkeypatch) -> None:
-    pictures = (Picture("tiny", 1024), Picture("small", 4096))
+    pictures = (PictureResult("tiny", 1024), PictureResult("small", 4096))
     monkeypatch.setattr(keystream, "_PICTURES", pictures)
     monkeypatch.setattr(keystream, "_SIZES", (1024, 4096))
     monkeypatch.setattr(keystream, "_ON_PATH_NBYTES", 4096)

@@ -35,7 +35,7 @@ from shared.link.memory import MemoryLink
 from shared.telemetry.records import DropReason, EventLine, FrameLine, Line
 from shared.wire import SENDER_ID, FrameMetadata, pack_inner
 from signaling.client import PeerLeft, Relayed, Room
-from signaling.messages import IceServer
+from signaling.messages import IceServerEntry
 from tests.doubles import (
     LIMIT_S,
     NAMEPLATE,
@@ -456,7 +456,7 @@ async def test_a_picture_that_waits_when_the_session_is_left_is_told_of(
 async def test_ice_servers_of_the_operators_that_cannot_be_used_are_ignored_and_noted(
     room: RoomDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    servers = (IceServer(["stun:127.0.0.1:3478"]), IceServer(["nonsense"]))
+    servers = (IceServerEntry(["stun:127.0.0.1:3478"]), IceServerEntry(["nonsense"]))
 
     async def join_room(nameplate: str) -> Room:
         return Room(nameplate, servers, "receiver")

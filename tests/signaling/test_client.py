@@ -23,7 +23,7 @@ from signaling.client import (
 )
 from signaling.config import ServerConfig
 from signaling.limits import Limits
-from signaling.messages import MAX_SDP_CHARS, IceServer
+from signaling.messages import MAX_SDP_CHARS, IceServerEntry
 from signaling.server import SignalingServer
 from signaling.tls import client_context, server_context
 
@@ -134,7 +134,7 @@ async def test_a_client_that_joined_nothing_leaves_quietly(server: SignalingServ
 
 
 async def test_the_room_brings_the_ice_servers_of_the_operator() -> None:
-    turn = IceServer(["turn:turn.example.org"], "user", "pass")
+    turn = IceServerEntry(["turn:turn.example.org"], "user", "pass")
     async with (
         SignalingServer(ServerConfig(port=0, ice_servers=(turn,))) as server,
         SignalingClient(server.url) as client,

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import BadInput
 from signaling.config import ice_servers
-from signaling.messages import IceServer
+from signaling.messages import IceServerEntry
 from signaling.tls import client_context, server_context
 
 TURN = {"urls": ["turn:turn.example.org:3478"], "username": "alice", "credential": "hunter2"}
@@ -23,8 +23,8 @@ def test_stun_urls_come_first_and_then_those_of_the_file(tmp_path: Path) -> None
     config = tmp_path / "ice.json"
     config.write_text(json.dumps([TURN]))
     assert ice_servers(["stun:stun.example.org"], config) == (
-        IceServer(["stun:stun.example.org"]),
-        IceServer(["turn:turn.example.org:3478"], "alice", "hunter2"),
+        IceServerEntry(["stun:stun.example.org"]),
+        IceServerEntry(["turn:turn.example.org:3478"], "alice", "hunter2"),
     )
 
 
@@ -33,7 +33,9 @@ def test_one_url_may_stand_alone_and_an_ipv6_address_in_brackets(tmp_path: Path)
     config.write_text(json.dumps([TURN | {"urls": "turn:[2001:db8::1]:3478"}]))
     (server,) = ice_servers([], config)
     assert server.urls == ["turn:[2001:db8::1]:3478"]
-    assert ice_servers(["stun:[2001:db8::1]:3478"]) == (IceServer(["stun:[2001:db8::1]:3478"]),)
+    assert ice_servers(["stun:[2001:db8::1]:3478"]) == (
+        IceServerEntry(["stun:[2001:db8::1]:3478"]),
+    )
 
 
 def test_nothing_configured_is_nothing_handed_out() -> None:

@@ -13,7 +13,7 @@ from signaling.messages import (
     MAX_SDP_CHARS,
     Create,
     Created,
-    IceServer,
+    IceServerEntry,
     Join,
     Joined,
     Leave,
@@ -67,8 +67,8 @@ def test_room_messages_survive_the_wire(message: Relay | Leave) -> None:
             peer=PEER,
             token=TOKEN,
             ice_servers=[
-                IceServer(["stun:stun.example.org"]),
-                IceServer(["turn:t.example.org:3478?transport=udp"], "user", "pass"),
+                IceServerEntry(["stun:stun.example.org"]),
+                IceServerEntry(["turn:t.example.org:3478?transport=udp"], "user", "pass"),
             ],
         ),
         Resumed(received=2),
@@ -217,11 +217,11 @@ def test_an_ice_url_that_is_none_is_refused(url: str) -> None:
 def test_an_ice_url_is_accepted_as_a_peer_connection_takes_it(url: str) -> None:
     message = parse_server_message(created_with(url))
     assert isinstance(message, Created)
-    assert message.ice_servers == [IceServer([url])]
+    assert message.ice_servers == [IceServerEntry([url])]
 
 
 def test_no_repr_and_no_error_shows_a_secret() -> None:
-    ice = IceServer(["turn:t.example.org"], "alice", "hunter2")
+    ice = IceServerEntry(["turn:t.example.org"], "alice", "hunter2")
     created = Created(nameplate="7", peer=PEER, token=TOKEN, ice_servers=[ice])
     offer = Relay(to=PEER, payload=Offer(type="offer", sdp="a=private"))
     shown = repr([ice, created, Resume(token=TOKEN, received=0), offer])

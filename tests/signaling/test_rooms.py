@@ -12,7 +12,7 @@ from signaling.limits import Limits
 from signaling.messages import (
     Answer,
     Created,
-    IceServer,
+    IceServerEntry,
     Joined,
     Offer,
     PeerJoinedEvent,
@@ -48,7 +48,7 @@ def reply(update: Update) -> Any:
 
 
 def test_who_creates_a_room_gets_its_number_an_identity_and_the_ice_servers() -> None:
-    ice = IceServer(["turn:t.example.org"], "user", "pass")
+    ice = IceServerEntry(["turn:t.example.org"], "user", "pass")
     rooms = Rooms(ice_servers=[ice], rng=random.Random(7))
     created = reply(rooms.create(0))
     assert isinstance(created, Created)

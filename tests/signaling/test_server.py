@@ -16,7 +16,7 @@ import pytest
 from shared.errors import BadInput
 from signaling.config import ServerConfig
 from signaling.limits import Limits
-from signaling.messages import IceServer
+from signaling.messages import IceServerEntry
 from signaling.server import SignalingServer
 
 WAIT_S = 10.0  # for anything that happens at once unless it is broken
@@ -105,7 +105,7 @@ async def test_the_health_page_counts_rooms_and_peers(
 
 
 async def test_peers_get_the_ice_servers_of_the_operator(connect: Connect) -> None:
-    turn = IceServer(["turn:turn.example.org:3478"], "user", "pass")
+    turn = IceServerEntry(["turn:turn.example.org:3478"], "user", "pass")
     async with SignalingServer(ServerConfig(port=0, ice_servers=(turn,))) as server:
         created = await hear(await connect(CREATE, server))
         joined = await hear(await connect(join(created["nameplate"]), server))

@@ -14,7 +14,7 @@ from lab.bench.footage import Footage
 from lab.bench.rivals.place import Place
 from lab.bench.rivals.records import Offered, Shown, StreamRecord
 from lab.bench.rivals.rival import Case, Run
-from lab.netlab import Impairment, Profile, Schedule, Step
+from lab.netlab import Impairment, ImpairmentStep, Profile, Schedule
 from shared.errors import BadInput, VeilscopeError
 from shared.frame import Image
 
@@ -112,7 +112,14 @@ def test_options_that_make_no_sense_are_refused(run, arguments, message) -> None
 
 def test_the_ends_of_outages_are_found_in_a_profile() -> None:
     good, gone = Impairment(), Impairment(outage=True)
-    schedule = Schedule((Step(0, good), Step(10, gone), Step(13, good), Step(20, good)))
+    schedule = Schedule(
+        (
+            ImpairmentStep(0, good),
+            ImpairmentStep(10, gone),
+            ImpairmentStep(13, good),
+            ImpairmentStep(20, good),
+        )
+    )
     assert stream.outage_ends(Profile("x", "", schedule, schedule)) == [13]
     assert stream.outage_ends(None) == []
 

@@ -12,7 +12,7 @@ from lab.bench.rivals.usage import Usage
 from lab.bench.stream_fairness import jain, shares
 from lab.bench.stream_figures import Figures, Quality
 from lab.bench.stream_plots import draw_fairness, draw_stream
-from lab.bench.stream_results import Result, as_json, results_tables
+from lab.bench.stream_results import StreamResult, as_json, results_tables
 
 WORST = Figures(
     offered=9000,
@@ -39,7 +39,7 @@ RUN = Run(
     {"sender": [Usage(1000, 0.5, 1 << 20)], "receiver": []},
     Wire(1, 2, 1.0, [(0.0, 1.0, 2.0)], {"udp": [1.0]}, {"lost": 3}),
 )
-RESULT = Result("wrtc-channel", 1, WORST, RUN, {"recovery": None})
+RESULT = StreamResult("wrtc-channel", 1, WORST, RUN, {"recovery": None})
 
 
 def test_the_tables_fit_into_eighty_columns_whole() -> None:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from lab.cryptanalysis import laboratory
 from lab.cryptanalysis.cli import attack_command
-from lab.cryptanalysis.laboratory import Plan, study
+from lab.cryptanalysis.laboratory import AttackPlan, study
 from lab.cryptanalysis.report import as_json, study_table
 from lab.cryptanalysis.target import draw_layers
 from shared.errors import BadInput
@@ -30,7 +30,7 @@ def cheap(monkeypatch) -> None:
 
 def test_the_control_falls_and_one_layer_s_key_is_recovered(cheap, network):
     steps: list[str] = []
-    plan = Plan((1, 2), seconds_limit=0)
+    plan = AttackPlan((1, 2), seconds_limit=0)
     whole, untrained, affine = study("tested", network, plan, steps.append)
     assert (whole.control, untrained.control, affine.control) == (False, True, True)
     for depth in (1, 2):
@@ -42,18 +42,18 @@ def test_the_control_falls_and_one_layer_s_key_is_recovered(cheap, network):
 
 
 def test_a_seed_decides_everything(cheap, network):
-    plan = Plan((1, 2), seed=3, seconds_limit=0)
+    plan = AttackPlan((1, 2), seed=3, seconds_limit=0)
     assert study("a", network, plan, print) == study("a", network, plan, print)
 
 
 @pytest.mark.parametrize("depths", [(), (0,), (3,)])
 def test_depths_that_a_network_does_not_have_are_refused(network, depths):
     with pytest.raises(BadInput):
-        study("a", network, Plan(depths), print)
+        study("a", network, AttackPlan(depths), print)
 
 
 def test_the_table_and_the_json_hold_every_outcome(cheap, network):
-    studies = study("tested", network, Plan((1, 2), seconds_limit=0), lambda _: None)
+    studies = study("tested", network, AttackPlan((1, 2), seconds_limit=0), lambda _: None)
     table = study_table(studies[0])
     assert len(table.columns) == 3 and table.row_count == len(CHEAP) + 3
     found = json.loads(json.dumps(as_json(studies, seed=1, digest=network.digest)))

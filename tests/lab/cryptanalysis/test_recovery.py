@@ -5,15 +5,15 @@ import pytest
 
 from lab.cryptanalysis.affine import share_predicted
 from lab.cryptanalysis.recovery import landscape, predict_frame, recover_first_layer
-from lab.cryptanalysis.target import SUM_BITS, Frame, Target, draw_layers
+from lab.cryptanalysis.target import SUM_BITS, Target, TargetFrame, draw_layers
 from shared.errors import BadInput
 from shared.keystream.material import block_counters
 
 DENSE = Target("dense", draw_layers([32, 32, 32], np.random.default_rng(1)))
 
 
-def frame_of(target: Target, seed: int = 2) -> Frame:
-    return Frame.draw(target, np.random.default_rng(seed))
+def frame_of(target: Target, seed: int = 2) -> TargetFrame:
+    return TargetFrame.draw(target, np.random.default_rng(seed))
 
 
 def counters(seed: int, count: int) -> np.ndarray:

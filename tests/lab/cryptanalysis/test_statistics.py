@@ -11,7 +11,7 @@ from lab.cryptanalysis import differential, integral, linear, wraparound
 from lab.cryptanalysis.evidence import DECISIVE, Evidence, corrected, normal, strongest
 from lab.cryptanalysis.pairs import pair_bias
 from lab.cryptanalysis.relatedkey import blind_biases, blind_step
-from lab.cryptanalysis.target import SUM_BITS, Frame, Target, draw_layers
+from lab.cryptanalysis.target import SUM_BITS, Target, TargetFrame, draw_layers
 from shared.keystream.reference import fold
 
 SMALL_CUBES = tuple(
@@ -84,7 +84,7 @@ def test_a_narrow_last_layer_s_bias_is_foretold_and_found():
     target = Target("narrow", draw_layers([128, 16, 128], np.random.default_rng(5)))
     foretold = wraparound.predict(target, lanes=8)
     assert foretold.mask == 128
-    frame = Frame.draw(target, np.random.default_rng(6))
+    frame = TargetFrame.draw(target, np.random.default_rng(6))
     blocks = np.concatenate([frame.blocks(i << 15, 1 << 15) for i in range(8)])
     blocks = blocks[:, -8:-3]  # lanes that add a counter byte of zero
     measured = (1 - 2 * (blocks >> 7).mean(axis=0, dtype=np.float64)) ** 2

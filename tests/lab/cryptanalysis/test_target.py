@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lab.cryptanalysis.target import Frame, Target, draw_layers, random_like
+from lab.cryptanalysis.target import Target, TargetFrame, draw_layers, random_like
 from shared.errors import BadInput
 from shared.keystream.material import block_counters, frame_material, key_biases
 from shared.keystream.network import KeystreamNetwork
@@ -20,7 +20,7 @@ def network() -> KeystreamNetwork:
 def test_a_whole_network_is_computed_as_the_reference_does(network):
     target = Target.of("test", network)
     key, material = key_biases(network, KEY), frame_material(network, KEY, 5)
-    blocks = Frame(target, key, material).blocks(300, 4)
+    blocks = TargetFrame(target, key, material).blocks(300, 4)
     expected = ReferenceBackend(network).keyed(KEY).generate(5, 4 * 128, first_block=300)
     assert np.array_equal(blocks.reshape(-1), expected)
 
@@ -65,6 +65,6 @@ def test_the_untrained_control_keeps_the_shape_and_a_sparse_matrix_s_zeros():
 
 
 def test_block_counters_enter_most_significant_byte_first(network):
-    frame = Frame.draw(Target.of("test", network), np.random.default_rng(5))
+    frame = TargetFrame.draw(Target.of("test", network), np.random.default_rng(5))
     assert np.array_equal(frame.blocks(258, 1), frame.at(block_counters(258, 1)))
     assert block_counters(258, 1).tolist() == [[0, 0, 0, 0, 0, 0, 1, 2]]

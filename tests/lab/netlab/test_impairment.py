@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from lab.netlab.impairment import Impairment, Schedule, Step
+from lab.netlab.impairment import Impairment, ImpairmentStep, Schedule
 from shared.errors import BadInput
 
 
@@ -36,9 +36,11 @@ def test_figures_that_make_no_sense_are_refused(figures: dict[str, float]) -> No
 @pytest.mark.parametrize("times", [[], [1.0], [0.0, 2.0, 1.0], [0.0, 0.0]])
 def test_a_schedule_begins_at_0_and_goes_on_in_time(times: list[float]) -> None:
     with pytest.raises(BadInput, match="schedule"):
-        Schedule(tuple(Step(at, Impairment()) for at in times))
+        Schedule(tuple(ImpairmentStep(at, Impairment()) for at in times))
 
 
 def test_a_schedule_survives_the_way_through_json() -> None:
-    schedule = Schedule((Step(0, Impairment(loss=0.1)), Step(3, Impairment(outage=True))))
+    schedule = Schedule(
+        (ImpairmentStep(0, Impairment(loss=0.1)), ImpairmentStep(3, Impairment(outage=True)))
+    )
     assert Schedule.from_json(schedule.as_json()) == schedule

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lab.netlab.impairment import Impairment, Schedule, Step
+from lab.netlab.impairment import Impairment, ImpairmentStep, Schedule
 from lab.netlab.line import SAMPLE_NS, Line
 
 MS = 1_000_000
@@ -13,8 +13,8 @@ def packet(number: int, *, size: int = 100, protocol: int = 17) -> bytes:
     return (bytes(header) + number.to_bytes(4, "big")).ljust(size, b"\0")
 
 
-def line(impairment: Impairment, *steps: Step, now_ns: int = 0) -> Line:
-    return Line(Schedule((Step(0, impairment), *steps)), seed=1, now_ns=now_ns)
+def line(impairment: Impairment, *steps: ImpairmentStep, now_ns: int = 0) -> Line:
+    return Line(Schedule((ImpairmentStep(0, impairment), *steps)), seed=1, now_ns=now_ns)
 
 
 def test_packets_come_out_whole_when_due_and_not_before() -> None:
@@ -90,7 +90,7 @@ def test_a_short_or_foreign_packet_is_carried_all_the_same() -> None:
 
 def test_the_series_holds_what_happened_in_each_interval() -> None:
     slow = Impairment(rate_mbit=0.8, queue_bytes=50_000)
-    way = line(slow, Step(0.2, Impairment(outage=True)), now_ns=7 * MS)
+    way = line(slow, ImpairmentStep(0.2, Impairment(outage=True)), now_ns=7 * MS)
     way.begin(1000 * MS)
     assert way.sample(1000 * MS) == 1000 * MS + SAMPLE_NS
     for number in range(30):

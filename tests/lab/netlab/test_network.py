@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import lab.netlab.echo
-from lab.netlab import ImpairedNetwork, Impairment, Profile, Schedule, Step
+from lab.netlab import ImpairedNetwork, Impairment, ImpairmentStep, Profile, Schedule
 from lab.netlab.check import check_profile
 from lab.netlab.namespace import check_machine, ip, remove_leftovers
 from lab.netlab.program import Job
@@ -48,8 +48,8 @@ for number in range(int(sys.argv[2])):
 """
 
 
-def profile(forward: Impairment, *steps: Step) -> Profile:
-    return Profile("test", "", Schedule((Step(0, forward), *steps)), FREE)
+def profile(forward: Impairment, *steps: ImpairmentStep) -> Profile:
+    return Profile("test", "", Schedule((ImpairmentStep(0, forward), *steps)), FREE)
 
 
 def send(net: ImpairedNetwork, count: int) -> None:
@@ -131,7 +131,7 @@ def test_the_same_seed_loses_the_same_packets() -> None:
 @needs_namespaces
 def test_an_outage_by_schedule_begins_with_the_beginning() -> None:
     gone = Impairment(outage=True)
-    with ImpairedNetwork(profile(Impairment(), Step(0.001, gone))) as net:
+    with ImpairedNetwork(profile(Impairment(), ImpairmentStep(0.001, gone))) as net:
         send(net, 20)
         assert net.counters().forward.delivered_packets == 20
         net.begin()
@@ -283,7 +283,11 @@ def test_the_link_measured_with_itself_does_what_is_configured(
     monkeypatch.setattr("lab.netlab.check._SETTLE_S", 0.2)
     slow = Impairment(delay_ms=5, rate_mbit=4, queue_ms=30)
     check = check_profile(
-        profile(slow, Step(10, replace(slow, rate_mbit=2)), Step(20, Impairment(outage=True))),
+        profile(
+            slow,
+            ImpairmentStep(10, replace(slow, rate_mbit=2)),
+            ImpairmentStep(20, Impairment(outage=True)),
+        ),
         echoes=20,
     )
     assert check.rtt_ms[0] >= check.rtt_range_ms[0] == pytest.approx(5.4)

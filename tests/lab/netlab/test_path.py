@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.netlab.impairment import Impairment, Schedule, Step
+from lab.netlab.impairment import Impairment, ImpairmentStep, Schedule
 from lab.netlab.path import Cause, Fate, Path
 
 MS = 1_000_000
@@ -155,7 +155,7 @@ def test_a_burst_that_is_not_dense_lets_packets_through() -> None:
 
 def test_a_lost_packet_has_used_its_share_of_the_rate() -> None:
     figures = Impairment(loss=1, rate_mbit=8, queue_ms=100)
-    schedule = Schedule((Step(0, figures), Step(1, replace(figures, loss=0))))
+    schedule = Schedule((ImpairmentStep(0, figures), ImpairmentStep(1, replace(figures, loss=0))))
     path = Path(schedule, seed=1)
     path.begin(0)
     assert path.offer(1000, S - 1).cause is Cause.LOSS
@@ -182,7 +182,11 @@ def test_duplicates_come_twice() -> None:
 def test_an_outage_drops_all_that_is_offered_and_nothing_accepted_before() -> None:
     figures = Impairment(delay_ms=20)
     schedule = Schedule(
-        (Step(0, figures), Step(10, replace(figures, outage=True)), Step(13, figures))
+        (
+            ImpairmentStep(0, figures),
+            ImpairmentStep(10, replace(figures, outage=True)),
+            ImpairmentStep(13, figures),
+        )
     )
     path = Path(schedule, seed=1)
     path.begin(5 * S)
@@ -194,7 +198,9 @@ def test_an_outage_drops_all_that_is_offered_and_nothing_accepted_before() -> No
 
 
 def test_before_the_beginning_the_first_step_holds() -> None:
-    schedule = Schedule((Step(0, Impairment(delay_ms=1)), Step(1, Impairment(delay_ms=2))))
+    schedule = Schedule(
+        (ImpairmentStep(0, Impairment(delay_ms=1)), ImpairmentStep(1, Impairment(delay_ms=2)))
+    )
     path = Path(schedule, seed=1)
     assert path.offer(100, 100 * S).at_ns == (100 * S + MS,)
     path.begin(100 * S)
@@ -206,7 +212,9 @@ def test_before_the_beginning_the_first_step_holds() -> None:
 
 def test_queued_packets_follow_a_change_of_rate() -> None:
     fast = Impairment(rate_mbit=8, queue_bytes=10_000)
-    schedule = Schedule((Step(0, fast), Step(0.001, replace(fast, rate_mbit=4))))
+    schedule = Schedule(
+        (ImpairmentStep(0, fast), ImpairmentStep(0.001, replace(fast, rate_mbit=4)))
+    )
     path = Path(schedule, seed=1)
     path.begin(0)
     assert path.offer(1000, 0).at_ns == (1 * MS,)
@@ -218,7 +226,7 @@ def test_queued_packets_follow_a_change_of_rate() -> None:
 
 def test_a_bottleneck_that_goes_away_lets_go_and_keeps_the_order() -> None:
     slow = Impairment(rate_mbit=0.8, queue_bytes=10_000)
-    path = Path(Schedule((Step(0, slow), Step(0.01, Impairment()))), seed=1)
+    path = Path(Schedule((ImpairmentStep(0, slow), ImpairmentStep(0.01, Impairment()))), seed=1)
     path.begin(0)
     times = [path.offer(1000, 0).at_ns[0] for _ in range(3)]
     times.append(path.offer(1000, 9 * MS).at_ns[0])
@@ -248,7 +256,9 @@ def test_each_kind_of_chance_has_numbers_of_its_own() -> None:
 
 def test_every_packet_is_accounted_for() -> None:
     figures = Impairment(loss=0.1, burst_loss=0.05, burst_packets=3, rate_mbit=5, queue_ms=10)
-    schedule = Schedule((Step(0, figures), Step(0.5, replace(figures, outage=True))))
+    schedule = Schedule(
+        (ImpairmentStep(0, figures), ImpairmentStep(0.5, replace(figures, outage=True)))
+    )
     path = Path(schedule, seed=1)
     path.begin(0)
     delivered = sum(bool(path.offer(1000, n * MS).at_ns) for n in range(1000))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.netlab.impairment import Impairment, Schedule, Step
+from lab.netlab.impairment import Impairment, ImpairmentStep, Schedule
 from lab.netlab.profiles import PROFILES, load_profile
 from shared.errors import BadInput
 
@@ -88,9 +88,11 @@ def test_a_file_gives_a_path_of_ones_own(tmp_path: Path) -> None:
     assert (profile.name, profile.description) == ("ours", "the line of the west wing")
     assert profile.forward == Schedule(
         (
-            Step(0.0, Impairment(**figures, rate_mbit=6, queue_ms=80)),
-            Step(5.0, Impairment(**figures, rate_mbit=2, queue_ms=80)),
-            Step(8.0, Impairment(**figures, rate_mbit=2, queue_bytes=30_000, outage=True)),
+            ImpairmentStep(0.0, Impairment(**figures, rate_mbit=6, queue_ms=80)),
+            ImpairmentStep(5.0, Impairment(**figures, rate_mbit=2, queue_ms=80)),
+            ImpairmentStep(
+                8.0, Impairment(**figures, rate_mbit=2, queue_bytes=30_000, outage=True)
+            ),
         )
     )
     assert profile.backward == Schedule.constant(Impairment(delay_ms=10))

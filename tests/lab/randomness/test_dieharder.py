@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from lab import cli
 from lab.cli import keystream_app
 from lab.randomness.dieharder import Dieharder, DieharderVerdict, find_dieharder
-from lab.randomness.laboratory import Result, open_network_stream
+from lab.randomness.laboratory import RandomnessResult, open_network_stream
 from lab.randomness.report import dieharder_table
 from lab.randomness.verdict import judge
 from shared.errors import BadInput, VeilscopeError
@@ -182,7 +182,9 @@ def test_the_command_shows_and_writes_it_and_fails_where_it_does(
     fake(verdict)
     p_values = np.full((2, 188), 0.5)
     monkeypatch.setattr(
-        cli, "examine", lambda candidate, **_: Result(candidate, p_values, judge(p_values), 0.5)
+        cli,
+        "examine",
+        lambda candidate, **_: RandomnessResult(candidate, p_values, judge(p_values), 0.5),
     )
     path = tmp_path / "verdicts.json"
     options = ["--controls", "none", "--jobs", "1", "--dieharder", "0", "--json", str(path)]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from lab import cli
 from lab.cli import keystream_app
 from lab.randomness.battery import LABELS, MIN_BITS, p_values
-from lab.randomness.laboratory import TEST_KEY, Candidate, Result, examine, workers
+from lab.randomness.laboratory import TEST_KEY, Candidate, RandomnessResult, examine, workers
 from lab.randomness.report import as_json, results_table
 from lab.randomness.verdict import judge
 from lab.reduced import reduced
@@ -28,7 +28,7 @@ def invoke(*arguments: str):
 
 
 @pytest.fixture(scope="module")
-def result() -> Result:
+def result() -> RandomnessResult:
     with workers(1) as pool:
         return examine(Candidate("bp"), sequences=2, bits=MIN_BITS, pool=pool)
 
@@ -54,7 +54,7 @@ def test_the_json_holds_both_verdicts_of_every_part(result) -> None:
     assert [(p["test"], p["part"]) for p in generator["parts"]] == list(LABELS)
 
 
-def table_of(result: Result) -> str:
+def table_of(result: RandomnessResult) -> str:
     console = Console(width=120)
     with console.capture() as capture:
         console.print(results_table([result]))
@@ -65,14 +65,14 @@ def test_the_table_counts_what_misses_and_names_a_failure() -> None:
     found = (
         np.random.default_rng(4).permuted(np.tile(np.arange(200), (188, 1)), axis=1).T + 0.5
     ) / 200
-    good = Result(Candidate("aes", control=True), found, judge(found), 0.5)
+    good = RandomnessResult(Candidate("aes", control=True), found, judge(found), 0.5)
     assert "AES-256-CTR" in table_of(good) and "passed" in table_of(good)
     bad = found.copy()
     bad[:, [LABELS.index(("serial", "first difference"))]] = 0.0
-    text = table_of(Result(Candidate("aes", control=True), bad, judge(bad), 0.5))
+    text = table_of(RandomnessResult(Candidate("aes", control=True), bad, judge(bad), 0.5))
     (row,) = [line for line in text.splitlines() if "2.11 serial" in line]
     assert "0.000" in row and "✗1" in row and "FAILED" in text
-    linear = Result(Candidate("mt19937", control=True), found, judge(found), 1e-9)
+    linear = RandomnessResult(Candidate("mt19937", control=True), found, judge(found), 1e-9)
     assert linear.failed and "FAILED" in table_of(linear)
 
 
@@ -84,8 +84,10 @@ def test_the_command_fails_only_where_a_good_generator_does(
 ) -> None:
     found = np.full((2, 188), 0.5)
 
-    def quick(candidate, **_: object) -> Result:
-        return Result(candidate, found, judge(found), 0.0 if candidate.name in bad else 0.5)
+    def quick(candidate, **_: object) -> RandomnessResult:
+        return RandomnessResult(
+            candidate, found, judge(found), 0.0 if candidate.name in bad else 0.5
+        )
 
     monkeypatch.setattr(cli, "examine", quick)
     path = tmp_path / "verdicts.json"
@@ -144,10 +146,10 @@ def test_dump_cuts_a_network_off_where_it_is_asked_to() -> None:
 def test_the_tests_are_run_on_the_layers_asked_for(monkeypatch) -> None:
     examined = []
 
-    def quick(candidate, **_: object) -> Result:
+    def quick(candidate, **_: object) -> RandomnessResult:
         examined.append(candidate)
         found = np.full((2, 188), 0.5)
-        return Result(candidate, found, judge(found), 0.5)
+        return RandomnessResult(candidate, found, judge(found), 0.5)
 
     monkeypatch.setattr(cli, "examine", quick)
     invoke("test", "cnn", "--layers", "1", "--controls", "none", "--jobs", "1")
