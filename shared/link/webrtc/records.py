@@ -30,6 +30,7 @@ __all__ = ["RECORD_HEADER_BYTES", "Records", "split_records"]
 _LOG = logging.getLogger(__name__)
 
 RECORD_HEADER_BYTES = 13  # type, version, epoch, sequence number, length (RFC 6347 section 4.1)
+_ALERT, _UNENCRYPTED = 21, bytes(2)  # a record's type, and its epoch
 MAX_RECORDS = 16  # in one datagram; a flight of the handshake has 5
 MAX_WAITING = 512  # datagrams that nobody has read yet, as a socket's buffer is bounded
 READ_BYTES = 1 << 16  # more than OpenSSL ever has to say at once
@@ -115,7 +116,10 @@ class Records:
 
     def _record_received(self, record: bytes) -> None:
         if not self._open:
-            self._wait(record)
+            # An alert that is not encrypted may be anybody's (RFC 6347 section 4.1.2.7); OpenSSL
+            # would end the handshake for it.
+            if not (record[0] == _ALERT and record[3:5] == _UNENCRYPTED):
+                self._wait(record)
             return
         opened = self._opened(record)
         if not (opened and self._take(opened)):

@@ -10,6 +10,7 @@ from aiortc import RTCDtlsTransport
 from OpenSSL import SSL
 
 from shared.link.webrtc.records import MAX_RECORDS, MAX_WAITING, split_records
+from shared.link.webrtc.sctp import ice_connection
 from tests.shared.link.webrtc.test_sctp import Pair, until
 
 pytestmark = pytest.mark.usefixtures("loop_complaints")
@@ -63,6 +64,33 @@ async def test_it_does_not_keep_a_handshake_from_ending_either():
         loop = asyncio.get_running_loop()
         for i, datagram in enumerate(junk()):
             loop.call_later(i / 1_000, pair.paths[end]._records.datagram_received, datagram)
+
+    pair._prepare = disturbed
+    await pair.connect()
+    pair.paths[0].send(b"heard")
+    await until(lambda: pair.received[1] == [b"heard"])
+    await pair.close()
+
+
+@pytest.mark.parametrize("end", [0, 1])
+@pytest.mark.parametrize("alert", [b"\1\0", b"\2\0", b"\2\50"], ids=["goodbye", "fatal", "failure"])
+async def test_alerts_that_are_not_encrypted_do_not_end_a_handshake(end, alert):
+    pair = Pair()
+    prepare = pair._prepare
+
+    def disturbed(prepared: int) -> None:
+        prepare(prepared)
+        if prepared != end:
+            return
+        records = pair.paths[end]._records
+        receive = records.datagram_received
+
+        def with_alerts(datagram: bytes) -> None:
+            receive(record(alert, kind=21))
+            receive(datagram)
+            receive(record(alert, kind=21))
+
+        ice_connection(pair.sctp(end)).on_data = with_alerts
 
     pair._prepare = disturbed
     await pair.connect()
