@@ -59,6 +59,7 @@ MAX_TRANSACTIONS = 512
 
 _COOKIE = b"\x21\x12\xa4\x42"  # RFC 8489 section 5
 _HEADER_BYTES = 20
+MAX_CHECK_BYTES = 512  # ours have 100, browsers' up to 200
 _TYPE_PREFERENCE = {"host": 126, "prflx": 110, "srflx": 100, "relay": 0}  # RFC 8445 section 5.1.2.2
 _PEER_REFLEXIVE_PREFERENCE = 110 << 24 | 65535 << 8 | 255
 
@@ -153,13 +154,15 @@ class Budget:
     """What a link spends on addresses, over all its ICE sessions: a restart brings no new one.
 
     `unproven`: checks to addresses that never answered.  `triggered`: those to addresses from
-    which a genuine request came.  `requests` and `strange`: requests looked at, from addresses that
-    have answered and from others.
+    which a genuine request came.  `looks`: requests held against our password, some 10 µs each;
+    so many that a flood of forged ones, by who has seen our user name, hides no genuine one soon.
+    `requests` and `strange`: genuine ones answered, from addresses that have answered and others.
     """
 
     def __init__(self) -> None:
         self.unproven = _Bucket(0.2, MAX_UNPROVEN)
         self.triggered = _Bucket(4, 16)
+        self.looks = _Bucket(1000, 2000)
         self.requests = _Bucket(100, 200)
         self.strange = _Bucket(50, 100)
 
@@ -416,14 +419,16 @@ class Checks:
             if message is not None and message.message_class in _ANSWERS:
                 self._answered(base, source, message, now)
             return
-        if self._user not in data:  # cheaper than to parse a flood
+        if self._user not in data or len(data) > MAX_CHECK_BYTES:  # cheaper than to parse a flood
+            return
+        if not self._budget.looks.take(now):
+            return
+        message = _parsed(data)
+        if message is None or not self._is_genuine(message):
             return
         remote = self._remotes.get(source)
         known = remote is not None and remote.proven
-        if not (self._budget.requests if known else self._budget.strange).take(now):
-            return
-        message = _parsed(data)
-        if message is not None and self._is_genuine(message):
+        if (self._budget.requests if known else self._budget.strange).take(now):
             self._requested(base, source, message, now)
 
     def _is_genuine(self, message: stun.Message) -> bool:

@@ -351,6 +351,27 @@ def test_a_flood_of_requests_under_our_password_is_answered_in_part():
     assert len(end.take_datagrams()) <= 100 + 16
 
 
+def test_forged_requests_hide_no_genuine_one():
+    """By somebody who has seen our user name, and not the password."""
+    network = Network()
+    network.connect()
+    end, base = network.ends[0], network.bases[0]["10.0.0.1"]
+    for _ in range(900):
+        end.receive(base, STRANGER, request("x" * 24), network.now)
+        end.receive(base, ("10.0.1.1", PORT), request("x" * 24), network.now)
+    assert end.take_datagrams() == []
+    end.receive(base, ("10.0.1.9", 7), request("o" * 24, nominate=False), network.now)
+    assert end.take_datagrams()
+
+
+def test_a_request_of_a_size_that_no_check_has_is_not_read(monkeypatch):
+    network = Network()
+    network.connect()
+    end, base = network.ends[0], network.bases[0]["10.0.0.1"]
+    monkeypatch.setattr(module, "_parsed", lambda _: pytest.fail("it was read"))
+    end.receive(base, STRANGER, request("o" * 24) + b"\x80\x22\x00\x00" * 120, network.now)
+
+
 def test_early_checks_are_kept_within_a_bound():
     network = Network(told=((), ()))
     end, base = network.ends[0], network.bases[0]["10.0.0.1"]
